@@ -1,0 +1,198 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The wire between the BPF programs and user space: what lies in the ring
+ * buffer, byte for byte. Go's view of it is generated from this file (bpf2go),
+ * so this is the only place where a layout is written down.
+ *
+ * Every event begins with struct pm_hdr. All events of one engine come from
+ * one thread, so their seq numbers rise by one an event; an event that found
+ * no room in the ring still takes its number, and the gap shows what was lost.
+ *
+ * A request is identified by `key`: the address of its request_id str object,
+ * which lives as long as the request. PM_EV_REQUEST says which request a key
+ * means from then on; it comes before the first event that uses the key.
+ */
+#ifndef PMTRACE_EVENT_H
+#define PMTRACE_EVENT_H
+
+/* Longest request id that is sent; a longer one is cut (PM_REQ_ID_CUT). */
+#define PM_MAX_ID 256
+/* Rows in one event; longer lists go on in further events of the same kind. */
+#define PM_MAX_ROWS 128
+/* A number that could not be read. */
+#define PM_UNKNOWN 0xffffffffu
+/* Set in a block's id in struct pm_kv: the block carried a prefix-cache hash. */
+#define PM_BLOCK_HASHED 0x80000000u
+
+enum pm_kind {
+	PM_EV_NONE = 0,
+	PM_EV_STEP = 1, /* Scheduler.schedule returns: struct pm_step */
+	PM_EV_STEP_ROWS = 2, /* its requests: struct pm_rows + pm_step_row[] */
+	PM_EV_REQUEST = 3, /* what a key means: struct pm_request + id bytes */
+	PM_EV_PREFIX = 4, /* cached blocks of a new request: struct pm_prefix + u32[] */
+	PM_EV_KEYS = 5, /* finished or preempted requests: struct pm_rows + u64[] */
+	PM_EV_DRAFTS = 6, /* draft tokens: struct pm_rows + pm_draft_row[] */
+	PM_EV_UPDATE_BEGIN = 7, /* Scheduler.update_from_output entered: struct pm_update */
+	PM_EV_UPDATE_END = 8, /* ... returns: struct pm_update */
+	PM_EV_OUTPUT_ROWS = 9, /* its outputs: struct pm_rows + pm_output_row[] */
+	PM_EV_KV = 10, /* the free block queue changed: struct pm_kv + u32[] */
+};
+
+/* Which list a PM_EV_KEYS event carries (pm_rows.what). */
+enum pm_keys {
+	PM_KEYS_FINISHED = 1, /* SchedulerOutput.finished_req_ids */
+	PM_KEYS_PREEMPTED = 2, /* SchedulerOutput.preempted_req_ids */
+	PM_KEYS_VICTIMS = 3, /* schedule()'s local preempted_reqs: out of KV blocks */
+};
+
+/* Why a PM_EV_REQUEST was sent (pm_request.why). */
+enum pm_request_why {
+	PM_REQ_NEW = 1, /* scheduled for the first time */
+	PM_REQ_RESUMED = 2, /* scheduled again after a preemption */
+	PM_REQ_SYNC = 3, /* was running when tracing began (or after a loss) */
+};
+
+/* What was done to the free block queue (pm_kv.op). */
+enum pm_kv_op {
+	PM_KV_ALLOC = 1, /* popleft, popleft_n: blocks leave the front */
+	PM_KV_REUSE = 2, /* remove: a cached free block is used again */
+	PM_KV_FREE = 3, /* append, append_n: to the back */
+	PM_KV_FREE_FRONT = 4, /* prepend_n: to the front */
+	PM_KV_OTHER = 5, /* the counter changed in a function we do not know */
+};
+
+/* Bits of `bad`: which part of an event could not be read. */
+enum pm_bad {
+	PM_BAD_ROWS = 1 << 0, /* num_scheduled_tokens (or the outputs) */
+	PM_BAD_COMPUTED = 1 << 1, /* num_computed_tokens of cached requests */
+	PM_BAD_BLOCKS = 1 << 2, /* new_block_ids, or a block's id */
+	PM_BAD_REQUESTS = 1 << 3, /* Request objects of new or resumed ones */
+	PM_BAD_FINISHED = 1 << 4, /* finished_req_ids */
+	PM_BAD_PREEMPTED = 1 << 5, /* preempted_req_ids */
+	PM_BAD_QUEUES = 1 << 6, /* running, waiting */
+	PM_BAD_DRAFTS = 1 << 7, /* scheduled_spec_decode_tokens */
+	PM_BAD_TOTALS = 1 << 8, /* total_num_scheduled_tokens */
+	PM_BAD_CUT = 1 << 9, /* a list was longer than the bound */
+	PM_BAD_FREE = 1 << 10, /* num_free_blocks */
+	PM_BAD_TIME = 1 << 11, /* scheduled_timestamp */
+	PM_BAD_ID = 1 << 12, /* request_id */
+};
+
+#define PM_REQ_ID_CUT 1 /* pm_request.id_flags */
+
+struct pm_hdr {
+	__u64 ktime; /* CLOCK_MONOTONIC, ns */
+	__u32 seq; /* event number of this engine */
+	__u16 kind; /* enum pm_kind */
+	__u8 engine; /* index of the traced engine in this session */
+	__u8 version; /* of this wire: PM_WIRE_VERSION */
+};
+#define PM_WIRE_VERSION 1
+
+struct pm_step {
+	struct pm_hdr hdr;
+	__u64 output; /* address of the SchedulerOutput */
+	__u64 began; /* scheduled_timestamp: bits of a double, monotonic s; 0 unknown */
+	__u32 step; /* counts schedule() calls of this engine since attach, from 0 */
+	__u32 tokens; /* total_num_scheduled_tokens */
+	__u32 rows; /* len(num_scheduled_tokens) */
+	__u32 new_requests; /* len(scheduled_new_reqs) */
+	__u32 cached_requests; /* len(scheduled_cached_reqs.req_ids) */
+	__u32 finished; /* len(finished_req_ids) */
+	__u32 preempted; /* len(preempted_req_ids) */
+	__u32 victims; /* len(local preempted_reqs) */
+	__u32 drafts; /* len(scheduled_spec_decode_tokens) */
+	__u32 encoder_inputs; /* len(scheduled_encoder_inputs) */
+	__u32 running; /* len(running) */
+	__u32 waiting; /* len(waiting) and its sibling queues */
+	__u32 requests; /* len(scheduler.requests) */
+	__u32 free_blocks; /* free_block_queue.num_free_blocks */
+	__u32 bad; /* enum pm_bad */
+	__u32 spare;
+};
+
+/* Head of the list events. Lists of one step or update may span several events;
+ * first counts the rows sent before. */
+struct pm_rows {
+	struct pm_hdr hdr;
+	__u32 step; /* pm_step.step, or pm_update.update for PM_EV_OUTPUT_ROWS */
+	__u32 first;
+	__u16 rows;
+	__u16 what; /* enum pm_keys, for PM_EV_KEYS */
+	__u32 bad;
+};
+
+struct pm_step_row {
+	__u64 key;
+	__u32 scheduled; /* tokens */
+	__u32 computed; /* tokens before this step; PM_UNKNOWN for new requests */
+	__u32 new_blocks; /* blocks got in this step, all KV cache groups */
+	__u32 bad;
+};
+
+struct pm_draft_row {
+	__u64 key;
+	__u32 drafts; /* draft tokens scheduled */
+	__u32 spare;
+};
+
+struct pm_request {
+	struct pm_hdr hdr;
+	__u64 key;
+	__u64 object; /* address of the Request */
+	__u64 arrival; /* bits of a double: epoch s; 0 unknown */
+	__u32 step;
+	__u32 why; /* enum pm_request_why */
+	__u32 prompt_tokens; /* num_prompt_tokens */
+	__u32 tokens; /* len(_all_token_ids): prompt and output so far */
+	__u32 computed; /* num_computed_tokens, already advanced by this step */
+	__u32 preemptions; /* num_preemptions */
+	__u32 max_tokens;
+	__s32 priority;
+	__u32 bad;
+	__u16 id_bytes; /* that follow, UTF-8 or Latin-1/UCS by id_kind */
+	__u8 id_kind; /* bytes a character: 1, 2, 4; 1 is ASCII or Latin-1 */
+	__u8 id_flags;
+};
+
+/* Blocks that a new or resumed request found in the prefix cache. */
+struct pm_prefix {
+	struct pm_hdr hdr;
+	__u64 key;
+	__u32 step;
+	__u16 group; /* KV cache group */
+	__u16 rows;
+	__u32 first;
+	__u32 bad;
+};
+
+struct pm_update {
+	struct pm_hdr hdr;
+	__u64 output; /* address of the SchedulerOutput */
+	__u32 update; /* counts PM_EV_UPDATE_END events of this engine, from 0 */
+	__u32 rows; /* outputs, all clients */
+	__u32 bad;
+	__u32 spare;
+};
+
+struct pm_output_row {
+	__u64 key;
+	__u32 tokens; /* len(new_token_ids) */
+	__s16 finish; /* FinishReason's number; -1: not finished */
+	__u16 client; /* client_index */
+};
+
+struct pm_kv {
+	struct pm_hdr hdr;
+	__u64 owner; /* the Request this was done for; 0 unknown */
+	__u32 free_before; /* PM_UNKNOWN at the first change seen */
+	__u32 free_after;
+	__u32 first;
+	__u16 rows; /* block ids that follow, PM_BLOCK_HASHED set where hashed */
+	__u8 op; /* enum pm_kv_op */
+	__u8 more; /* 1: the list goes on in the next PM_EV_KV */
+	__u32 blocks; /* blocks of the whole operation */
+	__u32 bad;
+};
+
+#endif

@@ -1,0 +1,130 @@
+package record
+
+// Facts are the journal's records that are not raw events: JSON objects, one of
+// these structs in a Fact. Times in facts are CLOCK_MONOTONIC ns as read
+// (absolute, not yet counted from the session's start).
+type Fact struct {
+	Start       *Start       `json:"start,omitempty"`
+	Clock       *Clock       `json:"clock,omitempty"`
+	Process     *Process     `json:"process,omitempty"`
+	Engine      *Engine      `json:"engine,omitempty"`
+	Losses      *Losses      `json:"losses,omitempty"`
+	Unavailable *Unavailable `json:"unavailable,omitempty"`
+	End         *End         `json:"end,omitempty"`
+}
+
+// Start is the first record of a session.
+type Start struct {
+	SchemaVersion int      `json:"schema_version"`
+	SessionID     string   `json:"session_id"`
+	Version       string   `json:"pmtrace_version"`
+	Mode          string   `json:"mode"` // attach, record
+	Command       []string `json:"command"`
+	Host          string   `json:"host"`
+	Kernel        string   `json:"kernel"`
+	Arch          string   `json:"arch"`
+	MonoNS        int64    `json:"mono_ns"`
+	WallNS        int64    `json:"wall_ns"`   // UNIX time
+	Profilers     []string `json:"profilers"` // switched on
+	OutputDir     string   `json:"output_dir"`
+	NoCSV         bool     `json:"no_csv,omitempty"`
+}
+
+// Clock is a pair of readings taken at the same moment.
+type Clock struct {
+	MonoNS int64 `json:"mono_ns"`
+	WallNS int64 `json:"wall_ns"`
+}
+
+// Process is a process of the server's tree.
+type Process struct {
+	PID      int    `json:"pid"`
+	Role     string `json:"role"`
+	Engine   *int   `json:"engine,omitempty"`
+	Rank     *int   `json:"rank,omitempty"`
+	Title    string `json:"title"`
+	Command  string `json:"command"`
+	Python   string `json:"python,omitempty"`
+	VLLM     string `json:"vllm,omitempty"`
+	Torch    string `json:"torch,omitempty"`
+	CUDA     string `json:"cuda,omitempty"`
+	StartNS  int64  `json:"start_ns"`
+	TracedNS int64  `json:"traced_ns"`
+}
+
+// Engine is what was found of an engine at attach. Numbers that could not be
+// read are 0, strings empty; Missing names them.
+type Engine struct {
+	Engine       int    `json:"engine"` // index in the events; the data-parallel rank where there is one
+	DataParallel int    `json:"data_parallel_rank"`
+	PID          int    `json:"pid"`
+	Thread       int    `json:"thread"`
+	MonoNS       int64  `json:"mono_ns"` // armed
+	Python       string `json:"python"`
+	VLLM         string `json:"vllm"`
+	Model        string `json:"model"`
+	Scheduler    string `json:"scheduler"` // class name
+	AsyncSched   bool   `json:"async_scheduling"`
+	V2Runner     bool   `json:"v2_model_runner"`
+	Device       string `json:"device"` // cpu, cuda, …
+	TP           int    `json:"tensor_parallel"`
+	PP           int    `json:"pipeline_parallel"`
+	DP           int    `json:"data_parallel"`
+	MaxSeqs      int    `json:"max_num_seqs"`
+	MaxTokens    int    `json:"max_num_batched_tokens"`
+	MaxModelLen  int    `json:"max_model_len"`
+	BlockSize    int    `json:"block_size"`
+	Blocks       int    `json:"num_gpu_blocks"` // the null block included
+	FreeBlocks   int    `json:"free_blocks"`    // when read at attach
+	Caching      bool   `json:"prefix_caching"`
+	SpecTokens   int    `json:"num_spec_tokens"`
+	Policy       string `json:"policy"`
+	LogStats     bool   `json:"log_stats"`
+	// Iteration is vLLM's number of the next non-empty step, where the engine
+	// was idle at attach or was followed from its start; nil: not known.
+	Iteration *int64 `json:"iteration,omitempty"`
+	// FromStart: the engine was followed from before its first request.
+	FromStart bool `json:"from_start"`
+	// FinishReasons maps FinishReason's numbers to names.
+	FinishReasons map[int]string `json:"finish_reasons"`
+	// Watches in force, in the order of their worth: schedule_return,
+	// free_blocks, update_return, update_entry.
+	Watches []string `json:"watches"`
+	Missing []string `json:"missing,omitempty"`
+}
+
+// Losses are counters as read from the kernel and the reader: they only rise.
+type Losses struct {
+	MonoNS int64  `json:"mono_ns"`
+	Counts []Loss `json:"counts"`
+}
+
+// Loss is one counter. Engine -1: not of one engine.
+type Loss struct {
+	Engine int    `json:"engine"`
+	Probe  string `json:"probe"`
+	Reason string `json:"reason"`
+	Count  uint64 `json:"count"`
+	// Lost: events are missing because of it; false: seen and left out rightly
+	// (hits of other code on a watched address, say).
+	Lost bool `json:"lost"`
+}
+
+// Unavailable says that a profiler or columns could not be filled, and why.
+type Unavailable struct {
+	Profiler string   `json:"profiler"`
+	Engine   *int     `json:"engine,omitempty"`
+	Columns  []string `json:"columns,omitempty"` // table.column; empty: the whole profiler
+	Reason   string   `json:"reason"`
+	Remedy   string   `json:"remedy,omitempty"`
+}
+
+// End is the last record of a session that ended in order.
+type End struct {
+	MonoNS     int64   `json:"mono_ns"`
+	WallNS     int64   `json:"wall_ns"`
+	Reason     string  `json:"reason"` // interrupted, duration, server_exited, disk_full, …
+	CPUSeconds float64 `json:"tracer_cpu_s"`
+	MaxRSS     int64   `json:"tracer_max_rss_bytes"`
+	Events     uint64  `json:"events"`
+}

@@ -1,0 +1,224 @@
+package record
+
+// Phase says what the requests of a step do (VLLM-HOOKS §3.3).
+const (
+	PhasePrefill = "prefill"
+	PhaseDecode  = "decode"
+	PhaseMixed   = "mixed"
+	PhaseEmpty   = "empty" // no token scheduled
+)
+
+// Kind says what a request does in a step.
+const (
+	KindPrefill   = "prefill"   // computes prompt tokens
+	KindDecode    = "decode"    // computes its newest token (and drafts)
+	KindRecompute = "recompute" // computes again what a preemption threw away
+)
+
+// TimingSource says how a GPU or forward time was got.
+const (
+	TimingCPUBound = "cpu_bound" // schedule's return to update's entry, on the CPU's clock
+)
+
+// ProcessRow is a row of the table processes.
+type ProcessRow struct {
+	PID      int32   `parquet:"pid"`       // in the tracer's PID namespace
+	Role     string  `parquet:"role,dict"` // api_server, engine, worker, coordinator, other
+	Engine   *int32  `parquet:"engine,optional"`
+	Rank     *int32  `parquet:"rank,optional"`
+	Title    string  `parquet:"title"`   // comm or process title
+	Command  string  `parquet:"command"` // command line, secrets removed
+	Python   *string `parquet:"python_version,optional"`
+	VLLM     *string `parquet:"vllm_version,optional"`
+	Torch    *string `parquet:"torch_version,optional"`
+	StartNS  int64   `parquet:"start_ns"`  // the process's start
+	TracedNS int64   `parquet:"traced_ns"` // when tracing it began
+}
+
+// StepRow is a row of the table steps: one call of Scheduler.schedule.
+// Key: (engine, step_id).
+type StepRow struct {
+	Engine    int32  `parquet:"engine"`
+	StepID    int64  `parquet:"step_id,delta"`
+	Iteration *int64 `parquet:"iteration,optional,delta"` // vLLM's own number; null for steps of 0 tokens or where it is unknown
+
+	StartNS       int64   `parquet:"start_ns,delta"`                 // schedule entered
+	ScheduledNS   int64   `parquet:"scheduled_ns,delta"`             // schedule returned
+	UpdateNS      *int64  `parquet:"update_start_ns,optional,delta"` // update_from_output entered
+	EndNS         *int64  `parquet:"end_ns,optional,delta"`          // update_from_output returned
+	ScheduleDurNS *int64  `parquet:"schedule_ns,optional"`           // time inside schedule
+	UpdateDurNS   *int64  `parquet:"update_ns,optional"`             // time inside update_from_output
+	ForwardNS     *int64  `parquet:"forward_ns,optional"`            // forward pass, see timing_source
+	TimingSource  *string `parquet:"timing_source,optional,dict"`
+	ErrorBoundNS  *int64  `parquet:"error_bound_ns,optional"`
+
+	Phase             string `parquet:"phase,dict"`
+	Requests          int32  `parquet:"requests"`
+	PrefillRequests   int32  `parquet:"prefill_requests"`
+	DecodeRequests    int32  `parquet:"decode_requests"`
+	RecomputeRequests int32  `parquet:"recompute_requests"`
+	Tokens            int32  `parquet:"tokens"` // scheduled
+	PrefillTokens     int32  `parquet:"prefill_tokens"`
+	DecodeTokens      int32  `parquet:"decode_tokens"`
+	RecomputeTokens   int32  `parquet:"recompute_tokens"`
+	DraftTokens       int32  `parquet:"draft_tokens"`
+	OutputTokens      *int32 `parquet:"output_tokens,optional"` // handed out by update_from_output
+	EncoderInputs     int32  `parquet:"encoder_inputs"`         // requests with encoder inputs
+
+	NewRequests      int32  `parquet:"new_requests"`     // scheduled for the first time
+	ResumedRequests  int32  `parquet:"resumed_requests"` // scheduled again after a preemption
+	Preempted        int32  `parquet:"preempted"`
+	FinishedRequests *int32 `parquet:"finished_requests,optional"` // by this step's outputs
+
+	Running *int32 `parquet:"running,optional"` // queue lengths as schedule returned
+	Waiting *int32 `parquet:"waiting,optional"`
+	KVUsed  *int32 `parquet:"kv_used_blocks,optional"`
+	KVTotal *int32 `parquet:"kv_total_blocks,optional"` // without the null block
+}
+
+// StepRequestRow is a row of the table step_requests: a request in a step.
+// Key: (engine, step_id, request_uid).
+type StepRequestRow struct {
+	Engine       int32  `parquet:"engine"`
+	StepID       int64  `parquet:"step_id,delta"`
+	RequestUID   int64  `parquet:"request_uid,delta"`
+	Kind         string `parquet:"kind,dict"`
+	Scheduled    int32  `parquet:"scheduled_tokens"`
+	Computed     *int32 `parquet:"computed_before,optional,delta"`
+	PromptTokens *int32 `parquet:"prompt_tokens,optional,dict"`
+	OutputTokens *int32 `parquet:"output_tokens,optional"` // null: no output read for this step
+	DraftTokens  int32  `parquet:"draft_tokens"`
+	NewBlocks    *int32 `parquet:"new_blocks,optional"`
+}
+
+// RequestRow is a row of the table requests: a request that was scheduled.
+type RequestRow struct {
+	RequestUID int64  `parquet:"request_uid,delta"`
+	Engine     int32  `parquet:"engine"`
+	RequestID  string `parquet:"request_id"`  // the engine's
+	ExternalID string `parquet:"external_id"` // the client's: without the engine's suffix
+
+	ArrivalUnix *float64 `parquet:"arrival_unix_s,optional"` // Request.arrival_time as it stands
+	ArrivalNS   *int64   `parquet:"arrival_ns,optional"`
+	ScheduledNS *int64   `parquet:"first_scheduled_ns,optional"` // null: before tracing began
+	FirstTokNS  *int64   `parquet:"first_token_ns,optional"`
+	FinishedNS  *int64   `parquet:"finished_ns,optional"`        // null: still running at the end
+	Reason      *string  `parquet:"finish_reason,optional,dict"` // stop, length, abort, error, repetition
+
+	QueueNS     *int64 `parquet:"queue_ns,optional"`     // arrival to first scheduled
+	PrefillNS   *int64 `parquet:"prefill_ns,optional"`   // first scheduled to first token
+	DecodeNS    *int64 `parquet:"decode_ns,optional"`    // first token to finish
+	PreemptedNS *int64 `parquet:"preempted_ns,optional"` // sum of preempted to resumed
+
+	PromptTokens *int32 `parquet:"prompt_tokens,optional"`
+	CachedTokens *int32 `parquet:"cached_tokens,optional"` // prefix-cache hit at first scheduling
+	OutputTokens *int32 `parquet:"output_tokens,optional"` // handed out by the engine
+	MaxTokens    *int32 `parquet:"max_tokens,optional"`
+	Priority     int32  `parquet:"priority"`
+	Preemptions  int32  `parquet:"preemptions"`
+	Steps        int32  `parquet:"steps"`            // steps seen
+	Scheduled    int64  `parquet:"scheduled_tokens"` // sum over steps seen
+	FromStart    bool   `parquet:"seen_from_start"`  // false: was running when tracing began
+}
+
+// PreemptionRow is a row of the table preemptions.
+type PreemptionRow struct {
+	Engine      int32  `parquet:"engine"`
+	StepID      int64  `parquet:"step_id"`
+	RequestUID  int64  `parquet:"request_uid"`
+	RequestID   string `parquet:"request_id"`
+	TimeNS      int64  `parquet:"time_ns"`
+	Reason      string `parquet:"reason,dict"`              // kv_blocks, reset_prefix_cache, unknown
+	RunningNS   *int64 `parquet:"running_ns,optional"`      // since it was last scheduled from waiting
+	BlocksFreed *int32 `parquet:"blocks_freed,optional"`    // returned to the pool; shared ones stay
+	Computed    *int32 `parquet:"computed_tokens,optional"` // lost
+	ResumedNS   *int64 `parquet:"resumed_ns,optional"`
+	ResumedStep *int64 `parquet:"resumed_step_id,optional"`
+}
+
+// Operations on the free block queue.
+const (
+	KVAlloc = "alloc" // blocks handed out
+	KVReuse = "reuse" // a free block with cached content taken back into use
+	KVFree  = "free"
+	KVOther = "other"
+)
+
+// KVUsageRow is a row of the table kv_usage: one change of the free block queue.
+type KVUsageRow struct {
+	Engine     int32  `parquet:"engine"`
+	OpID       int64  `parquet:"op_id,delta"` // counts operations of the engine from 0
+	TimeNS     int64  `parquet:"time_ns,delta"`
+	StepID     *int64 `parquet:"step_id,optional,delta"` // the schedule call it was part of; null between steps
+	Op         string `parquet:"op,dict"`
+	Blocks     int32  `parquet:"blocks"`
+	FreeAfter  int32  `parquet:"free_after"`
+	RequestUID *int64 `parquet:"request_uid,optional"`
+}
+
+// KVBlockRow is a row of the table kv_blocks: a block in an operation.
+type KVBlockRow struct {
+	Engine     int32  `parquet:"engine"`
+	OpID       int64  `parquet:"op_id,delta"`
+	TimeNS     int64  `parquet:"time_ns,delta"`
+	BlockID    int32  `parquet:"block_id"`
+	Op         string `parquet:"op,dict"`
+	HadHash    bool   `parquet:"had_hash"` // carried a prefix-cache hash
+	RequestUID *int64 `parquet:"request_uid,optional"`
+}
+
+// KVEvictionRow is a row of the table kv_evictions: a block that was handed out
+// again. LifetimeNS and IdleNS are as vLLM's --kv-cache-metrics defines them.
+type KVEvictionRow struct {
+	Engine     int32  `parquet:"engine"`
+	TimeNS     int64  `parquet:"time_ns,delta"`
+	OpID       int64  `parquet:"op_id"`
+	BlockID    int32  `parquet:"block_id"`
+	HadHash    bool   `parquet:"had_hash"`    // true: cached content was lost
+	BirthKnown bool   `parquet:"birth_known"` // false: allocated before tracing; the times are lower bounds
+	LifetimeNS int64  `parquet:"lifetime_ns"` // birth to this
+	IdleNS     int64  `parquet:"idle_ns"`     // last prefix hit (or birth) to this
+	BirthNS    *int64 `parquet:"birth_ns,optional"`
+	ReleasedNS *int64 `parquet:"released_ns,optional"` // last time its last user let go
+	UnusedNS   *int64 `parquet:"unused_ns,optional"`   // released to this
+	Hits       int32  `parquet:"hits"`                 // prefix hits in its life
+	RequestUID *int64 `parquet:"request_uid,optional"` // who allocated it first
+	TakenByUID *int64 `parquet:"taken_by_uid,optional"`
+}
+
+// CPUOperationRow is a row of the table cpu_operations.
+type CPUOperationRow struct {
+	Engine    int32  `parquet:"engine"`
+	StepID    *int64 `parquet:"step_id,optional,delta"`
+	TimeNS    int64  `parquet:"time_ns,delta"`
+	DurNS     int64  `parquet:"duration_ns"`
+	Operation string `parquet:"operation,dict"` // scheduling, model_execution, update_from_output
+	Thread    int32  `parquet:"thread"`
+	Context   string `parquet:"context,dict"` // phase=decode
+}
+
+// LossRow is a row of the table losses: an interval in which events were lost
+// or could not be read.
+type LossRow struct {
+	Engine *int32 `parquet:"engine,optional"`
+	FromNS int64  `parquet:"from_ns"`
+	ToNS   int64  `parquet:"to_ns"`
+	Probe  string `parquet:"probe,dict"`
+	Reason string `parquet:"reason,dict"`
+	Count  int64  `parquet:"count"`
+}
+
+// Sink takes the rows of all tables. Rows are valid until the call returns;
+// what a pointer field points to may be kept.
+type Sink interface {
+	Process(*ProcessRow) error
+	Step(*StepRow) error
+	StepRequest(*StepRequestRow) error
+	Request(*RequestRow) error
+	Preemption(*PreemptionRow) error
+	KVUsage(*KVUsageRow) error
+	KVBlock(*KVBlockRow) error
+	KVEviction(*KVEvictionRow) error
+	CPUOperation(*CPUOperationRow) error
+	Loss(*LossRow) error
+}
