@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * The wire between the BPF programs and user space: what lies in the ring
  * buffer, byte for byte. Go's view of it is generated from this file (bpf2go),
@@ -11,6 +11,11 @@
  * A request is identified by `key`: the address of its request_id str object,
  * which lives as long as the request. PM_EV_REQUEST says which request a key
  * means from then on; it comes before the first event that uses the key.
+ *
+ * One schedule call sends PM_EV_STEP, then, each only where there is something:
+ * KEYS (finished, preempted, victims), REQUEST and its PREFIX for each new or
+ * resumed request, STEP_ROWS, DRAFTS. One update sends OUTPUT_ROWS, then
+ * UPDATE_END.
  */
 #ifndef PMTRACE_EVENT_H
 #define PMTRACE_EVENT_H
