@@ -3,7 +3,7 @@
 
 It has no weights: serve it with --load-format dummy, which draws them with a fixed seed. The sizes
 are such that a step on two CPU cores takes a few milliseconds, as on a GPU with a real model.
-Run with the Python of a vLLM environment (needs tokenizers and transformers).
+Run with the Python of a vLLM environment (needs tokenizers).
 """
 
 import json
@@ -34,9 +34,18 @@ CONFIG = {
 }
 
 
+# By hand, not by transformers: its version 5 writes a class name that version 4 cannot read.
+TOKENIZER_CONFIG = {
+    "tokenizer_class": "PreTrainedTokenizerFast",
+    "bos_token": "<s>",
+    "eos_token": "</s>",
+    "model_max_length": 8192,
+    "chat_template": "{% for m in messages %}{{ m['content'] }}{% endfor %}",
+}
+
+
 def write_tokenizer(path):
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-    from transformers import PreTrainedTokenizerFast
 
     vocab = {"<s>": BOS, "</s>": EOS}
     for byte in sorted(pre_tokenizers.ByteLevel.alphabet()):
@@ -46,20 +55,16 @@ def write_tokenizer(path):
     tokenizer = Tokenizer(models.BPE(vocab=vocab, merges=[]))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
-    PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
-        bos_token="<s>",
-        eos_token="</s>",
-        chat_template="{% for m in messages %}{{ m['content'] }}{% endfor %}",
-    ).save_pretrained(path)
+    tokenizer.save(os.path.join(path, "tokenizer.json"))
 
 
 def main():
     path = sys.argv[1]
     os.makedirs(path, exist_ok=True)
     write_tokenizer(path)
-    with open(os.path.join(path, "config.json"), "w") as f:
-        json.dump(CONFIG, f, indent=2)
+    for name, value in (("config.json", CONFIG), ("tokenizer_config.json", TOKENIZER_CONFIG)):
+        with open(os.path.join(path, name), "w") as f:
+            json.dump(value, f, indent=2)
 
 
 if __name__ == "__main__":
