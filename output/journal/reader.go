@@ -1,0 +1,288 @@
+package journal
+
+import (
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"io/fs"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/klauspost/compress/zstd"
+)
+
+// Reason says what is wrong with a piece of a journal.
+type Reason string
+
+const (
+	BadFileHeader  Reason = "bad file header"
+	UnknownVersion Reason = "unknown version"
+	BadFrameHeader Reason = "bad frame header"
+	TooLarge       Reason = "lengths out of bounds"
+	BadChecksum    Reason = "checksum does not match"
+	BadBlock       Reason = "block does not decode"
+	Truncated      Reason = "truncated"
+	Missing        Reason = "frames missing"
+	Unreadable     Reason = "read error"
+)
+
+// Damage is a piece of a journal that could not be read.
+type Damage struct {
+	File   string
+	Offset int64 // where it begins
+	Bytes  int64 // how many were passed over
+	Reason Reason
+	// FramesSkipped counts the frames that are gone, as told by the sequence
+	// number of the next good one; 0 at the end of a journal, where nobody
+	// knows.
+	FramesSkipped uint64
+	Err           error // of Unreadable
+}
+
+func (d Damage) Error() string {
+	s := fmt.Sprintf("journal %s: %s at byte %d (%d bytes passed over, %d frames lost)",
+		d.File, d.Reason, d.Offset, d.Bytes, d.FramesSkipped)
+	if d.Err != nil {
+		s += ": " + d.Err.Error()
+	}
+	return s
+}
+
+// Record is a record of a journal.
+type Record struct {
+	Kind    byte
+	Payload []byte // valid until the next call of Next
+}
+
+// maxDamage bounds the list of damages of a hostile journal; further ones are
+// counted.
+const maxDamage = 1000
+
+// A Reader reads a journal from the beginning. It is not safe for concurrent
+// use.
+type Reader struct {
+	dir     fs.FS
+	names   []string
+	in      input
+	block   blockReader
+	plain   []byte
+	decoder *zstd.Decoder
+	at      int // next record of the block
+
+	seq     uint64 // of the next frame
+	frames  uint64
+	damages []Damage
+	more    int
+	open    bool // the last damage waits for the next good frame
+}
+
+// Open opens the journal in dir (os.Root.FS or os.DirFS).
+func Open(dir fs.FS) (*Reader, error) {
+	entries, err := fs.ReadDir(dir, ".")
+	if err != nil {
+		return nil, fmt.Errorf("journal: %w", err)
+	}
+	r := &Reader{dir: dir}
+	for _, e := range entries {
+		if isFileName(e.Name()) && e.Type().IsRegular() {
+			r.names = append(r.names, e.Name())
+		}
+	}
+	if len(r.names) == 0 {
+		return nil, fmt.Errorf("journal: no files (*.pmj): %w", fs.ErrNotExist)
+	}
+	// By number: more than 99999 files have longer names.
+	slices.SortFunc(r.names, func(a, b string) int {
+		if len(a) != len(b) {
+			return len(a) - len(b)
+		}
+		return strings.Compare(a, b)
+	})
+	r.decoder, err = zstd.NewReader(nil, zstd.WithDecoderConcurrency(1),
+		zstd.WithDecoderMaxMemory(MaxBlock), zstd.WithDecodeAllCapLimit(true), zstd.WithDecoderLowmem(true))
+	if err != nil {
+		return nil, fmt.Errorf("journal: %w", err)
+	}
+	return r, nil
+}
+
+func isFileName(name string) bool {
+	number, ok := strings.CutSuffix(name, ".pmj")
+	return ok && len(number) >= 5 && strings.Trim(number, "0123456789") == "" && path.Base(name) == name
+}
+
+// Next returns the next record, io.EOF after the last. What cannot be read is
+// passed over: Damage tells.
+func (r *Reader) Next() (Record, error) {
+	for r.at >= len(r.block.spans) {
+		if !r.nextFrame() {
+			return Record{}, io.EOF
+		}
+	}
+	s := r.block.spans[r.at]
+	record := Record{r.block.kinds[r.block.classOf[r.at]], r.block.data[s.at : s.at+s.size : s.at+s.size]}
+	r.at++
+	return record, nil
+}
+
+// Damage returns what could not be read so far, and how many damages are not in
+// the list because it is bounded.
+func (r *Reader) Damage() (list []Damage, more int) { return r.damages, r.more }
+
+// Frames returns the number of complete frames read so far.
+func (r *Reader) Frames() uint64 { return r.frames }
+
+// Close lets go of the file that is open.
+func (r *Reader) Close() error {
+	if r.decoder != nil {
+		r.decoder.Close()
+		r.decoder = nil
+	}
+	r.names, r.at, r.block.spans = nil, 0, nil
+	return r.in.close()
+}
+
+// nextFrame reads the next complete frame into r.block.
+func (r *Reader) nextFrame() bool {
+	for {
+		if !r.in.isOpen() {
+			if len(r.names) == 0 {
+				return false
+			}
+			name := r.names[0]
+			r.names = r.names[1:]
+			r.openFile(name)
+			continue
+		}
+		head, err := r.in.peek(frameHeaderSize)
+		if err != nil {
+			if len(head) > 0 || !errors.Is(err, io.EOF) {
+				r.damage(reasonOf(err), int64(len(head)), err)
+			}
+			r.in.close()
+			continue
+		}
+		h, reason := parseFrameHeader(head)
+		if reason != "" {
+			r.resync(reason)
+			continue
+		}
+		whole, err := r.in.peek(frameHeaderSize + int(h.stored))
+		if err != nil {
+			// The header is intact, so the file was cut here, unless what
+			// follows holds frames: then it was the middle that went missing.
+			r.resync(reasonOf(err))
+			continue
+		}
+		if reason := r.load(h, whole[frameHeaderSize:]); reason != "" {
+			r.damage(reason, int64(len(whole)), nil)
+			r.in.skip(len(whole))
+			continue
+		}
+		r.inOrder(h.seq)
+		r.in.skip(len(whole))
+		return true
+	}
+}
+
+func (r *Reader) load(h frameHeader, stored []byte) Reason {
+	r.block.spans, r.at = r.block.spans[:0], 0
+	if crc32.Checksum(stored, castagnoli) != h.sum {
+		return BadChecksum
+	}
+	if cap(r.plain) < int(h.block) {
+		r.plain = make([]byte, h.block)
+	}
+	plain, err := r.decoder.DecodeAll(stored, r.plain[:0:h.block])
+	if err != nil || len(plain) != int(h.block) || !r.block.decode(plain, h) {
+		r.block.spans = r.block.spans[:0]
+		return BadBlock
+	}
+	return ""
+}
+
+// inOrder notes which frames are missing before the one that was just read.
+func (r *Reader) inOrder(seq uint64) {
+	gap := uint64(0)
+	if seq > r.seq {
+		gap = seq - r.seq
+	}
+	switch {
+	case r.open:
+		r.damages[len(r.damages)-1].FramesSkipped = gap
+		r.open = false
+	case gap > 0 || seq < r.seq:
+		r.damage(Missing, 0, nil)
+		if r.open {
+			r.damages[len(r.damages)-1].FramesSkipped = gap
+			r.open = false
+		}
+	}
+	r.seq = seq + 1
+	r.frames++
+}
+
+// resync passes over bytes up to the next thing that looks like a frame.
+func (r *Reader) resync(reason Reason) {
+	at := r.in.offset
+	err := r.in.find(frameMagic)
+	n := r.in.offset - at
+	r.in.offset = at // for the report
+	r.damage(reason, n, err)
+	r.in.offset = at + n
+}
+
+// damage notes that n bytes from here on cannot be read. Damages that follow
+// one another without a good frame between them are one.
+func (r *Reader) damage(reason Reason, n int64, err error) {
+	if reason != Unreadable {
+		err = nil
+	}
+	if r.open {
+		last := &r.damages[len(r.damages)-1]
+		if last.File == r.in.name {
+			last.Bytes = r.in.offset + n - last.Offset
+			return
+		}
+	}
+	if len(r.damages) == maxDamage {
+		r.more++
+		r.open = false
+		return
+	}
+	r.damages = append(r.damages, Damage{File: r.in.name, Offset: r.in.offset, Bytes: n, Reason: reason, Err: err})
+	r.open = true
+}
+
+func reasonOf(err error) Reason {
+	if errors.Is(err, io.EOF) {
+		return Truncated
+	}
+	return Unreadable
+}
+
+func (r *Reader) openFile(name string) {
+	if err := r.in.open(r.dir, name); err != nil {
+		r.damage(Unreadable, 0, err)
+		return
+	}
+	head, err := r.in.peek(fileHeaderSize)
+	if err != nil {
+		r.damage(reasonOf(err), int64(len(head)), err)
+		r.in.close()
+		return
+	}
+	_, reason := checkFileHeader(head)
+	switch reason {
+	case "":
+		r.in.skip(fileHeaderSize)
+	case UnknownVersion:
+		// Intact, and made by a newer pmtrace: its frames would be misread.
+		r.damage(reason, 0, nil)
+		r.in.close()
+	default:
+		r.resync(reason)
+	}
+}
