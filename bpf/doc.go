@@ -1,0 +1,11 @@
+// Package bpf is the wire: the BPF programs, their headers, and the Go types
+// and objects generated from them. It knows nothing of libraries or of vLLM.
+//
+// event.h says what comes out of the ring buffer, config.h what the programs
+// are told, python.h how they read CPython's objects.
+package bpf
+
+// One pinned clang makes the objects (make generate); they are committed, so
+// that a build needs none.
+//
+//go:generate go tool bpf2go -cc clang-19 -strip llvm-strip-19 -target bpfel -go-package bpf -cflags "-O2 -g -mcpu=v3 -Wall -Wextra -Werror -Wno-unused-parameter" -type pm_engine -type pm_attr -type pm_op -type pm_probe -type pm_reason -type pm_values -type pm_storage -type pm_op_blocks -type pm_kv_op -type pm_kind Scheduler scheduler.bpf.c

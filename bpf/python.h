@@ -1,0 +1,208 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Reading the objects of a CPython process from BPF. Every pointer may be
+ * stale and every length a lie: reads fail, loops are bounded, and a reader
+ * says so by its return value. Field offsets that no supported version has
+ * ever changed are written out here; all others come from struct pm_python.
+ */
+#ifndef PMTRACE_PYTHON_H
+#define PMTRACE_PYTHON_H
+
+#define OB_TYPE 8
+#define OB_SIZE 16 /* PyVarObject */
+#define TUPLE_ITEMS 24
+#define DICT_USED 16
+#define DICT_KEYS 32
+#define DICT_VALUES 40
+#define KEYS_LOG2_INDEX 9
+#define KEYS_KIND 10
+#define KEYS_ENTRIES 24
+#define KEYS_INDICES 32
+#define KEYS_GENERAL 0 /* DictKeysKind: entries of hash, key, value */
+
+#define PM_MAX_LOCALS 128
+#define PM_MAX_VALUES 40 /* SHARED_KEYS_MAX_SIZE is 30 */
+#define PM_MAX_ENTRIES 128 /* searched of a class's or an instance's keys */
+#define PM_BATCH 32 /* pointers read at once */
+
+static __always_inline int read_mem(void *to, __u32 size, __u64 from)
+{
+	return bpf_probe_read_user(to, size, (const void *)from);
+}
+
+static __always_inline int read_ptr(__u64 from, __u64 *to)
+{
+	return bpf_probe_read_user(to, sizeof(*to), (const void *)from);
+}
+
+/* len() of a list, tuple or deque: a ssize_t, as u32; PM_UNKNOWN on failure. */
+static __always_inline __u32 read_len(__u64 object, __u32 at)
+{
+	__u64 n;
+
+	if (!object || read_ptr(object + at, &n) || n > 0x7fffffff)
+		return PM_UNKNOWN;
+	return (__u32)n;
+}
+
+/*
+ * A non-negative int below 2^32; PM_UNKNOWN for any other. tagged: the int has
+ * a tag with its length (3.12 and later). A global function: the verifier looks
+ * at it once.
+ */
+__noinline __u32 long_value(__u64 object, __u32 tagged)
+{
+	struct {
+		__u64 tag;
+		__u32 digit;
+		__u32 spare;
+	} v = {};
+	__u64 digits;
+	__u32 high;
+
+	if (!object || read_mem(&v, 12, object + OB_SIZE))
+		return PM_UNKNOWN;
+	if (tagged) {
+		if ((v.tag & 3) == 2)
+			return PM_UNKNOWN;
+		digits = v.tag >> 3;
+	} else {
+		digits = v.tag;
+	}
+	if (digits == 0)
+		return 0;
+	if (digits == 1)
+		return v.digit;
+	if (digits != 2 || read_mem(&high, 4, object + OB_SIZE + 12) || high > 3)
+		return PM_UNKNOWN;
+	return v.digit | high << 30;
+}
+
+static __always_inline __u32 read_long(const struct pm_python *py, __u64 object)
+{
+	return long_value(object, py->long_tagged);
+}
+
+/* The frame that the thread runs now. */
+static __always_inline __u64 current_frame(const struct pm_engine *e)
+{
+	__u64 at = e->thread_state, frame = 0;
+
+	if (e->py.cframe && read_ptr(at + e->py.cframe, &at))
+		return 0;
+	if (read_ptr(at + e->py.current_frame, &frame))
+		return 0;
+	return frame;
+}
+
+static __always_inline __u64 frame_code(const struct pm_engine *e, __u64 frame)
+{
+	__u64 code = 0;
+
+	if (!frame || read_ptr(frame + e->py.frame_code, &code))
+		return 0;
+	return code & e->py.ref_mask;
+}
+
+static __always_inline __u64 local(const struct pm_engine *e, const __u64 *locals, __u16 which)
+{
+	__u64 v;
+
+	if (which == PM_NO_LOCAL)
+		return 0;
+	v = locals[which & (PM_MAX_LOCALS - 1)] & e->py.ref_mask;
+	if (which & PM_LOCAL_CELL && (!v || read_ptr(v + e->py.cell_ref, &v)))
+		return 0;
+	return v;
+}
+
+/*
+ * Where an instance keeps its attributes: *values is the first of its inline
+ * values, or else *dict its own dict.
+ */
+static __always_inline int instance(const struct pm_engine *e, __u64 object, __u64 *values,
+				    __u64 *dict)
+{
+	const struct pm_python *py = &e->py;
+	__u64 type, size = 0, word[2];
+	__u8 state[4];
+
+	*values = 0;
+	*dict = 0;
+	if (py->values == PM_VALUES_POINTER) {
+		if (read_mem(word, 16, object - 32))
+			return -1;
+		if (word[0])
+			*values = word[0] + py->values_first;
+		*dict = word[1];
+	} else if (py->values == PM_VALUES_TAGGED) {
+		if (read_ptr(object - 24, &word[0]))
+			return -1;
+		if (word[0] & 1)
+			*values = word[0] + 1 + py->values_first;
+		else
+			*dict = word[0];
+	} else {
+		if (read_ptr(object - 24, dict))
+			return -1;
+		if (read_ptr(object + OB_TYPE, &type) || read_ptr(type + py->type_basicsize, &size))
+			return -1;
+		if (size > 4096 || read_mem(state, 4, object + size))
+			return -1;
+		if (state[3] == 1) /* values are valid, whether there is a dict or not */
+			*values = object + size + py->values_first;
+	}
+	if (!*values && *dict && !read_ptr(*dict + DICT_VALUES, &word[0]) && word[0])
+		*values = word[0] + py->values_first; /* a dict that shares its class's keys */
+	return *values || *dict ? 0 : -1;
+}
+
+/* The table of a dict's (or a class's) keys. */
+struct keys {
+	__u64 entries;
+	__u32 count;
+	__u32 size; /* of an entry: 16, or 24 with the hash first */
+};
+
+static __always_inline int read_keys(__u64 at, struct keys *k)
+{
+	struct {
+		__u64 refcount;
+		__u8 log2_size, log2_index, kind, pad;
+		__u32 version;
+		__u64 usable, entries;
+	} head;
+
+	if (!at || read_mem(&head, sizeof(head), at) || head.log2_index > 40)
+		return -1;
+	if (head.entries > 0x7fffffff)
+		return -1;
+	k->count = (__u32)head.entries;
+	k->size = head.kind == KEYS_GENERAL ? 24 : 16;
+	k->entries = at + KEYS_INDICES + (1ull << head.log2_index);
+	return 0;
+}
+
+/* One attribute of an object whose storage was resolved beforehand. */
+static __always_inline __u64 read_attr(const struct pm_engine *e, __u64 object,
+				       const struct pm_attr *a)
+{
+	__u64 values, dict, at, entry[2];
+	struct keys k;
+
+	if (!object || a->storage == PM_STORED_NOT)
+		return 0;
+	if (a->storage == PM_STORED_SLOT)
+		return read_ptr(object + a->at, &at) ? 0 : at;
+	if (instance(e, object, &values, &dict))
+		return 0;
+	if (a->storage == PM_STORED_INLINE && values)
+		return read_ptr(values + 8ull * a->at, &at) ? 0 : at;
+	if (!dict || read_ptr(dict + DICT_KEYS, &at) || read_keys(at, &k) || k.size != 16)
+		return 0;
+	if (read_mem(entry, 16, k.entries + 16ull * a->at) || entry[0] != a->key)
+		return 0;
+	return entry[1];
+}
+
+#endif
