@@ -40,15 +40,15 @@ type ProcessRow struct {
 type StepRow struct {
 	Engine    int32  `parquet:"engine"`
 	StepID    int64  `parquet:"step_id,delta"`
-	Iteration *int64 `parquet:"iteration,optional,delta"` // vLLM's own number; null for steps of 0 tokens or where it is unknown
+	Iteration *int64 `parquet:"iteration,optional"` // vLLM's own number; null for steps of 0 tokens or where it is unknown
 
-	StartNS       int64   `parquet:"start_ns,delta"`                 // schedule entered
-	ScheduledNS   int64   `parquet:"scheduled_ns,delta"`             // schedule returned
-	UpdateNS      *int64  `parquet:"update_start_ns,optional,delta"` // update_from_output entered
-	EndNS         *int64  `parquet:"end_ns,optional,delta"`          // update_from_output returned
-	ScheduleDurNS *int64  `parquet:"schedule_ns,optional"`           // time inside schedule
-	UpdateDurNS   *int64  `parquet:"update_ns,optional"`             // time inside update_from_output
-	ForwardNS     *int64  `parquet:"forward_ns,optional"`            // forward pass, see timing_source
+	StartNS       int64   `parquet:"start_ns,delta"`           // schedule entered
+	ScheduledNS   int64   `parquet:"scheduled_ns,delta"`       // schedule returned
+	UpdateNS      *int64  `parquet:"update_start_ns,optional"` // update_from_output entered
+	EndNS         *int64  `parquet:"end_ns,optional"`          // update_from_output returned
+	ScheduleDurNS *int64  `parquet:"schedule_ns,optional"`     // time inside schedule
+	UpdateDurNS   *int64  `parquet:"update_ns,optional"`       // time inside update_from_output
+	ForwardNS     *int64  `parquet:"forward_ns,optional"`      // forward pass, see timing_source
 	TimingSource  *string `parquet:"timing_source,optional,dict"`
 	ErrorBoundNS  *int64  `parquet:"error_bound_ns,optional"`
 
@@ -84,7 +84,7 @@ type StepRequestRow struct {
 	RequestUID   int64  `parquet:"request_uid,delta"`
 	Kind         string `parquet:"kind,dict"`
 	Scheduled    int32  `parquet:"scheduled_tokens"`
-	Computed     *int32 `parquet:"computed_before,optional,delta"`
+	Computed     *int32 `parquet:"computed_before,optional"`
 	PromptTokens *int32 `parquet:"prompt_tokens,optional,dict"`
 	OutputTokens *int32 `parquet:"output_tokens,optional"` // null: no output read for this step
 	DraftTokens  int32  `parquet:"draft_tokens"`
@@ -149,7 +149,7 @@ type KVUsageRow struct {
 	Engine     int32  `parquet:"engine"`
 	OpID       int64  `parquet:"op_id,delta"` // counts operations of the engine from 0
 	TimeNS     int64  `parquet:"time_ns,delta"`
-	StepID     *int64 `parquet:"step_id,optional,delta"` // the schedule call it was part of; null between steps
+	StepID     *int64 `parquet:"step_id,optional"` // the schedule call it was part of; null between steps
 	Op         string `parquet:"op,dict"`
 	Blocks     int32  `parquet:"blocks"`
 	FreeAfter  int32  `parquet:"free_after"`
@@ -189,7 +189,7 @@ type KVEvictionRow struct {
 // CPUOperationRow is a row of the table cpu_operations.
 type CPUOperationRow struct {
 	Engine    int32  `parquet:"engine"`
-	StepID    *int64 `parquet:"step_id,optional,delta"`
+	StepID    *int64 `parquet:"step_id,optional"`
 	TimeNS    int64  `parquet:"time_ns,delta"`
 	DurNS     int64  `parquet:"duration_ns"`
 	Operation string `parquet:"operation,dict"` // scheduling, model_execution, update_from_output

@@ -60,7 +60,7 @@ type Server struct {
 // New returns a server before its first step.
 func New(shape Shape) *Server {
 	s := &Server{Shape: shape, rng: rand.New(rand.NewPCG(shape.Seed, 7))}
-	s.total = int32(shape.Requests * 8192 / shape.BlockSize)
+	s.total = int32(shape.Requests * 65536 / shape.BlockSize)
 	for i := range s.total {
 		s.free = append(s.free, i+1)
 	}

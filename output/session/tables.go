@@ -1,0 +1,268 @@
+package session
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path"
+	"strconv"
+
+	"github.com/parquet-go/parquet-go"
+
+	"github.com/pmtrace/pmtrace/decode/record"
+)
+
+// SchemaVersion is the version of the tables, in the metadata of every file.
+const SchemaVersion = 1
+
+// Names of the tables, each a directory in parquet/.
+const (
+	TableProcesses     = "processes"
+	TableSteps         = "steps"
+	TableStepRequests  = "step_requests"
+	TableRequests      = "requests"
+	TablePreemptions   = "preemptions"
+	TableKVUsage       = "kv_usage"
+	TableKVBlocks      = "kv_blocks"
+	TableKVEvictions   = "kv_evictions"
+	TableCPUOperations = "cpu_operations"
+	TableLosses        = "losses"
+)
+
+const (
+	// Rows wait in batches of this many; parts and row groups are cut at
+	// multiples.
+	batchRows = 512
+	// A page of a column. Larger ones compress little better and all columns
+	// of all tables have one in memory.
+	pageBytes = 64 << 10
+
+	rowsPerGroup = 256 << 10
+	rowsPerPart  = 4 << 20
+)
+
+// About identifies the session in the metadata of every file.
+type About struct {
+	SessionID string
+	Start     string // RFC 3339
+}
+
+// Tables writes the rows of all tables. It is a record.Sink and not safe for
+// concurrent use.
+//
+// Parts appear when they are complete: under a hidden name before. The same
+// rows make the same bytes.
+type Tables struct {
+	processes     *table[record.ProcessRow]
+	steps         *table[record.StepRow]
+	stepRequests  *table[record.StepRequestRow]
+	requests      *table[record.RequestRow]
+	preemptions   *table[record.PreemptionRow]
+	kvUsage       *table[record.KVUsageRow]
+	kvBlocks      *table[record.KVBlockRow]
+	kvEvictions   *table[record.KVEvictionRow]
+	cpuOperations *table[record.CPUOperationRow]
+	losses        *table[record.LossRow]
+
+	closers []interface{ close() error }
+}
+
+var _ record.Sink = (*Tables)(nil)
+
+// CreateTables begins the tables of a session, in parquet/. Parts that are
+// there already are in the way: RemoveTables first.
+func CreateTables(session *Dir, about About) (*Tables, error) {
+	dir, err := session.Sub("parquet")
+	if err != nil {
+		return nil, err
+	}
+	defer dir.Close()
+	codec, err := newCodec()
+	if err != nil {
+		return nil, err
+	}
+	t := &Tables{}
+	b := builder{dir, about, codec, t}
+	err = errors.Join(
+		begin(b, TableProcesses, &t.processes),
+		begin(b, TableSteps, &t.steps),
+		begin(b, TableStepRequests, &t.stepRequests),
+		begin(b, TableRequests, &t.requests),
+		begin(b, TablePreemptions, &t.preemptions),
+		begin(b, TableKVUsage, &t.kvUsage),
+		begin(b, TableKVBlocks, &t.kvBlocks),
+		begin(b, TableKVEvictions, &t.kvEvictions),
+		begin(b, TableCPUOperations, &t.cpuOperations),
+		begin(b, TableLosses, &t.losses),
+	)
+	if err != nil {
+		return nil, err
+	}
+	return t, nil
+}
+
+func (t *Tables) Process(r *record.ProcessRow) error           { return t.processes.add(r) }
+func (t *Tables) Step(r *record.StepRow) error                 { return t.steps.add(r) }
+func (t *Tables) StepRequest(r *record.StepRequestRow) error   { return t.stepRequests.add(r) }
+func (t *Tables) Request(r *record.RequestRow) error           { return t.requests.add(r) }
+func (t *Tables) Preemption(r *record.PreemptionRow) error     { return t.preemptions.add(r) }
+func (t *Tables) KVUsage(r *record.KVUsageRow) error           { return t.kvUsage.add(r) }
+func (t *Tables) KVBlock(r *record.KVBlockRow) error           { return t.kvBlocks.add(r) }
+func (t *Tables) KVEviction(r *record.KVEvictionRow) error     { return t.kvEvictions.add(r) }
+func (t *Tables) CPUOperation(r *record.CPUOperationRow) error { return t.cpuOperations.add(r) }
+func (t *Tables) Loss(r *record.LossRow) error                 { return t.losses.add(r) }
+
+// Close completes all tables. A table without rows gets one part with the
+// schema alone, so that every table can be queried.
+func (t *Tables) Close() error {
+	var errs []error
+	for _, table := range t.closers {
+		errs = append(errs, table.close())
+	}
+	return errors.Join(errs...)
+}
+
+type builder struct {
+	dir   *Dir
+	about About
+	codec *zstdCodec
+	into  *Tables
+}
+
+func begin[T any](b builder, name string, at **table[T]) error {
+	dir, err := b.dir.Sub(name)
+	if err != nil {
+		return err
+	}
+	*at = &table[T]{name: name, dir: dir, batch: make([]T, 0, batchRows), about: b.about, codec: b.codec}
+	b.into.closers = append(b.into.closers, *at)
+	return nil
+}
+
+// table writes the parts of one table.
+type table[T any] struct {
+	name   string
+	dir    *Dir
+	about  About
+	codec  *zstdCodec
+	batch  []T
+	writer *parquet.GenericWriter[T] // nil before the first row
+	file   *os.File
+	part   int
+	rows   int64 // of the part
+	failed error
+}
+
+func (t *table[T]) add(row *T) error {
+	t.batch = append(t.batch, *row)
+	if len(t.batch) < batchRows {
+		return nil
+	}
+	return t.flush()
+}
+
+func (t *table[T]) flush() error {
+	if t.failed != nil {
+		return t.failed
+	}
+	if t.file == nil {
+		if err := t.open(); err != nil {
+			return t.fail(err)
+		}
+	}
+	if _, err := t.writer.Write(t.batch); err != nil {
+		return t.fail(err)
+	}
+	t.rows += int64(len(t.batch))
+	clear(t.batch) // lets go of what the rows point to
+	t.batch = t.batch[:0]
+	if t.rows >= rowsPerPart {
+		return t.finish()
+	}
+	return nil
+}
+
+func (t *table[T]) fail(err error) error {
+	t.failed = fmt.Errorf("table %s: %w", t.name, err)
+	return t.failed
+}
+
+func partName(part int) string { return fmt.Sprintf("part-%05d.parquet", part) }
+
+func hiddenName(part int) string { return "." + partName(part) + ".tmp" }
+
+func (t *table[T]) open() error {
+	f, err := t.dir.Create(hiddenName(t.part))
+	if err != nil {
+		return err
+	}
+	t.file, t.rows = f, 0
+	if t.writer != nil {
+		t.writer.Reset(f)
+		return nil
+	}
+	t.writer = parquet.NewGenericWriter[T](f,
+		parquet.CreatedBy("pmtrace", strconv.Itoa(SchemaVersion), ""),
+		parquet.Compression(t.codec),
+		parquet.PageBufferSize(pageBytes),
+		parquet.WriteBufferSize(pageBytes),
+		parquet.MaxRowsPerRowGroup(rowsPerGroup),
+		parquet.KeyValueMetadata("schema_version", strconv.Itoa(SchemaVersion)),
+		parquet.KeyValueMetadata("session_id", t.about.SessionID),
+		parquet.KeyValueMetadata("session_start", t.about.Start),
+	)
+	return nil
+}
+
+// finish completes the part and gives it its name.
+func (t *table[T]) finish() error {
+	err := t.writer.Close()
+	if cerr := t.file.Close(); err == nil {
+		err = cerr
+	}
+	if err == nil {
+		err = t.dir.root.Rename(hiddenName(t.part), partName(t.part))
+	}
+	t.file = nil
+	t.part++
+	if err != nil {
+		return t.fail(err)
+	}
+	return nil
+}
+
+func (t *table[T]) close() error {
+	defer t.dir.Close()
+	if len(t.batch) > 0 || (t.part == 0 && t.file == nil) {
+		if err := t.flush(); err != nil {
+			t.abandon()
+			return err
+		}
+	}
+	if t.file == nil {
+		return t.failed
+	}
+	if t.failed != nil {
+		t.abandon()
+		return t.failed
+	}
+	return t.finish()
+}
+
+// abandon removes a part that cannot be completed.
+func (t *table[T]) abandon() {
+	if t.file != nil {
+		t.file.Close()
+		t.file = nil
+		t.dir.Remove(hiddenName(t.part))
+	}
+}
+
+// RemoveTables removes what CreateTables made, for making it again.
+func RemoveTables(session *Dir) error {
+	err := session.root.RemoveAll("parquet")
+	if err != nil {
+		return notWritable(path.Join(session.path, "parquet"), err)
+	}
+	return nil
+}
