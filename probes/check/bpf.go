@@ -1,0 +1,75 @@
+package check
+
+import (
+	"errors"
+	"fmt"
+	"syscall"
+)
+
+// watchWrites is how often the trial watchpoint is written to.
+const watchWrites = 3
+
+// bpfFindings tries what the tracer will do, on ourselves. Where something
+// before it already failed, trying only says the same again.
+func bpfFindings(m Machine, try bool) []Finding {
+	load := Finding{ID: "bpf_load", Name: "BPF program with bpf_loop", Needed: "loading a perf_event program"}
+	ring := Finding{ID: "ring_buffer", Name: "BPF ring buffer", Needed: "a ring buffer map (Linux 5.8)"}
+	watch := Finding{ID: "watchpoint", Name: "hardware breakpoint with BPF", Needed: "a hit for each access (perf breakpoint, bpf_link with a cookie: Linux 5.15)"}
+	slots := Finding{ID: "slots", Name: "hardware breakpoint slots", Needed: "4 a thread"}
+	if !try {
+		const later = "not tried: see the failures above"
+		return []Finding{load.warn(later, ""), ring.warn(later, ""), watch.warn(later, ""), slots.warn(later, "")}
+	}
+	return []Finding{
+		tried(load, m.Load()),
+		tried(ring, m.RingBuffer()),
+		watchFinding(m, watch),
+		slotsFinding(m, slots, 0),
+	}
+}
+
+func tried(f Finding, err error) Finding {
+	if err == nil {
+		return f.ok("works")
+	}
+	return f.fail(err.Error(), bpfRemedy(err))
+}
+
+func bpfRemedy(err error) string {
+	if errors.Is(err, syscall.EPERM) || errors.Is(err, syscall.EACCES) {
+		return "something forbids it although the capabilities are there: a seccomp filter, an LSM policy (SELinux, AppArmor) or kernel lockdown; see dmesg and the audit log"
+	}
+	return "use a distribution's kernel of " + NeedKernel() + " or newer"
+}
+
+func watchFinding(m Machine, f Finding) Finding {
+	hits, err := m.Watch(watchWrites)
+	switch {
+	case errors.Is(err, syscall.ENOSPC):
+		return f.warn("all slots of our own thread are taken", slotsRemedy)
+	case err != nil:
+		return tried(f, err)
+	case hits != watchWrites:
+		return f.fail(fmt.Sprintf("%d hits for %d accesses", hits, watchWrites), "this (virtual) machine does not deliver hardware breakpoints exactly: turn on debug registers in the hypervisor, or use another machine")
+	}
+	return f.ok(fmt.Sprintf("works: %d hits for %d accesses", hits, watchWrites))
+}
+
+const slotsRemedy = "end other users of hardware breakpoints: debuggers (gdb watch), perf record -e mem:…, another pmtrace"
+
+// wantSlots is what a full trace of an engine uses; see DESIGN for what is lost
+// with fewer.
+const wantSlots = 4
+
+func slotsFinding(m Machine, f Finding, tid int) Finding {
+	n, err := m.FreeSlots(tid)
+	switch {
+	case err != nil:
+		return f.fail(err.Error(), bpfRemedy(err))
+	case n == 0:
+		return f.fail("all taken", slotsRemedy)
+	case n < wantSlots:
+		return f.warn(fmt.Sprintf("%d of %d free: some columns will be null", n, wantSlots), slotsRemedy)
+	}
+	return f.ok(fmt.Sprintf("%d free", n))
+}
