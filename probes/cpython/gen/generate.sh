@@ -1,0 +1,10 @@
+#!/bin/sh
+# Makes layout_gen.go and opcodes_gen.go again from the test interpreters'
+# headers. Run it in probes/cpython.
+set -eu
+home=${XDG_CACHE_HOME:-$HOME/.cache}/pmtrace/cpython
+set --
+for v in 3.11 3.12 3.13 3.14; do
+	set -- "$@" "$v=$home/$v/home/include/python$v"
+done
+exec go run ./gen "$@"

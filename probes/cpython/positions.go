@@ -1,0 +1,106 @@
+package cpython
+
+import "slices"
+
+// Position is a place in bytecode to watch: Addr is that of the opcode byte, of
+// which exactly 1 byte is to be watched (3.12 reads opcode and argument apart).
+type Position struct {
+	Index int // in code units
+	Addr  uint64
+	Line  int // 0: none
+}
+
+// Return is a RETURN_VALUE or RETURN_CONST.
+type Return struct {
+	Position
+	Const bool
+	// Local is the slot whose object is returned, where the instruction before
+	// loads one; Name is its name, else "".
+	Local    int
+	HasLocal bool
+	Name     string
+}
+
+// Positions is where a function can be watched.
+type Positions struct {
+	// Entry is the RESUME that begins the function; HasEntry is false for code
+	// without one.
+	Entry    Position
+	HasEntry bool
+	Returns  []Return
+
+	lines map[int][]Position
+}
+
+// LineStarts gives the places where execution enters a line, in code order: a
+// line may be compiled into several.
+func (p Positions) LineStarts(line int) []Position { return p.lines[line] }
+
+// LineStart gives the first of LineStarts.
+func (p Positions) LineStart(line int) (Position, bool) {
+	if len(p.lines[line]) == 0 {
+		return Position{}, false
+	}
+	return p.lines[line][0], true
+}
+
+// Lines gives the lines that have code, sorted.
+func (p Positions) Lines() []int {
+	out := make([]int, 0, len(p.lines))
+	for line := range p.lines {
+		out = append(out, line)
+	}
+	slices.Sort(out)
+	return out
+}
+
+// Positions finds the places to watch in a code object.
+func (r *Runtime) Positions(c Code) (Positions, error) {
+	ins, err := r.Instructions(c)
+	if err != nil {
+		return Positions{}, err
+	}
+	table, err := r.Bytes(c.lineTable)
+	if err != nil {
+		return Positions{}, err
+	}
+	return positionsOf(c, ins, decodeLines(table, c.FirstLine, c.Units)), nil
+}
+
+// positionsOf is pure: lines holds the line of each code unit.
+func positionsOf(c Code, ins []Instruction, lines []int) Positions {
+	p := Positions{lines: make(map[int][]Position)}
+	at := func(index int) Position {
+		return Position{Index: index, Addr: c.UnitAddr(index), Line: lineAt(lines, index)}
+	}
+	previousLine := 0
+	for i, in := range ins {
+		if line := lineAt(lines, in.Start); line != previousLine {
+			if line != 0 {
+				p.lines[line] = append(p.lines[line], at(in.Start))
+			}
+			previousLine = line
+		}
+		switch {
+		case in.isEntry() && !p.HasEntry:
+			p.Entry, p.HasEntry = at(in.Index), true
+		case in.isReturn():
+			ret := Return{Position: at(in.Index), Const: in.Name == "RETURN_CONST"}
+			if i > 0 && !ret.Const {
+				ret.Local, ret.HasLocal = ins[i-1].loads()
+			}
+			if ret.HasLocal && ret.Local < len(c.LocalNames) {
+				ret.Name = c.LocalNames[ret.Local]
+			}
+			p.Returns = append(p.Returns, ret)
+		}
+	}
+	return p
+}
+
+func lineAt(lines []int, index int) int {
+	if index < 0 || index >= len(lines) {
+		return 0
+	}
+	return lines[index]
+}
