@@ -8,6 +8,8 @@
 
 export HF_HUB_OFFLINE=1 TRANSFORMERS_OFFLINE=1 VLLM_NO_USAGE_STATS=1 DO_NOT_TRACK=1 TOKENIZERS_PARALLELISM=false
 export VLLM_CPU_KVCACHE_SPACE=${VLLM_CPU_KVCACHE_SPACE:-1} # GiB
+# Without this the first request that samples makes Inductor compile the sampler: half a minute in one step.
+export TORCH_COMPILE_DISABLE=1
 # One thread: at these sizes more threads wait for one another.
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
 
