@@ -112,6 +112,13 @@ enum pm_op_blocks {
 	PM_OP_ONE = 3, /* argument 1 is the block */
 };
 
+/* What a waiting queue is. */
+enum pm_queue {
+	PM_QUEUE_NONE = 0,
+	PM_QUEUE_DEQUE = 1, /* a deque itself */
+	PM_QUEUE_HEAP = 2, /* an object with a list in the attribute `heap` */
+};
+
 struct pm_op {
 	__u64 code; /* of the function that changes the counter */
 	__u16 op; /* enum pm_kv_op */
@@ -145,7 +152,8 @@ struct pm_engine {
 	struct pm_attr running;
 	struct pm_attr requests;
 	struct pm_attr queues[PM_MAX_QUEUES]; /* waiting and its siblings */
-	__u32 queue_items[PM_MAX_QUEUES]; /* offset of the queue's length, 0: none */
+	struct pm_attr heap; /* the list inside a queue of kind PM_QUEUE_HEAP */
+	__u32 queue_kind[PM_MAX_QUEUES]; /* enum pm_queue */
 	__u64 counter; /* address of the slot of num_free_blocks; 0: none */
 	__u32 block_size;
 	__u32 spare1;
@@ -185,7 +193,6 @@ struct pm_engine {
 	__u8 crd_at[PM_MAX_KEYS];
 	__u8 nrd_at[PM_MAX_KEYS];
 	__u64 hits[4]; /* by enum pm_probe */
-	__u64 began[4]; /* reserved for timing */
 };
 
 enum pm_probe {

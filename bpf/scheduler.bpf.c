@@ -19,6 +19,7 @@ const enum pm_reason *use_reason __attribute__((unused));
 const enum pm_op_blocks *use_op_blocks __attribute__((unused));
 const enum pm_kv_op *use_kv_op __attribute__((unused));
 const enum pm_kind *use_kind __attribute__((unused));
+const enum pm_queue *use_queue __attribute__((unused));
 
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
@@ -839,10 +840,12 @@ static __always_inline __u32 queue_len(struct pm_engine *e, __u64 scheduler)
 	__u64 queue;
 
 	for (int q = 0; q < PM_MAX_QUEUES; q++) {
-		if (!e->queue_items[q])
+		if (e->queue_kind[q] == PM_QUEUE_NONE)
 			continue;
 		queue = read_attr(e, scheduler, &e->queues[q]);
-		n = read_len(queue, e->queue_items[q]);
+		if (e->queue_kind[q] == PM_QUEUE_HEAP)
+			queue = read_attr(e, queue, &e->heap);
+		n = read_len(queue, OB_SIZE);
 		if (n == PM_UNKNOWN)
 			return PM_UNKNOWN;
 		sum += n;

@@ -70,7 +70,8 @@ type SchedulerPmEngine struct {
 	Running        SchedulerPmAttr
 	Requests       SchedulerPmAttr
 	Queues         [4]SchedulerPmAttr
-	QueueItems     [4]uint32
+	Heap           SchedulerPmAttr
+	QueueKind      [4]uint32
 	Counter        uint64
 	BlockSize      uint32
 	Spare1         uint32
@@ -104,7 +105,6 @@ type SchedulerPmEngine struct {
 	CrdAt          [16]uint8
 	NrdAt          [16]uint8
 	Hits           [4]uint64
-	Began          [4]uint64
 }
 
 type SchedulerPmKind uint32
@@ -158,6 +158,14 @@ const (
 	SchedulerPmProbePM_PROBE_UPDATE_RETURN   SchedulerPmProbe = 2
 	SchedulerPmProbePM_PROBE_UPDATE_ENTRY    SchedulerPmProbe = 3
 	SchedulerPmProbePM_PROBES                SchedulerPmProbe = 4
+)
+
+type SchedulerPmQueue uint32
+
+const (
+	SchedulerPmQueuePM_QUEUE_NONE  SchedulerPmQueue = 0
+	SchedulerPmQueuePM_QUEUE_DEQUE SchedulerPmQueue = 1
+	SchedulerPmQueuePM_QUEUE_HEAP  SchedulerPmQueue = 2
 )
 
 type SchedulerPmReason uint32
@@ -396,6 +404,7 @@ const (
 	SchedulerVarUseKvOp         = "use_kv_op"
 	SchedulerVarUseOpBlocks     = "use_op_blocks"
 	SchedulerVarUseProbe        = "use_probe"
+	SchedulerVarUseQueue        = "use_queue"
 	SchedulerVarUseReason       = "use_reason"
 )
 
@@ -465,6 +474,7 @@ type SchedulerVariableSpecs struct {
 	UseKvOp     *ebpf.VariableSpec `ebpf:"use_kv_op"`
 	UseOpBlocks *ebpf.VariableSpec `ebpf:"use_op_blocks"`
 	UseProbe    *ebpf.VariableSpec `ebpf:"use_probe"`
+	UseQueue    *ebpf.VariableSpec `ebpf:"use_queue"`
 	UseReason   *ebpf.VariableSpec `ebpf:"use_reason"`
 }
 
@@ -511,6 +521,7 @@ type SchedulerVariables struct {
 	UseKvOp     *ebpf.Variable `ebpf:"use_kv_op"`
 	UseOpBlocks *ebpf.Variable `ebpf:"use_op_blocks"`
 	UseProbe    *ebpf.Variable `ebpf:"use_probe"`
+	UseQueue    *ebpf.Variable `ebpf:"use_queue"`
 	UseReason   *ebpf.Variable `ebpf:"use_reason"`
 }
 

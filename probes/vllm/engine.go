@@ -1,0 +1,80 @@
+package vllm
+
+import (
+	"github.com/pmtrace/pmtrace/decode/record"
+	"github.com/pmtrace/pmtrace/probes/cpython"
+)
+
+// Engine is an engine core in another process, with everything resolved that
+// the watches need. Addresses are the process's.
+type Engine struct {
+	PID int
+	// Thread is the thread that runs the scheduler: its id here, not in the
+	// process's own PID namespace.
+	Thread      int
+	ThreadState uint64
+	Python      *cpython.Runtime
+
+	Schedule Function // Scheduler.schedule
+	Update   Function // Scheduler.update_from_output
+
+	// OutputType is the type SchedulerOutput.
+	OutputType uint64
+	// Addresses of attribute names (str objects), 0 where the version has no such
+	// attribute; the order is that of the hook map.
+	OutputNames, CachedNames, NewNames, RequestNames []uint64
+
+	Scheduler uint64
+	Running   cpython.Storage
+	Requests  cpython.Storage
+	Queues    []Queue
+	Heap      cpython.Storage // PriorityRequestQueue._heap
+
+	// Counter is the address of the pointer to num_free_blocks; 0: none found.
+	Counter   uint64
+	QueueOps  []QueueOp
+	Owners    []uint64 // code objects whose first argument is the Request
+	Head      uint64   // the free list's fake head
+	BlockNext cpython.Storage
+	BlockID   cpython.Storage
+	BlockHash cpython.Storage
+
+	// Offsets in EngineCoreOutputs and EngineCoreOutput objects; 0: not known.
+	OutputsList, OutputID, OutputTokens, OutputFinish int
+
+	None uint64
+
+	fact record.Engine
+}
+
+// Function is a watched function; Code.Addr is 0 where it was not found.
+type Function struct {
+	Code   cpython.Code
+	Entry  uint64 // address of its RESUME
+	Return uint64 // address of its only RETURN_VALUE
+}
+
+// Local gives the index of a local variable. cell: it is shared with a nested
+// function, and the slot holds a cell.
+func (f Function) Local(name string) (index int, cell, ok bool) {
+	index, ok = f.Code.LocalIndex(name)
+	return index, ok && f.Code.IsCell(index), ok
+}
+
+// Queue is one of the scheduler's waiting queues.
+type Queue struct {
+	Name    string
+	Storage cpython.Storage
+	Heap    bool // a PriorityRequestQueue, else a deque
+}
+
+// QueueOp is a method that changes the free block queue.
+type QueueOp struct {
+	Name   string
+	Code   uint64
+	Change Change
+	Blocks Blocks
+}
+
+// Fact is what the journal keeps of the engine.
+func (e *Engine) Fact() record.Engine { return e.fact }
