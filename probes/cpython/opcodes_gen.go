@@ -281,7 +281,7 @@ func opcodes312() *opcodeTable {
 	return &opcodeTable{
 		name: [256]string{
 			0:   "CACHE",
-			1:   "ENABLE_SPECIALIZATION",
+			1:   "POP_TOP",
 			2:   "PUSH_NULL",
 			3:   "INTERPRETER_EXIT",
 			4:   "END_FOR",

@@ -5,6 +5,6 @@ set -eu
 home=${XDG_CACHE_HOME:-$HOME/.cache}/pmtrace/cpython
 set --
 for v in 3.11 3.12 3.13 3.14; do
-	set -- "$@" "$v=$home/$v/home/include/python$v"
+	set -- "$@" "$v=$home/$v/include/python$v"
 done
 exec go run ./gen "$@"

@@ -124,7 +124,7 @@ func (f *facts) readOpcodeNames(dir string) error {
 		}
 		for _, m := range define.FindAllStringSubmatch(string(src), -1) {
 			op, _ := strconv.Atoi(m[2])
-			if op > 255 || strings.HasPrefix(m[1], "NB_") || m[1] == "HAVE_ARGUMENT" || strings.HasPrefix(m[1], "MIN_") {
+			if op > 255 || strings.HasPrefix(m[1], "NB_") || m[1] == "HAVE_ARGUMENT" || m[1] == "ENABLE_SPECIALIZATION" || strings.HasPrefix(m[1], "MIN_") {
 				continue
 			}
 			f.opnames[op] = m[1]
