@@ -1,0 +1,228 @@
+package session
+
+import (
+	"errors"
+	"io"
+	"os"
+
+	"github.com/pmtrace/pmtrace/decode/record"
+)
+
+// Files of profilemate's layout, and the profiler each belongs to.
+const (
+	FileMetadata          = "metadata.json"
+	FileBatch             = "batch_utilization.csv"
+	FileBatchSummary      = "batch_utilization_summary.json"
+	FileKVUsage           = "kv_cache_usage.csv"
+	FileKVEvictions       = "kv_cache_evictions.csv"
+	FileKVSummary         = "kv_cache_summary.txt"
+	FilePreemptions       = "preemption_events.csv"
+	FileLifecycle         = "request_lifecycle.csv"
+	FilePreemptionSummary = "preemption_summary.json"
+	FileCPU               = "cpu_operations_timing.csv"
+	FileCPUSummary        = "cpu_timing_summary.json"
+	FileForward           = "forward_pass_timing.csv"
+	FileForwardSummary    = "forward_pass_summary.json"
+)
+
+// Headers of the CSV files.
+const (
+	headerBatch       = "timestamp_sec,num_seqs,max_num_seqs,seq_utilization_pct,num_tokens,max_tokens,token_utilization_pct,phase,running_queue_len,waiting_queue_len"
+	headerKVUsage     = "timestamp_sec,usage_pct,num_blocks,total_blocks"
+	headerKVEvictions = "timestamp_sec,lifetime_sec,idle_sec"
+	headerPreemptions = "timestamp_sec,request_id,event,reason,running_time_sec,extra_info"
+	headerLifecycle   = "request_id,started_sec,preempted_sec,resumed_sec,finished_sec,total_time_sec,preemption_delay_sec"
+	headerCPU         = "timestamp_sec,operation,duration_ms,context"
+	headerForward     = "timestamp_sec,phase,batch_size,num_tokens,forward_time_ms,throughput_tokens_per_sec"
+)
+
+// visitor is called with the rows of the tables that it names a function for,
+// one table after the other: what comes of a pass over the Parquet.
+type visitor struct {
+	step       func(*record.StepRow) error
+	preemption func(*record.PreemptionRow) error
+	request    func(*record.RequestRow) error
+	kvUsage    func(*record.KVUsageRow) error
+	kvEviction func(*record.KVEvictionRow) error
+	cpu        func(*record.CPUOperationRow) error
+	done       func() error // after the last row
+}
+
+// visit makes one pass over the tables that somebody wants to see.
+func visit(session *Dir, visitors []visitor) error {
+	var steps []func(*record.StepRow) error
+	var preemptions []func(*record.PreemptionRow) error
+	var requests []func(*record.RequestRow) error
+	var usage []func(*record.KVUsageRow) error
+	var evictions []func(*record.KVEvictionRow) error
+	var cpu []func(*record.CPUOperationRow) error
+	for _, v := range visitors {
+		steps = with(steps, v.step)
+		preemptions = with(preemptions, v.preemption)
+		requests = with(requests, v.request)
+		usage = with(usage, v.kvUsage)
+		evictions = with(evictions, v.kvEviction)
+		cpu = with(cpu, v.cpu)
+	}
+	if err := errors.Join(
+		pass(session, steps),
+		pass(session, preemptions), // before requests: their lifecycle has the last one
+		pass(session, requests),
+		pass(session, usage),
+		pass(session, evictions),
+		pass(session, cpu),
+	); err != nil {
+		return err
+	}
+	for _, v := range visitors {
+		if v.done != nil {
+			if err := v.done(); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func with[T any](list []func(*T) error, f func(*T) error) []func(*T) error {
+	if f == nil {
+		return list
+	}
+	return append(list, f)
+}
+
+func pass[T any](session *Dir, to []func(*T) error) error {
+	if len(to) == 0 {
+		return nil
+	}
+	for row, err := range Rows[T](session) {
+		if err != nil {
+			return err
+		}
+		for _, f := range to {
+			if err := f(row); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// Summarize computes the summary of a session from its tables.
+func Summarize(session *Dir, facts *Facts) (*Summary, error) {
+	s := newSummary(session, facts)
+	if err := visit(session, []visitor{s.visitor()}); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// WriteFiles makes metadata.json and, if csv is set, the other files of
+// profilemate's layout from the tables and the facts, in place of those that
+// are there. A profiler that was on and saw nothing has its headers alone; one
+// that could not work has no files.
+func WriteFiles(session *Dir, facts *Facts, csv bool) (*Summary, error) {
+	summary := newSummary(session, facts)
+	out := &outputs{dir: session}
+	visitors := []visitor{summary.visitor()}
+	if csv {
+		for _, p := range []struct {
+			profiler string
+			files    func(*outputs, *Facts) visitor
+		}{
+			{ProfilerBatch, batchFiles},
+			{ProfilerKVCache, kvFiles},
+			{ProfilerPreemption, preemptionFiles},
+			{ProfilerCPU, cpuFiles},
+			{ProfilerForwardPass, forwardFiles},
+		} {
+			if facts.Works(p.profiler) {
+				visitors = append(visitors, p.files(out, facts))
+			}
+		}
+	}
+	err := out.err
+	if err == nil {
+		err = visit(session, visitors)
+	}
+	if err = out.finish(err); err != nil {
+		return nil, err
+	}
+	return summary, session.Replace(FileMetadata, func(w io.Writer) error {
+		return writeJSON(w, metadataOf(facts, summary))
+	})
+}
+
+// outputs are the files that a pass writes. They get their names when all are
+// complete.
+type outputs struct {
+	dir  *Dir
+	open []output
+	err  error
+}
+
+type output struct {
+	name string
+	file *os.File
+	csv  *csvFile // nil: written whole at the end
+}
+
+func hiddenFile(name string) string { return "." + name + ".tmp" }
+
+func (o *outputs) create(name string) *os.File {
+	if o.err != nil {
+		return nil
+	}
+	if o.err = o.dir.Remove(hiddenFile(name)); o.err != nil {
+		return nil
+	}
+	var f *os.File
+	if f, o.err = o.dir.Create(hiddenFile(name)); o.err == nil {
+		o.open = append(o.open, output{name: name, file: f})
+	}
+	return f
+}
+
+// csv begins a CSV file; failures are kept in o.err.
+func (o *outputs) csv(name, header string) *csvFile {
+	f := o.create(name)
+	if f == nil {
+		return newCSV(io.Discard, header)
+	}
+	c := newCSV(f, header)
+	o.open[len(o.open)-1].csv = c
+	return c
+}
+
+// write makes a file in one go.
+func (o *outputs) write(name string, write func(io.Writer) error) error {
+	f := o.create(name)
+	if o.err != nil {
+		return o.err
+	}
+	return write(f)
+}
+
+func (o *outputs) json(name string, v any) error {
+	return o.write(name, func(w io.Writer) error { return writeJSON(w, v) })
+}
+
+// finish gives all files their names, or removes them if the pass failed.
+func (o *outputs) finish(err error) error {
+	for _, f := range o.open {
+		if f.csv != nil && err == nil {
+			err = f.csv.flush()
+		}
+		if cerr := f.file.Close(); err == nil {
+			err = cerr
+		}
+	}
+	for _, f := range o.open {
+		if err == nil {
+			err = o.dir.root.Rename(hiddenFile(f.name), f.name)
+		} else {
+			o.dir.Remove(hiddenFile(f.name))
+		}
+	}
+	return err
+}

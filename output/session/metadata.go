@@ -1,0 +1,118 @@
+package session
+
+import (
+	"time"
+
+	"github.com/pmtrace/pmtrace/decode/record"
+)
+
+// metadata is metadata.json: profilemate's keys, then ours.
+type metadata struct {
+	SessionID      string `json:"session_id"`
+	StartTime      string `json:"start_time"`
+	OutputDir      string `json:"output_dir"`
+	CUDAGraph      bool   `json:"cuda_graph_tracking"`
+	KVCache        bool   `json:"kv_cache_tracking"`
+	MoE            bool   `json:"moe_expert_tracking"`
+	ForwardPass    bool   `json:"forward_pass_timing"`
+	CPU            bool   `json:"cpu_timing"`
+	Batch          bool   `json:"batch_utilization_tracking"`
+	Preemption     bool   `json:"preemption_tracking"`
+	EncoderDecoder bool   `json:"encoder_decoder_timing"`
+	// No CUDA events are put into the server.
+	CUDAEvents bool `json:"cuda_events_enabled"`
+
+	SchemaVersion       int                  `json:"schema_version"`
+	Mode                string               `json:"mode"`
+	Command             []string             `json:"command"`
+	Versions            versions             `json:"versions"`
+	Host                host                 `json:"host"`
+	EndTime             *string              `json:"end_time"` // null: the end was not recorded
+	End                 *record.End          `json:"end"`
+	DurationS           *seconds             `json:"duration_s"`
+	Engines             []record.Engine      `json:"engines"`
+	Processes           []record.Process     `json:"processes"`
+	ForwardTimingSource *string              `json:"forward_timing_source"`
+	ForwardTimings      map[string]int64     `json:"forward_timings"`
+	Steps               int64                `json:"steps"`
+	Requests            int64                `json:"requests"`
+	Unavailable         []record.Unavailable `json:"unavailable"`
+	Events              *uint64              `json:"events_seen"`
+	Lost                uint64               `json:"events_lost"`
+	Losses              []record.Loss        `json:"losses"`
+}
+
+type versions struct {
+	Pmtrace string `json:"pmtrace"`
+	Kernel  string `json:"kernel"`
+	Python  string `json:"python,omitempty"`
+	VLLM    string `json:"vllm,omitempty"`
+	Torch   string `json:"torch,omitempty"`
+	CUDA    string `json:"cuda,omitempty"`
+}
+
+type host struct {
+	Name string `json:"name"`
+	Arch string `json:"arch"`
+}
+
+func metadataOf(f *Facts, s *Summary) metadata {
+	m := metadata{
+		SessionID: f.Start.SessionID, StartTime: f.Began().Format(time.RFC3339Nano), OutputDir: f.Start.OutputDir,
+		CUDAGraph: f.Works(ProfilerCUDAGraph), KVCache: f.Works(ProfilerKVCache), MoE: f.Works(ProfilerMoE),
+		ForwardPass: f.Works(ProfilerForwardPass), CPU: f.Works(ProfilerCPU), Batch: f.Works(ProfilerBatch),
+		Preemption: f.Works(ProfilerPreemption), EncoderDecoder: f.Works(ProfilerEncoderDecoder),
+
+		SchemaVersion:  SchemaVersion,
+		Mode:           f.Start.Mode,
+		Command:        notNil(f.Start.Command),
+		Versions:       versions{Pmtrace: f.Start.Version, Kernel: f.Start.Kernel},
+		Host:           host{f.Start.Host, f.Start.Arch},
+		End:            f.End,
+		Engines:        notNil(f.Engines),
+		Processes:      notNil(f.Processes),
+		ForwardTimings: s.TimingSources,
+		Steps:          s.Steps + s.EmptySteps,
+		Requests:       s.Requests,
+		Unavailable:    notNil(f.Unavailable),
+		Losses:         notNil(f.Losses),
+	}
+	for _, e := range f.Engines {
+		m.Versions.Python = first(m.Versions.Python, e.Python)
+		m.Versions.VLLM = first(m.Versions.VLLM, e.VLLM)
+	}
+	for _, p := range f.Processes {
+		m.Versions.Python = first(m.Versions.Python, p.Python)
+		m.Versions.VLLM = first(m.Versions.VLLM, p.VLLM)
+		m.Versions.Torch = first(m.Versions.Torch, p.Torch)
+		m.Versions.CUDA = first(m.Versions.CUDA, p.CUDA)
+	}
+	if f.End != nil {
+		end := time.Unix(0, f.End.WallNS).UTC().Format(time.RFC3339Nano)
+		m.EndTime = &end
+		m.Events = &f.End.Events
+		m.DurationS = new(seconds(f.DurationNS()))
+	}
+	if source := s.Dominant(); source != "" {
+		m.ForwardTimingSource = &source
+	}
+	for _, l := range s.Lost() {
+		m.Lost += l.Count
+	}
+	return m
+}
+
+func first(a, b string) string {
+	if a != "" {
+		return a
+	}
+	return b
+}
+
+// notNil makes an empty list [] and not null in JSON.
+func notNil[T any](list []T) []T {
+	if list == nil {
+		return []T{}
+	}
+	return list
+}

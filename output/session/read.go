@@ -1,0 +1,121 @@
+package session
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"iter"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/parquet-go/parquet-go"
+
+	"github.com/pmtrace/pmtrace/decode/record"
+)
+
+// tableOf returns the name of the table whose rows are of type T.
+func tableOf[T any]() string {
+	switch any((*T)(nil)).(type) {
+	case *record.ProcessRow:
+		return TableProcesses
+	case *record.StepRow:
+		return TableSteps
+	case *record.StepRequestRow:
+		return TableStepRequests
+	case *record.RequestRow:
+		return TableRequests
+	case *record.PreemptionRow:
+		return TablePreemptions
+	case *record.KVUsageRow:
+		return TableKVUsage
+	case *record.KVBlockRow:
+		return TableKVBlocks
+	case *record.KVEvictionRow:
+		return TableKVEvictions
+	case *record.CPUOperationRow:
+		return TableCPUOperations
+	case *record.LossRow:
+		return TableLosses
+	}
+	panic(fmt.Sprintf("session: no table of %T", *new(T)))
+}
+
+// Rows iterates over the table whose rows are of type T, over all its parts in
+// order. A row is valid until the next one; what its pointers point to may be
+// kept. A table that is not there has no rows. After an error there are no more.
+func Rows[T any](session *Dir) iter.Seq2[*T, error] {
+	return func(yield func(*T, error) bool) {
+		table := tableOf[T]()
+		parts, err := partsOf(session, table)
+		if err != nil {
+			yield(nil, err)
+			return
+		}
+		for _, part := range parts {
+			more, err := readPart(session, part, yield)
+			if err != nil {
+				yield(nil, fmt.Errorf("%s: %w", part, err))
+				return
+			}
+			if !more {
+				return
+			}
+		}
+	}
+}
+
+// partsOf returns the paths of a table's parts in order.
+func partsOf(session *Dir, table string) ([]string, error) {
+	dir := path.Join("parquet", table)
+	entries, err := fs.ReadDir(session.FS(), dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("table %s: %w", table, err)
+	}
+	var parts []string
+	for _, e := range entries {
+		if strings.HasPrefix(e.Name(), "part-") && strings.HasSuffix(e.Name(), ".parquet") {
+			parts = append(parts, path.Join(dir, e.Name()))
+		}
+	}
+	slices.Sort(parts)
+	return parts, nil
+}
+
+func readPart[T any](session *Dir, part string, yield func(*T, error) bool) (more bool, err error) {
+	f, err := session.root.Open(part)
+	if err != nil {
+		return false, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return false, err
+	}
+	file, err := parquet.OpenFile(f, info.Size(), parquet.SkipPageIndex(true), parquet.ReadBufferSize(pageBytes))
+	if err != nil {
+		return false, err
+	}
+	reader := parquet.NewGenericReader[T](file)
+	defer reader.Close()
+	rows := make([]T, batchRows)
+	for {
+		n, err := reader.Read(rows)
+		for i := range rows[:n] {
+			if !yield(&rows[i], nil) {
+				return false, nil
+			}
+		}
+		if err == io.EOF {
+			return true, nil
+		}
+		if err != nil {
+			return false, err
+		}
+		clear(rows)
+	}
+}

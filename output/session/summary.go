@@ -1,0 +1,209 @@
+package session
+
+import (
+	"github.com/pmtrace/pmtrace/decode/record"
+)
+
+// Summary is a session in numbers. Times are nanoseconds.
+type Summary struct {
+	Path  string
+	Facts *Facts
+
+	// FirstNS and LastNS bound the steps; the session may have been longer.
+	FirstNS, LastNS int64
+	Phases          map[string]*PhaseSummary // by record.Phase…
+	TimingSources   map[string]int64         // steps with a forward time, by how it was got
+
+	Steps        int64 // those without a token not counted
+	EmptySteps   int64
+	InputTokens  int64 // scheduled prompt tokens
+	AgainTokens  int64 // scheduled a second time after a preemption
+	OutputTokens int64
+	MeanRequests float64 // in a step with tokens
+	MaxRequests  int32
+	MeanTokens   float64
+	MaxTokens    int32
+	MaxRunning   int32
+	MaxWaiting   int32
+
+	Requests     int64
+	Unfinished   int64
+	Finished     map[string]int64 // by reason; "unknown" where it could not be read
+	CachedTokens int64
+	PromptTokens int64
+	FirstToken   Stat // arrival to first token, as the engine saw it
+	Queue        Stat
+	Prefill      Stat
+	Decode       Stat
+	PerToken     Stat // decode time by output token after the first
+
+	KV          KVSummary
+	Preemptions map[string]int64 // by reason
+
+	requestsSum int64
+	tokensSum   int64
+	kv          kvCount
+	firstSeen   bool
+}
+
+// PhaseSummary describes the steps of one phase.
+type PhaseSummary struct {
+	Steps   int64
+	Tokens  int64
+	Step    Stat // schedule entered to update_from_output returned
+	Forward Stat
+}
+
+// KVSummary describes the KV cache, all engines together.
+type KVSummary struct {
+	Known            bool
+	Blocks           int64
+	PeakBlocks       int64
+	PeakPct          float64
+	Evictions        int64 // cached blocks handed out again
+	EvictionsCounted int64 // as vLLM counts them: without a hash, too
+}
+
+func newSummary(session *Dir, facts *Facts) *Summary {
+	return &Summary{Path: session.Path(), Facts: facts,
+		Phases: map[string]*PhaseSummary{}, TimingSources: map[string]int64{},
+		Finished: map[string]int64{}, Preemptions: map[string]int64{}}
+}
+
+func (s *Summary) visitor() visitor {
+	return visitor{
+		step:       func(r *record.StepRow) error { s.step(r); return nil },
+		request:    func(r *record.RequestRow) error { s.request(r); return nil },
+		preemption: func(r *record.PreemptionRow) error { s.Preemptions[r.Reason]++; return nil },
+		kvUsage:    func(r *record.KVUsageRow) error { s.kv.operation(r); return nil },
+		kvEviction: func(r *record.KVEvictionRow) error { s.kv.eviction(r); return nil },
+		done:       func() error { s.finish(); return nil },
+	}
+}
+
+func (s *Summary) step(r *record.StepRow) {
+	s.kv.step(r)
+	if !s.firstSeen || r.StartNS < s.FirstNS {
+		s.FirstNS, s.firstSeen = r.StartNS, true
+	}
+	s.LastNS = max(s.LastNS, r.ScheduledNS)
+	if r.EndNS != nil {
+		s.LastNS = max(s.LastNS, *r.EndNS)
+	}
+	if r.Running != nil {
+		s.MaxRunning = max(s.MaxRunning, *r.Running)
+	}
+	if r.Waiting != nil {
+		s.MaxWaiting = max(s.MaxWaiting, *r.Waiting)
+	}
+	if r.OutputTokens != nil {
+		s.OutputTokens += int64(*r.OutputTokens)
+	}
+	if r.Tokens == 0 {
+		s.EmptySteps++
+		return
+	}
+	s.Steps++
+	s.InputTokens += int64(r.PrefillTokens)
+	s.AgainTokens += int64(r.RecomputeTokens)
+	s.requestsSum += int64(r.Requests)
+	s.tokensSum += int64(r.Tokens)
+	s.MaxRequests = max(s.MaxRequests, r.Requests)
+	s.MaxTokens = max(s.MaxTokens, r.Tokens)
+	p := s.Phases[r.Phase]
+	if p == nil {
+		p = &PhaseSummary{}
+		s.Phases[r.Phase] = p
+	}
+	p.Steps++
+	p.Tokens += int64(r.Tokens)
+	if r.EndNS != nil {
+		p.Step.Add(*r.EndNS - r.StartNS)
+	}
+	if r.ForwardNS != nil {
+		p.Forward.Add(*r.ForwardNS)
+		if r.TimingSource != nil {
+			s.TimingSources[*r.TimingSource]++
+		}
+	}
+}
+
+func (s *Summary) request(r *record.RequestRow) {
+	s.Requests++
+	switch {
+	case r.FinishedNS == nil:
+		s.Unfinished++
+	case r.Reason == nil:
+		s.Finished["unknown"]++
+	default:
+		s.Finished[*r.Reason]++
+	}
+	if r.PromptTokens != nil {
+		s.PromptTokens += int64(*r.PromptTokens)
+	}
+	if r.CachedTokens != nil {
+		s.CachedTokens += int64(*r.CachedTokens)
+	}
+	if r.ArrivalNS != nil && r.FirstTokNS != nil {
+		s.FirstToken.Add(*r.FirstTokNS - *r.ArrivalNS)
+	}
+	addKnown(&s.Queue, r.QueueNS)
+	addKnown(&s.Prefill, r.PrefillNS)
+	addKnown(&s.Decode, r.DecodeNS)
+	if r.DecodeNS != nil && r.OutputTokens != nil && *r.OutputTokens > 1 {
+		s.PerToken.Add(*r.DecodeNS / int64(*r.OutputTokens-1))
+	}
+}
+
+func addKnown(s *Stat, ns *int64) {
+	if ns != nil {
+		s.Add(*ns)
+	}
+}
+
+func (s *Summary) finish() {
+	s.kv.finish()
+	s.KV = KVSummary{
+		Known:            s.kv.totals != nil,
+		Blocks:           s.kv.total,
+		PeakBlocks:       s.kv.peak,
+		PeakPct:          s.kv.peakPct,
+		Evictions:        s.kv.evicted,
+		EvictionsCounted: s.kv.evicted + s.kv.withoutHash,
+	}
+	if s.Steps > 0 {
+		s.MeanRequests = float64(s.requestsSum) / float64(s.Steps)
+		s.MeanTokens = float64(s.tokensSum) / float64(s.Steps)
+	}
+}
+
+// Lost returns the counters of events that are missing, those not 0.
+func (s *Summary) Lost() []record.Loss {
+	var lost []record.Loss
+	for _, l := range s.Facts.Losses {
+		if l.Lost && l.Count > 0 {
+			lost = append(lost, l)
+		}
+	}
+	return lost
+}
+
+// TracedNS is how long the session lasted: by its end's record, else by its
+// last step.
+func (s *Summary) TracedNS() int64 {
+	if ns := s.Facts.DurationNS(); ns > 0 {
+		return ns
+	}
+	return max(s.LastNS, 0)
+}
+
+// Dominant returns the way most forward times were got, "" if there are none.
+func (s *Summary) Dominant() string {
+	best := ""
+	for _, source := range sortedKeys(s.TimingSources) {
+		if best == "" || s.TimingSources[source] > s.TimingSources[best] {
+			best = source
+		}
+	}
+	return best
+}

@@ -1,0 +1,195 @@
+package session
+
+import (
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/pmtrace/pmtrace/decode/record"
+)
+
+// WriteText writes the summary for a person, on about one screen. What was not
+// seen is left out.
+func (s *Summary) WriteText(w io.Writer) error {
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	f := s.Facts
+	fmt.Fprintf(t, "\nTraced %s", duration(float64(s.TracedNS())))
+	if f.End == nil {
+		fmt.Fprint(t, " (the end was not recorded)")
+	} else if f.End.Reason != "" {
+		fmt.Fprintf(t, " (%s)", strings.ReplaceAll(f.End.Reason, "_", " "))
+	}
+	for i, e := range f.Engines {
+		if i == 0 {
+			fmt.Fprintf(t, ": vLLM %s, %s", e.VLLM, e.Model)
+		}
+	}
+	if len(f.Engines) > 1 {
+		fmt.Fprintf(t, ", %d engines", len(f.Engines))
+	}
+	fmt.Fprint(t, "\n\n")
+	s.steps(t)
+	s.requests(t)
+	s.rates(t)
+	if err := t.Flush(); err != nil {
+		return err
+	}
+	s.trouble(t)
+	fmt.Fprintf(t, "\nSession  %s\n", s.Path)
+	return t.Flush()
+}
+
+func (s *Summary) steps(w io.Writer) {
+	if s.Steps+s.EmptySteps == 0 {
+		fmt.Fprint(w, "No step was seen.\n\n")
+		return
+	}
+	fmt.Fprint(w, "Steps\tcount\tmean\tp50\tp99\tmax\tforward p50\ttokens\n")
+	for _, phase := range []string{record.PhasePrefill, record.PhaseMixed, record.PhaseDecode} {
+		p := s.Phases[phase]
+		if p == nil {
+			continue
+		}
+		fmt.Fprintf(w, "  %s\t%d\t%s\t%s\t%d\n", phase, p.Steps, times(&p.Step, 50, 99), part(&p.Forward, 50), p.Tokens)
+	}
+	if s.EmptySteps > 0 {
+		fmt.Fprintf(w, "  no tokens\t%d\t\t\t\t\t\t\n", s.EmptySteps)
+	}
+	fmt.Fprintln(w)
+}
+
+func (s *Summary) requests(w io.Writer) {
+	if s.Requests == 0 {
+		return
+	}
+	fmt.Fprintf(w, "Requests\tcount\tmean\tp50\tp99\tmax\n")
+	for _, row := range []struct {
+		name string
+		stat *Stat
+	}{
+		{"to first token", &s.FirstToken}, {"queue", &s.Queue}, {"prefill", &s.Prefill},
+		{"decode", &s.Decode}, {"per output token", &s.PerToken},
+	} {
+		if row.stat.Count() > 0 {
+			fmt.Fprintf(w, "  %s\t%d\t%s\n", row.name, row.stat.Count(), times(row.stat, 50, 99))
+		}
+	}
+	fmt.Fprintln(w)
+}
+
+func (s *Summary) rates(w io.Writer) {
+	if s.Requests > 0 {
+		fmt.Fprintf(w, "Finished\t%d of %d%s\n", s.Requests-s.Unfinished, s.Requests, listed(s.Finished))
+	}
+	if span := float64(s.LastNS-s.FirstNS) / 1e9; span > 0 {
+		fmt.Fprintf(w, "Tokens\t%.1f/s in (%d computed", float64(s.InputTokens)/span, s.InputTokens)
+		if s.CachedTokens > 0 {
+			fmt.Fprintf(w, ", %d from the prefix cache", s.CachedTokens)
+		}
+		if s.AgainTokens > 0 {
+			fmt.Fprintf(w, ", %d again after preemptions", s.AgainTokens)
+		}
+		fmt.Fprintf(w, "), %.1f/s out (%d)\n", float64(s.OutputTokens)/span, s.OutputTokens)
+	}
+	if s.Steps > 0 {
+		seqs, tokens := 0, 0
+		for _, e := range s.Facts.Engines {
+			seqs, tokens = max(seqs, e.MaxSeqs), max(tokens, e.MaxTokens)
+		}
+		fmt.Fprintf(w, "Batch\tmean %.1f, max %d requests%s; mean %.1f, max %d tokens%s; waiting at most %d\n",
+			s.MeanRequests, s.MaxRequests, limit(seqs), s.MeanTokens, s.MaxTokens, limit(tokens), s.MaxWaiting)
+	}
+	if s.KV.Known {
+		fmt.Fprintf(w, "KV cache\tpeak %.1f%% (%d of %d blocks), %d evictions of cached blocks\n",
+			s.KV.PeakPct, s.KV.PeakBlocks, s.KV.Blocks, s.KV.Evictions)
+	}
+	n := int64(0)
+	for _, c := range s.Preemptions {
+		n += c
+	}
+	fmt.Fprintf(w, "Preemptions\t%d%s\n", n, listed(s.Preemptions))
+}
+
+// trouble says what is missing. It always says something: that nothing is, too.
+func (s *Summary) trouble(w io.Writer) {
+	lost := s.Lost()
+	if len(lost) == 0 {
+		fmt.Fprint(w, "Lost events\t0\n")
+	}
+	for i, l := range lost {
+		name := ""
+		if i == 0 {
+			name = "Lost events"
+		}
+		fmt.Fprintf(w, "%s\t%d %s: %s\n", name, l.Count, l.Probe, l.Reason)
+	}
+	for _, u := range s.Facts.Unavailable {
+		what := u.Profiler
+		if len(u.Columns) > 0 {
+			what += " (" + strings.Join(u.Columns, ", ") + ")"
+		}
+		if u.Engine != nil {
+			what += " of engine " + strconv.Itoa(*u.Engine)
+		}
+		fmt.Fprintf(w, "Unavailable\t%s: %s\n", what, u.Reason)
+		if u.Remedy != "" {
+			fmt.Fprintf(w, "\t→ %s\n", u.Remedy)
+		}
+	}
+}
+
+// times are the mean, percentiles and maximum of a Stat as cells of a table.
+func times(s *Stat, percentiles ...float64) string {
+	if s.Count() == 0 {
+		return strings.Repeat("–\t", len(percentiles)+1) + "–"
+	}
+	cells := []string{duration(s.Mean())}
+	for _, p := range percentiles {
+		cells = append(cells, duration(s.Percentile(p)))
+	}
+	return strings.Join(append(cells, duration(float64(s.Max()))), "\t")
+}
+
+func part(s *Stat, percentile float64) string {
+	if s.Count() == 0 {
+		return "–"
+	}
+	return duration(s.Percentile(percentile))
+}
+
+// duration has three digits that count.
+func duration(ns float64) string {
+	d := time.Duration(ns)
+	switch {
+	case d >= time.Hour:
+		return d.Round(time.Minute).String()
+	case d >= 100*time.Second:
+		return d.Round(time.Second).String()
+	case d >= time.Second:
+		return strconv.FormatFloat(ns/1e9, 'f', 2, 64) + " s"
+	case d >= time.Millisecond:
+		return strconv.FormatFloat(ns/1e6, 'f', 2, 64) + " ms"
+	}
+	return strconv.FormatFloat(ns/1e3, 'f', 1, 64) + " µs"
+}
+
+func limit(n int) string {
+	if n == 0 {
+		return ""
+	}
+	return " (limit " + strconv.Itoa(n) + ")"
+}
+
+func listed(counts map[string]int64) string {
+	var parts []string
+	for _, name := range sortedKeys(counts) {
+		parts = append(parts, name+" "+strconv.FormatInt(counts[name], 10))
+	}
+	if len(parts) == 0 {
+		return ""
+	}
+	return " (" + strings.Join(parts, ", ") + ")"
+}
