@@ -1,0 +1,161 @@
+"""Runs a program of vLLM's shape and writes down what it did.
+
+    python shape.py --truth FILE [--steps N] [--rate STEPS/S] [--requests N]
+                    [--concurrency N] [--blocks N] [--async] [--abort FRACTION]
+
+It prints its pid, waits for a line on standard input (so that a tracer can
+attach first), runs, waits again, and ends. --go: do not wait.
+The truth is JSON lines: step, update, request, eviction, kv, abort, total.
+"""
+import argparse
+import json
+import os
+import random
+import sys
+import time
+from types import SimpleNamespace
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+
+from vllm.v1.engine.core import EngineCoreProc  # noqa: E402
+from vllm.v1.request import Request  # noqa: E402
+from vllm.version import __version__  # noqa: E402,F401
+
+BLOCK = 16
+
+
+class Truth:
+    """What happened, kept in memory and written at the end."""
+
+    def __init__(self):
+        self.lines = []
+        self.kv_ops = 0
+        self.steps = 0
+
+    def step(self, scheduler, out, new, resumed, kv_before):
+        self.lines.append(("step", self.steps, id(out), out.total_num_scheduled_tokens, {
+            r: [n, scheduler.requests[r].num_computed_tokens] for r, n in out.num_scheduled_tokens.items()
+        }, [r.request_id for r in new], [r.request_id for r in resumed], sorted(out.preempted_req_ids),
+            sorted(out.finished_req_ids), len(scheduler.running), len(scheduler.waiting),
+            scheduler.kv_cache_manager.block_pool.free_block_queue.num_free_blocks, time.monotonic(),
+            self.kv_ops - kv_before))
+        self.steps += 1
+
+    def update(self, out, outputs):
+        self.lines.append(("update", id(out), [
+            [o.request_id, len(o.new_token_ids), None if o.finish_reason is None else int(o.finish_reason)]
+            for outs in outputs.values() for o in outs]))
+
+    def eviction(self, block, lifetime, idle, hashed):
+        self.lines.append(("eviction", block, lifetime, idle, hashed))
+
+    def kv(self, op, n):
+        self.kv_ops += 1
+        self.lines.append(("kv", op, n))
+
+    def abort(self, req_id):
+        self.lines.append(("abort", req_id))
+
+
+class Load:
+    """Feeds requests so that `concurrency` are always under way."""
+
+    def __init__(self, args):
+        self.args = args
+        self.rng = random.Random(args.seed)
+        self.made = 0
+        self.steps = 0
+        self.next = time.monotonic()
+        self.prefixes = [[self.rng.randrange(1000) for _ in range(BLOCK * 4)] for _ in range(4)]
+
+    def request(self):
+        rng, a = self.rng, self.args
+        prompt = list(rng.choice(self.prefixes)) if rng.random() < a.prefix else []
+        prompt += [rng.randrange(1000) for _ in range(rng.randint(1, a.prompt))]
+        r = Request(f"cmpl-{self.made}-{rng.randrange(1 << 32):08x}", prompt, rng.randint(1, a.output))
+        tokens = tuple(prompt)
+        r.block_hashes = [hash(tokens[: (i + 1) * BLOCK]).to_bytes(8, "little", signed=True)
+                          for i in range(len(tokens) // BLOCK)]
+        self.made += 1
+        return r
+
+    def __call__(self, scheduler):
+        a = self.args
+        while self.made < a.requests and len(scheduler.requests) < a.concurrency:
+            scheduler.add_request(self.request())
+        if a.abort and scheduler.requests and self.rng.random() < a.abort:
+            scheduler.finish_requests([self.rng.choice(list(scheduler.requests))])
+        self.steps += 1
+        if a.steps and self.steps > a.steps:
+            return False
+        if a.rate:
+            self.next += 1 / a.rate
+            pause = self.next - time.monotonic()
+            if pause > 0:
+                time.sleep(pause)
+            else:
+                self.next = time.monotonic()
+        return bool(scheduler.requests) or bool(scheduler.finished_req_ids) or self.made < a.requests
+
+
+def model(scheduler, out):
+    """A token for each request whose newest token is computed."""
+    got = {}
+    for r, n in out.num_scheduled_tokens.items():
+        request = scheduler.requests[r]
+        if request.num_computed_tokens >= request.num_tokens:
+            got[r] = [2]
+    return got
+
+
+def main():
+    p = argparse.ArgumentParser()
+    p.add_argument("--truth", required=True)
+    p.add_argument("--steps", type=int, default=0)
+    p.add_argument("--rate", type=float, default=0)
+    p.add_argument("--requests", type=int, default=200)
+    p.add_argument("--concurrency", type=int, default=16)
+    p.add_argument("--blocks", type=int, default=400)
+    p.add_argument("--prompt", type=int, default=100)
+    p.add_argument("--output", type=int, default=40)
+    p.add_argument("--prefix", type=float, default=0.5)
+    p.add_argument("--abort", type=float, default=0)
+    p.add_argument("--seed", type=int, default=1)
+    p.add_argument("--async", dest="asynchronous", action="store_true")
+    p.add_argument("--go", action="store_true")
+    args = p.parse_args()
+    config = SimpleNamespace(
+        model_config=SimpleNamespace(model="shape", max_model_len=4096),
+        device_config=SimpleNamespace(device_type="cpu"),
+        scheduler_config=SimpleNamespace(max_num_seqs=max(args.concurrency, 1), max_num_batched_tokens=512,
+                                         policy="fcfs", async_scheduling=args.asynchronous),
+        cache_config=SimpleNamespace(block_size=BLOCK, num_gpu_blocks=args.blocks, enable_prefix_caching=True),
+        parallel_config=SimpleNamespace(tensor_parallel_size=1, pipeline_parallel_size=1, data_parallel_size=1,
+                                        data_parallel_rank=0),
+    )
+    truth = Truth()
+    load = Load(args)
+    engine = EngineCoreProc(config, model, truth)
+    state = {"go": args.go}
+
+    def source(scheduler):
+        # Inside run_busy_loop, where a tracer looks for the engine.
+        if not state["go"]:
+            print(os.getpid(), flush=True)
+            sys.stdin.readline()
+            state["go"] = True
+            load.next = time.monotonic()
+        return load(scheduler)
+
+    engine.run_busy_loop(source)
+    with open(args.truth, "w") as f:
+        for line in truth.lines:
+            f.write(json.dumps(line) + "\n")
+        f.write(json.dumps(("total", truth.steps, load.made)) + "\n")
+    if not args.go:
+        print("done", flush=True)
+        sys.stdin.readline()
+
+
+if __name__ == "__main__":
+    main()
