@@ -1,11 +1,9 @@
 package journal
 
 import (
-	"fmt"
 	"io"
 	"os"
 	"testing"
-	"time"
 
 	"github.com/pmtrace/pmtrace/output/internal/traffic"
 )
@@ -111,9 +109,6 @@ func BenchmarkRead(b *testing.B) {
 		})
 	}
 }
-
-var _ = fmt.Sprint
-var _ = time.Now
 
 type tempDir struct{ root *os.Root }
 

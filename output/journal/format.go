@@ -38,12 +38,12 @@ func appendFileHeader(b []byte, index int) []byte {
 	b = append(b, fileMagic...)
 	b = binary.LittleEndian.AppendUint32(b, Version)
 	b = binary.LittleEndian.AppendUint32(b, uint32(index))
-	return binary.LittleEndian.AppendUint32(b, crc32.Checksum(b[start:], castagnoli))
+	return binary.LittleEndian.AppendUint32(b, sumOf(b[start:]))
 }
 
 // checkFileHeader returns the version, or why b is not a header.
 func checkFileHeader(b []byte) (uint32, Reason) {
-	if string(b[:8]) != fileMagic || crc32.Checksum(b[:16], castagnoli) != binary.LittleEndian.Uint32(b[16:]) {
+	if string(b[:8]) != fileMagic || sumOf(b[:16]) != binary.LittleEndian.Uint32(b[16:]) {
 		return 0, BadFileHeader
 	}
 	if v := binary.LittleEndian.Uint32(b[8:]); v != Version {
@@ -72,14 +72,14 @@ func (h frameHeader) append(b []byte) []byte {
 	b = binary.LittleEndian.AppendUint32(b, h.records)
 	b = binary.LittleEndian.AppendUint64(b, h.seq)
 	b = binary.LittleEndian.AppendUint32(b, h.sum)
-	return binary.LittleEndian.AppendUint32(b, crc32.Checksum(b[start:], castagnoli))
+	return binary.LittleEndian.AppendUint32(b, sumOf(b[start:]))
 }
 
 func parseFrameHeader(b []byte) (h frameHeader, reason Reason) {
 	switch {
 	case string(b[:4]) != frameMagic:
 		return h, BadFrameHeader
-	case crc32.Checksum(b[:frameHeaderSize-4], castagnoli) != binary.LittleEndian.Uint32(b[frameHeaderSize-4:]):
+	case sumOf(b[:frameHeaderSize-4]) != binary.LittleEndian.Uint32(b[frameHeaderSize-4:]):
 		return h, BadFrameHeader
 	}
 	h.stored = binary.LittleEndian.Uint32(b[4:])
@@ -94,3 +94,5 @@ func parseFrameHeader(b []byte) (h frameHeader, reason Reason) {
 	}
 	return h, ""
 }
+
+func sumOf(b []byte) uint32 { return crc32.Checksum(b, castagnoli) }

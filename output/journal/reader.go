@@ -3,7 +3,6 @@ package journal
 import (
 	"errors"
 	"fmt"
-	"hash/crc32"
 	"io"
 	"io/fs"
 	"path"
@@ -189,7 +188,7 @@ func (r *Reader) nextFrame() bool {
 
 func (r *Reader) load(h frameHeader, stored []byte) Reason {
 	r.block.spans, r.at = r.block.spans[:0], 0
-	if crc32.Checksum(stored, castagnoli) != h.sum {
+	if sumOf(stored) != h.sum {
 		return BadChecksum
 	}
 	if cap(r.plain) < int(h.block) {
@@ -270,7 +269,10 @@ func (r *Reader) openFile(name string) {
 	}
 	head, err := r.in.peek(fileHeaderSize)
 	if err != nil {
-		r.damage(reasonOf(err), int64(len(head)), err)
+		// A file of no bytes was made when the disk was full: nothing is lost.
+		if len(head) > 0 || !errors.Is(err, io.EOF) {
+			r.damage(reasonOf(err), int64(len(head)), err)
+		}
 		r.in.close()
 		return
 	}

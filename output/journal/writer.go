@@ -3,7 +3,6 @@ package journal
 import (
 	"errors"
 	"fmt"
-	"hash/crc32"
 	"io"
 	"os"
 	"time"
@@ -103,6 +102,9 @@ func create(newFile func(name string) (file, error), opts Options) (*Writer, err
 	}
 	w := &Writer{create: newFile, opts: opts.withDefaults(), encoder: encoder, index: -1}
 	if err := w.next(); err != nil {
+		if w.file != nil {
+			w.file.Close()
+		}
 		return nil, err
 	}
 	w.syncer = startSyncer(w.opts.SyncEvery)
@@ -151,7 +153,7 @@ func (w *Writer) Flush() error {
 		bytes:   uint32(len(w.block.data)),
 		records: uint32(len(w.block.spans)),
 		seq:     w.seq,
-		sum:     crc32.Checksum(stored, castagnoli),
+		sum:     sumOf(stored),
 	}.append(w.out[:0])
 	if err := w.write(w.out); err != nil {
 		return err
@@ -217,7 +219,7 @@ func (w *Writer) next() error {
 // Size returns the bytes written to all files.
 func (w *Writer) Size() int64 { return w.total }
 
-// Records returns how many appended records no frame holds yet.
+// Pending returns how many appended records no frame holds yet.
 func (w *Writer) Pending() int { return len(w.block.spans) }
 
 // Close writes what is left, forces it to disk and closes the file, also after

@@ -45,8 +45,8 @@ func cpuFiles(out *outputs, _ *Facts) visitor {
 // forwardFiles has one line a step whose forward pass has a time.
 func forwardFiles(out *outputs, _ *Facts) visitor {
 	csv := out.csv(FileForward, headerForward)
-	var stats [3]Stat
-	phases := [3]string{record.PhasePrefill, record.PhaseDecode, record.PhaseMixed}
+	phases := [...]string{record.PhasePrefill, record.PhaseDecode, record.PhaseMixed, record.PhaseUnknown}
+	var stats [len(phases)]Stat
 	return visitor{
 		step: func(r *record.StepRow) error {
 			phase := slices.Index(phases[:], r.Phase)

@@ -48,7 +48,7 @@ func (s *Summary) steps(w io.Writer) {
 		return
 	}
 	fmt.Fprint(w, "Steps\tcount\tmean\tp50\tp99\tmax\tforward p50\ttokens\n")
-	for _, phase := range []string{record.PhasePrefill, record.PhaseMixed, record.PhaseDecode} {
+	for _, phase := range []string{record.PhasePrefill, record.PhaseMixed, record.PhaseDecode, record.PhaseUnknown} {
 		p := s.Phases[phase]
 		if p == nil {
 			continue
