@@ -1,0 +1,77 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/pmtrace/pmtrace/decode/record"
+	"github.com/pmtrace/pmtrace/output/journal"
+)
+
+func (a *app) decodeCommand() *cobra.Command {
+	noCSV := false
+	c := &cobra.Command{
+		Use:   "decode SESSION",
+		Short: "Make a session's tables and files again from its journal",
+		Long: `decode reads the journal of a session and makes the Parquet tables and the CSV,
+JSON and TXT files from it again: the same bytes as the live run wrote, or as it
+would have written had it not been killed.`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(_ *cobra.Command, args []string) error { return a.decode(args[0], noCSV) },
+	}
+	c.Flags().BoolVar(&noCSV, "no-csv", false, "make Parquet only")
+	return c
+}
+
+func (a *app) decode(path string, noCSV bool) error {
+	dir, err := a.world.open(path)
+	if err != nil {
+		return failed("cannot open the session", rootCause(err), "name a directory that pmtrace made: …/session_…")
+	}
+	defer dir.Close()
+	var pipe pipeline
+	records := 0
+	damage, err := dir.Replay(func(kind byte, payload []byte) error {
+		if pipe == nil {
+			var perr error
+			if pipe, perr = dir.Tables(startOf(kind, payload, dir.ID()), true); perr != nil {
+				return perr
+			}
+		}
+		records++
+		return pipe.Record(kind, payload)
+	})
+	for _, d := range damage {
+		fmt.Fprintln(a.stderr, "pmtrace: damaged:", d)
+	}
+	if err == nil && pipe == nil {
+		err = errEmpty
+	}
+	if pipe != nil {
+		if cerr := pipe.Close(); err == nil {
+			err = cerr
+		}
+	}
+	if err != nil {
+		return failed("cannot decode "+dir.Path(), rootCause(err), "")
+	}
+	summary, err := dir.Finish(!noCSV)
+	if err != nil {
+		return failed("the files could not be written", rootCause(err), "")
+	}
+	fmt.Fprint(a.stderr, summary)
+	fmt.Fprintf(a.stderr, "pmtrace: %d records decoded, session %s\n", records, dir.Path())
+	return nil
+}
+
+// startOf reads the journal's first record, which is the Start fact unless the
+// first frame is damaged.
+func startOf(kind byte, payload []byte, id string) record.Start {
+	var f record.Fact
+	if kind == journal.KindFact && json.Unmarshal(payload, &f) == nil && f.Start != nil {
+		return *f.Start
+	}
+	return record.Start{SessionID: id}
+}

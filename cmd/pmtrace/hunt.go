@@ -1,0 +1,281 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/pmtrace/pmtrace/decode/record"
+	"github.com/pmtrace/pmtrace/probes/target"
+)
+
+// notReady says that a process holds no engine that can be watched now.
+type notReady struct {
+	state huntState
+	why   string
+}
+
+func (e *notReady) Error() string { return e.why }
+
+type huntState int
+
+const (
+	stateLoading     huntState = iota // wait for it
+	stateNoEngine                     // vLLM, but no engine here
+	stateNotVLLM                      // Python without vLLM
+	stateNotPython                    // no Python
+	stateUnsupported                  // cannot be read, and will not be
+)
+
+// Pauses between looks at the tree.
+const (
+	huntPause  = 50 * time.Millisecond  // an engine is about to come up
+	settlePace = 250 * time.Millisecond // others of its group may be
+	idlePause  = 5 * time.Second        // all known ones are armed
+	settleTime = 2 * time.Minute
+	// A process that says that it is an engine is unreadable for a moment
+	// around exec; longer is for good.
+	patience = 10 * time.Second
+)
+
+// hunt looks for engines in a server's tree and arms them as they come up.
+type hunt struct {
+	t       *trace
+	follow  *target.Follower
+	armed   map[int]bool
+	dead    map[int]bool
+	since   map[int]time.Time // first unreadable
+	next    map[int]time.Time // not looked at before
+	told    map[int]string    // process facts written: pid → role and title
+	want    int               // engines of the data-parallel group
+	first   time.Time         // when the first was armed
+	waiting bool              // said so
+	state   huntState
+	last    target.Server
+	refused *failure
+}
+
+func newHunt(t *trace) *hunt {
+	return &hunt{
+		t: t, follow: t.app.world.proc.Follow(t.root.PID), armed: map[int]bool{}, dead: map[int]bool{},
+		since: map[int]time.Time{}, next: map[int]time.Time{}, told: map[int]string{},
+	}
+}
+
+// pause is how long to wait before the next look.
+func (h *hunt) pause() time.Duration {
+	switch {
+	case len(h.armed) == 0:
+		return h.follow.Pause(huntPause)
+	case len(h.armed) < h.want && time.Since(h.first) < settleTime:
+		return h.follow.Pause(settlePace)
+	}
+	return h.follow.Pause(idlePause)
+}
+
+// look looks once. An error ends the trace.
+func (h *hunt) look(ctx context.Context) error {
+	server, err := h.follow.Look()
+	if err != nil {
+		// Its end is the handle's to tell.
+		return nil
+	}
+	h.last = server
+	candidates := server.Candidates()
+	h.want = max(h.want, len(server.Engines()))
+	for _, p := range candidates {
+		if ctx.Err() != nil {
+			return nil
+		}
+		if h.armed[p.PID] || h.dead[p.PID] || time.Now().Before(h.next[p.PID]) {
+			continue
+		}
+		if err := h.try(p); err != nil {
+			return err
+		}
+	}
+	if len(h.armed) > 0 {
+		return h.processes()
+	}
+	return h.giveUp(candidates)
+}
+
+// try looks for an engine in one process and arms it.
+func (h *hunt) try(p target.Process) error {
+	began := time.Now()
+	e, err := h.t.app.world.find(p.PID, h.t.opts.force)
+	// Looking costs the more, the bigger the process: a fifth of a core.
+	h.next[p.PID] = time.Now().Add(4 * time.Since(began))
+	var not *notReady
+	switch {
+	case err == nil:
+		return h.arm(p, e)
+	case !errors.As(err, &not):
+		not = &notReady{stateUnsupported, err.Error()}
+	}
+	h.t.log.Debug("no engine yet", "pid", p.PID, "why", not.why)
+	h.state = not.state
+	if not.state == stateUnsupported || not.state == stateNotPython && h.unreadableFor(p.PID) > patience {
+		h.dead[p.PID] = true
+		h.refuse(p, not.why)
+	}
+	return nil
+}
+
+func (h *hunt) unreadableFor(pid int) time.Duration {
+	if h.since[pid].IsZero() {
+		h.since[pid] = time.Now()
+	}
+	return time.Since(h.since[pid])
+}
+
+func (h *hunt) refuse(p target.Process, why string) {
+	h.t.log.Error("engine cannot be traced", "pid", p.PID, "why", why)
+	h.refused = impossible(fmt.Sprintf("cannot trace process %d (%s)", p.PID, printable(p.Title)), printable(why), "see pmtrace check --pid "+fmt.Sprint(p.PID))
+	if len(h.armed) > 0 {
+		h.t.status.done()
+		fmt.Fprintln(h.t.app.stderr, "pmtrace:", h.refused.Error())
+	}
+}
+
+// giveUp ends an attach that cannot become a trace.
+func (h *hunt) giveUp(candidates []target.Process) error {
+	for _, p := range candidates {
+		if !h.dead[p.PID] {
+			return h.wait()
+		}
+	}
+	if len(candidates) > 0 && h.refused != nil && h.t.mode == modeAttach {
+		return h.refused
+	}
+	return nil
+}
+
+// wait says once what is waited for.
+func (h *hunt) wait() error {
+	if h.t.mode == modeAttach && h.state == stateNotVLLM && !h.t.opts.force && !hasVLLM(h.last) {
+		return notVLLMFailure(h.t.root.PID)
+	}
+	if !h.waiting && h.t.mode == modeAttach {
+		h.waiting = true
+		fmt.Fprintln(h.t.app.stderr, "pmtrace: waiting for the server's engine to come up")
+	}
+	return nil
+}
+
+// hasVLLM says whether anything in a tree says that it is vLLM's.
+func hasVLLM(s target.Server) bool {
+	for _, p := range s.Processes {
+		if p.Titled || p.Role == target.RoleAPIServer {
+			return true
+		}
+	}
+	return false
+}
+
+func (h *hunt) waitedFor() string {
+	switch h.state {
+	case stateNoEngine:
+		return "vLLM was there, but no engine came up"
+	case stateLoading:
+		return "the engine was still loading"
+	}
+	return "no vLLM engine came up"
+}
+
+// arm attaches to an engine that was found.
+func (h *hunt) arm(p target.Process, e engine) error {
+	if h.t.rec == nil {
+		if err := h.t.begin(); err != nil {
+			return err
+		}
+	}
+	began := time.Now()
+	err := h.t.rec.attach(func() ([]record.Fact, error) {
+		missing, err := h.t.tracer.Attach(e)
+		if err != nil {
+			return nil, err
+		}
+		fact := e.Fact()
+		facts := []record.Fact{{Engine: &fact}}
+		for i := range missing {
+			facts = append(facts, record.Fact{Unavailable: &missing[i]})
+		}
+		h.say(fact, missing, time.Since(began))
+		return facts, nil
+	})
+	if h.t.rec.journalErr != nil {
+		return h.t.rec.journalErr
+	}
+	if err != nil {
+		h.dead[p.PID] = true
+		h.refuse(p, oneLine(err))
+		if h.t.mode == modeAttach && len(h.armed) == 0 && h.want <= 1 {
+			return h.refused
+		}
+		return nil
+	}
+	if len(h.armed) == 0 {
+		h.first = time.Now()
+	}
+	h.armed[p.PID] = true
+	h.want = max(h.want, e.Fact().DP)
+	return nil
+}
+
+// say tells what is traced now, and what could not be had.
+func (h *hunt) say(f record.Engine, missing []record.Unavailable, took time.Duration) {
+	h.t.log.Info("armed", "pid", f.PID, "engine", f.Engine, "watches", f.Watches, "missing", f.Missing, "took", took)
+	h.t.status.done()
+	w := h.t.app.stderr
+	fmt.Fprintf(w, "pmtrace: tracing engine %d (process %d, vLLM %s, Python %s, %s)\n",
+		f.Engine, f.PID, orDash(f.VLLM), orDash(f.Python), orDash(printable(f.Model)))
+	for _, u := range missing {
+		what := u.Profiler
+		if len(u.Columns) > 0 {
+			what = fmt.Sprintf("%s (%d columns)", u.Profiler, len(u.Columns))
+		}
+		line := "pmtrace: not available: " + what + ": " + printable(u.Reason)
+		if u.Remedy != "" {
+			line += "; " + printable(u.Remedy)
+		}
+		fmt.Fprintln(w, line)
+	}
+}
+
+// processes writes facts about the tree's processes that are new or have said
+// more of themselves since.
+func (h *hunt) processes() error {
+	for _, p := range h.last.Processes {
+		said := string(p.Role) + " " + p.Title
+		if h.told[p.PID] == said {
+			continue
+		}
+		h.told[p.PID] = said
+		if err := h.t.rec.fact(record.Fact{Process: h.process(p)}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (h *hunt) process(p target.Process) *record.Process {
+	v := h.t.app.world.proc.Versions(p.PID)
+	r := &record.Process{
+		PID: p.PID, Role: string(p.Role), Engine: p.Engine, Rank: p.Rank, Title: p.Title,
+		Command: joinCommand(p.Command), Python: v.Python, VLLM: v.VLLM, Torch: v.Torch, CUDA: v.CUDA,
+		StartNS: p.StartNS, TracedNS: h.t.app.world.monotonic(),
+	}
+	if h.armed[p.PID] && r.Role != string(target.RoleEngine) {
+		r.Role = string(target.RoleEngine) // untitled, or in process
+	}
+	return r
+}
+
+// rest writes at the end what was not written yet.
+func (h *hunt) rest() {
+	if err := h.processes(); err != nil {
+		h.t.log.Error("processes", "error", err)
+	}
+}

@@ -1,0 +1,134 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/pflag"
+
+	"github.com/pmtrace/pmtrace/output/session"
+)
+
+// traceOptions are those of attach and record.
+type traceOptions struct {
+	outputDir   string
+	duration    seconds
+	profilers   []string
+	noProfilers []string
+	logInterval uint
+	verbose     bool
+	force       bool
+	strict      bool
+	noCSV       bool
+	ringSize    size
+
+	on    []string // profilers, when resolved
+	place string   // where sessions go, when resolved
+}
+
+func (o *traceOptions) flags(f *pflag.FlagSet) {
+	o.ringSize = 8 << 20
+	f.StringVar(&o.outputDir, "output-dir", "", "directory for sessions (default "+session.DefaultPlace+")")
+	f.Var(&o.duration, "duration", "end tracing after this time: 30s, 5m (default: when the server ends, or Ctrl-C)")
+	f.StringSliceVar(&o.profilers, "profilers", nil, "only these: "+strings.Join(profilersHere(), ","))
+	f.StringSliceVar(&o.noProfilers, "no-profilers", nil, "all but these")
+	f.UintVar(&o.logInterval, "log-interval", 1000, "steps between status lines where stderr is no terminal; 0: none")
+	f.BoolVarP(&o.verbose, "verbose", "v", false, "show pmtrace's own log, and log more")
+	f.BoolVar(&o.force, "force", false, "go on although it does not look like vLLM, or its versions are unknown")
+	f.BoolVar(&o.strict, "strict", false, "exit with 4 if events were lost")
+	f.BoolVar(&o.noCSV, "no-csv", false, "write Parquet only")
+	f.Var(&o.ringSize, "ring-size", "bytes of the ring buffer between kernel and pmtrace, a power of two")
+}
+
+func (o *traceOptions) resolve(env environment) error {
+	var err error
+	o.on, err = chooseProfilers(o.profilers, o.noProfilers)
+	o.place = session.Place(o.outputDir, env.get)
+	return err
+}
+
+// arguments are the flags that say the same again to another pmtrace, which
+// does not see our environment.
+func (o *traceOptions) arguments() []string {
+	args := []string{
+		"--output-dir=" + o.place,
+		"--profilers=" + strings.Join(o.on, ","),
+		"--log-interval=" + strconv.FormatUint(uint64(o.logInterval), 10),
+		"--ring-size=" + o.ringSize.String(),
+	}
+	if o.duration > 0 {
+		args = append(args, "--duration="+o.duration.String())
+	}
+	for _, b := range []struct {
+		on   bool
+		flag string
+	}{{o.verbose, "--verbose"}, {o.force, "--force"}, {o.strict, "--strict"}, {o.noCSV, "--no-csv"}} {
+		if b.on {
+			args = append(args, b.flag)
+		}
+	}
+	return args
+}
+
+// seconds is a duration that may be a plain number of seconds.
+type seconds time.Duration
+
+func (s *seconds) Set(v string) error {
+	d, err := time.ParseDuration(v)
+	if err != nil {
+		n, nerr := strconv.ParseFloat(v, 64)
+		if nerr != nil || n > 1e9 {
+			return errors.New("want a time such as 30s, 5m or 1h30m")
+		}
+		d = time.Duration(n * float64(time.Second))
+	}
+	if d <= 0 {
+		return errors.New("want a time above 0")
+	}
+	*s = seconds(d)
+	return nil
+}
+
+func (s *seconds) Type() string { return "time" }
+
+func (s *seconds) String() string {
+	if *s == 0 {
+		return ""
+	}
+	return time.Duration(*s).String()
+}
+
+// size is a number of bytes: 65536, 64k, 8MiB.
+type size int
+
+func (s *size) Set(v string) error {
+	number := strings.TrimRight(strings.ToLower(v), "kmgib")
+	unit := strings.TrimSuffix(strings.TrimSuffix(strings.ToLower(v)[len(number):], "b"), "i")
+	shift, ok := map[string]uint{"": 0, "k": 10, "m": 20, "g": 30}[unit]
+	n, err := strconv.ParseUint(number, 10, 32)
+	if err != nil || !ok {
+		return errors.New("want a size such as 8MiB")
+	}
+	n <<= shift
+	if n < 4096 || n > 1<<30 || n&(n-1) != 0 {
+		return errors.New("want a power of two from 4KiB to 1GiB")
+	}
+	*s = size(n)
+	return nil
+}
+
+func (s *size) Type() string { return "size" }
+
+func (s *size) String() string {
+	switch n := *s; {
+	case n >= 1<<20 && n%(1<<20) == 0:
+		return fmt.Sprintf("%dMiB", n>>20)
+	case n >= 1<<10 && n%(1<<10) == 0:
+		return fmt.Sprintf("%dKiB", n>>10)
+	default:
+		return strconv.Itoa(int(n))
+	}
+}

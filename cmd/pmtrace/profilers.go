@@ -1,0 +1,52 @@
+package main
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/pmtrace/pmtrace/output/session"
+)
+
+// profilersHere are those of this version, all on by default.
+func profilersHere() []string {
+	return []string{
+		session.ProfilerBatch, session.ProfilerCPU, session.ProfilerForwardPass,
+		session.ProfilerKVCache, session.ProfilerPreemption,
+	}
+}
+
+// profilersLater have their names already.
+func profilersLater() []string {
+	return []string{
+		session.ProfilerCUDAGraph, session.ProfilerMoE, session.ProfilerEncoderDecoder,
+		session.ProfilerGPU, session.ProfilerKernels,
+	}
+}
+
+// chooseProfilers returns those that are on: the ones asked for, or all, less
+// the ones not wanted.
+func chooseProfilers(want, not []string) ([]string, error) {
+	here, later := profilersHere(), profilersLater()
+	for _, name := range slices.Concat(want, not) {
+		if !slices.Contains(here, name) && !slices.Contains(later, name) {
+			return nil, usage("no profiler is called %q: there are %s", name, strings.Join(here, ", "))
+		}
+	}
+	for _, name := range want {
+		if slices.Contains(later, name) {
+			return nil, &failure{
+				code: exitUsage, what: "profiler " + name + " is not in this version of pmtrace",
+				remedy: "choose from " + strings.Join(here, ", "),
+			}
+		}
+	}
+	on := here
+	if len(want) > 0 {
+		on = slices.DeleteFunc(here, func(p string) bool { return !slices.Contains(want, p) })
+	}
+	on = slices.DeleteFunc(on, func(p string) bool { return slices.Contains(not, p) })
+	if len(on) == 0 {
+		return nil, usage("all profilers are switched off")
+	}
+	return on, nil
+}

@@ -1,0 +1,121 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"sync"
+
+	"github.com/pmtrace/pmtrace/decode/record"
+	"github.com/pmtrace/pmtrace/output/journal"
+)
+
+// recorder gives every record to the journal and to the pipeline, the same
+// bytes in the same order, so that decoding the journal makes the same tables.
+//
+// Events come from the tracer's goroutine, facts from another: the lock makes
+// their order one. An event waits for the journal alone, since a full ring
+// would cost more than a wait.
+type recorder struct {
+	mu      sync.Mutex
+	journal journalWriter
+	pipe    pipeline
+	clock   func() record.Clock
+	events  uint64
+	rotated bool
+
+	journalErr error // ends tracing
+	pipeErr    error // the journal goes on; decode makes the tables again
+}
+
+// event takes an event of the tracer.
+func (r *recorder) event(kind byte, payload []byte) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.events++
+	return r.add(kind, payload)
+}
+
+// fact takes a fact.
+func (r *recorder) fact(f record.Fact) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.addFact(f)
+}
+
+func (r *recorder) addFact(f record.Fact) error {
+	b, err := json.Marshal(f)
+	if err != nil {
+		return fmt.Errorf("fact: %w", err)
+	}
+	return r.add(journal.KindFact, b)
+}
+
+func (r *recorder) add(kind byte, payload []byte) error {
+	if r.journalErr != nil {
+		return r.journalErr
+	}
+	if err := r.journal.Append(kind, payload); err != nil {
+		r.journalErr = err
+		return err
+	}
+	if r.pipeErr == nil {
+		r.pipeErr = r.pipe.Record(kind, payload)
+	}
+	return r.newFile()
+}
+
+// newFile writes the clock where the journal went on in a new file: wall time
+// is known at the start of each.
+func (r *recorder) newFile() error {
+	if !r.rotated {
+		return nil
+	}
+	r.rotated = false
+	c := r.clock()
+	return r.addFact(record.Fact{Clock: &c})
+}
+
+// attach keeps events of an engine from being written before the facts about
+// it: arm arms the watches and returns the facts.
+func (r *recorder) attach(arm func() ([]record.Fact, error)) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	facts, err := arm()
+	for _, f := range facts {
+		if ferr := r.addFact(f); ferr != nil {
+			return ferr
+		}
+	}
+	return err
+}
+
+// flush makes what was recorded survive our death.
+func (r *recorder) flush() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.journalErr != nil {
+		return r.journalErr
+	}
+	if r.journalErr = r.journal.Flush(); r.journalErr != nil {
+		return r.journalErr
+	}
+	return r.newFile()
+}
+
+func (r *recorder) live() (live, uint64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.pipe.Live(), r.events
+}
+
+// close completes journal and tables.
+func (r *recorder) close() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if err := r.journal.Close(); r.journalErr == nil {
+		r.journalErr = err
+	}
+	if err := r.pipe.Close(); r.pipeErr == nil {
+		r.pipeErr = err
+	}
+}

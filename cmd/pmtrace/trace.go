@@ -1,0 +1,369 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"runtime/debug"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/pmtrace/pmtrace/decode/record"
+	"github.com/pmtrace/pmtrace/output/session"
+	"github.com/pmtrace/pmtrace/probes/target"
+)
+
+// How often things are done while tracing.
+const (
+	tick        = time.Second      // journal flush, status line
+	lossesEvery = 5 * time.Second  // loss counters into the journal
+	clockEvery  = 10 * time.Minute // wall time into the journal
+)
+
+// trace is one server being traced into one session.
+type trace struct {
+	app    *app
+	opts   *traceOptions
+	mode   string // attach, record
+	root   target.Process
+	handle *target.Handle
+	log    *slog.Logger
+	keep   *sessionLog
+	status *status
+
+	tracer tracer
+	dir    sessionDir // nil until an engine was found
+	rec    *recorder
+	hunt   *hunt
+	ended  chan error // of tracer.Run
+	stop   context.CancelFunc
+}
+
+// result is how a trace went.
+type result struct {
+	path string // of the session; "" where there is none
+	lost uint64
+	err  error // a *failure
+}
+
+// trace follows a server from now to its end, or until ctx ends.
+func (a *app) trace(ctx context.Context, o *traceOptions, mode string, s target.Server, st *status) (r result) {
+	t := &trace{app: a, opts: o, mode: mode, status: st}
+	t.log, t.keep = newLog(a.stderr, o.verbose)
+	root := s.Process(s.Root)
+	if root == nil {
+		return result{err: targetFailure(s.Root, target.ErrGone)}
+	}
+	t.root = *root
+	var err error
+	if t.handle, err = a.world.proc.Open(t.root); err != nil {
+		return result{err: targetFailure(s.Root, err)}
+	}
+	defer t.handle.Close()
+	t.tracer, err = a.world.tracer(tracerOptions{
+		ringBytes: int(o.ringSize), profilers: o.on, log: func(m string, args ...any) { t.log.Debug(m, args...) },
+	})
+	if err != nil {
+		return result{err: impossible("cannot load the BPF programs", oneLine(err), "pmtrace check says what is missing")}
+	}
+	// The kernel's type information and the verifier's log are garbage now.
+	debug.FreeOSMemory()
+	t.hunt = newHunt(t)
+	return t.run(ctx)
+}
+
+// run is the loop of one trace.
+func (t *trace) run(ctx context.Context) result {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	exited := make(chan struct{})
+	go func() {
+		defer close(exited)
+		if t.handle.Wait(ctx) == nil {
+			cancel(errServerExited)
+		}
+	}()
+	err := t.loop(ctx)
+	cancel(nil)
+	<-exited
+	return t.finish(err)
+}
+
+var (
+	errServerExited = errors.New("the server has exited")
+	errDuration     = errors.New("the time is over")
+)
+
+// loop returns why it ended.
+func (t *trace) loop(ctx context.Context) error {
+	seconds := time.NewTicker(tick)
+	defer seconds.Stop()
+	look := time.NewTimer(0)
+	defer look.Stop()
+	over := t.over()
+	lastLosses, lastClock := t.app.world.now(), t.app.world.now()
+	for {
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-over:
+			return errDuration
+		case err := <-t.ended:
+			t.ended = nil
+			return errors.Join(errTracer, err)
+		case <-look.C:
+			if err := t.hunt.look(ctx); err != nil {
+				return err
+			}
+			look.Reset(t.hunt.pause())
+		case <-seconds.C:
+			now := t.app.world.now()
+			if err := t.second(now, now.Sub(lastLosses) >= lossesEvery, now.Sub(lastClock) >= clockEvery); err != nil {
+				return err
+			}
+			if now.Sub(lastLosses) >= lossesEvery {
+				lastLosses = now
+			}
+			if now.Sub(lastClock) >= clockEvery {
+				lastClock = now
+			}
+		}
+	}
+}
+
+var errTracer = errors.New("reading events failed")
+
+func (t *trace) over() <-chan time.Time {
+	if t.opts.duration == 0 {
+		return nil
+	}
+	return time.After(time.Duration(t.opts.duration))
+}
+
+// second is what is done each second.
+func (t *trace) second(now time.Time, losses, clock bool) error {
+	if t.rec == nil {
+		return nil
+	}
+	if losses {
+		if err := t.writeLosses(); err != nil {
+			return err
+		}
+	}
+	if clock {
+		c := t.clock()
+		if err := t.rec.fact(record.Fact{Clock: &c}); err != nil {
+			return err
+		}
+	}
+	l, _ := t.rec.live()
+	t.status.show(now, l, lost(t.tracer.Losses()))
+	return t.rec.flush()
+}
+
+func (t *trace) writeLosses() error {
+	return t.rec.fact(record.Fact{Losses: &record.Losses{MonoNS: t.app.world.monotonic(), Counts: t.tracer.Losses()}})
+}
+
+func (t *trace) clock() record.Clock {
+	return record.Clock{MonoNS: t.app.world.monotonic(), WallNS: t.app.world.now().UnixNano()}
+}
+
+func lost(counts []record.Loss) (n uint64) {
+	for _, c := range counts {
+		if c.Lost {
+			n += c.Count
+		}
+	}
+	return n
+}
+
+// begin makes the session: when the first engine was found, so that a server
+// that cannot be traced leaves nothing behind.
+func (t *trace) begin() error {
+	w := t.app.world
+	dir, err := w.create(t.opts.place, w.now(), t.app.env)
+	if err != nil {
+		return sessionFailure(err)
+	}
+	t.dir = dir
+	if f, err := dir.Log(); err == nil {
+		t.keep.to(f)
+	}
+	rec := &recorder{clock: t.clock}
+	start := t.start()
+	if rec.journal, err = dir.Journal(func() { rec.rotated = true }); err != nil {
+		return sessionFailure(err)
+	}
+	if rec.pipe, err = dir.Tables(start, false); err != nil {
+		rec.journal.Close()
+		return sessionFailure(err)
+	}
+	t.rec = rec
+	c := record.Clock{MonoNS: start.MonoNS, WallNS: start.WallNS}
+	for _, f := range []record.Fact{{Start: &start}, {Clock: &c}} {
+		if err := rec.fact(f); err != nil {
+			return err
+		}
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	t.stop, t.ended = cancel, make(chan error, 1)
+	go func(ended chan<- error) { ended <- t.tracer.Run(ctx, rec.event) }(t.ended)
+	fmt.Fprintln(t.app.stderr, "pmtrace: writing to", dir.Path())
+	return nil
+}
+
+func (t *trace) start() record.Start {
+	var u unix.Utsname
+	_ = unix.Uname(&u)
+	host, _ := os.Hostname()
+	c := t.clock()
+	return record.Start{
+		SchemaVersion: session.SchemaVersion, SessionID: t.dir.ID(), Version: version().Version,
+		Mode: t.mode, Command: t.root.Command, Host: host,
+		Kernel: unix.ByteSliceToString(u.Release[:]), Arch: unix.ByteSliceToString(u.Machine[:]),
+		MonoNS: c.MonoNS, WallNS: c.WallNS, Profilers: t.opts.on, OutputDir: t.dir.Path(), NoCSV: t.opts.noCSV,
+	}
+}
+
+// finish ends the trace in order, whatever ended it.
+func (t *trace) finish(why error) result {
+	t.status.done()
+	if t.rec == nil {
+		t.tracer.Close()
+		if t.dir != nil {
+			t.dir.Close()
+		}
+		return result{err: t.nothing(why)}
+	}
+	t.stop()
+	if t.ended != nil {
+		if err := <-t.ended; err != nil && !errors.Is(err, context.Canceled) {
+			why = errors.Join(why, err)
+		}
+	}
+	t.hunt.rest()
+	r := result{path: t.dir.Path(), lost: lost(t.tracer.Losses())}
+	t.writeLosses()
+	end := t.end(why)
+	t.rec.fact(record.Fact{End: &end})
+	t.rec.close()
+	t.tracer.Close()
+	r.err = t.close(why)
+	return r
+}
+
+// end is the last fact.
+func (t *trace) end(why error) record.End {
+	var use unix.Rusage
+	_ = unix.Getrusage(unix.RUSAGE_SELF, &use)
+	c := t.clock()
+	_, events := t.rec.live()
+	return record.End{
+		MonoNS: c.MonoNS, WallNS: c.WallNS, Reason: reason(why), Events: events,
+		CPUSeconds: time.Duration(use.Utime.Nano() + use.Stime.Nano()).Seconds(),
+		MaxRSS:     use.Maxrss << 10,
+	}
+}
+
+func reason(why error) string {
+	switch {
+	case errors.Is(why, syscall.ENOSPC), errors.Is(why, syscall.EDQUOT):
+		return "disk_full"
+	case errors.Is(why, errServerExited):
+		return "server_exited"
+	case errors.Is(why, errDuration):
+		return "duration"
+	case errors.Is(why, errInterrupted), errors.Is(why, context.Canceled):
+		return "interrupted"
+	}
+	return "failed"
+}
+
+// close makes the files for people and says what was traced.
+func (t *trace) close(why error) error {
+	defer t.dir.Close()
+	t.log.Info("ended", "reason", reason(why))
+	again := "what was traced until then is kept: pmtrace decode " + t.dir.Path()
+	if err := t.rec.journalErr; err != nil {
+		t.log.Error("journal", "error", err)
+		return failed("tracing ended early, the journal cannot be written", rootCause(err), again)
+	}
+	if err := t.rec.pipeErr; err != nil {
+		t.log.Error("tables", "error", err)
+		return failed("the tables could not be written", rootCause(err), "the journal is complete: pmtrace decode "+t.dir.Path())
+	}
+	summary, err := t.dir.Finish(!t.opts.noCSV)
+	if err != nil {
+		t.log.Error("files", "error", err)
+		return failed("the summary could not be written", rootCause(err), "the journal is complete: pmtrace decode "+t.dir.Path())
+	}
+	fmt.Fprint(t.app.stderr, summary)
+	fmt.Fprintln(t.app.stderr, "pmtrace: session", t.dir.Path())
+	if reason(why) == "failed" {
+		return failed("tracing ended early", rootCause(why), again)
+	}
+	return nil
+}
+
+// nothing says why there is no session.
+func (t *trace) nothing(why error) error {
+	var f *failure
+	switch {
+	case errors.As(why, &f):
+		return f
+	case t.hunt.refused != nil:
+		return t.hunt.refused
+	}
+	return &failure{
+		code: exitFailed, what: "nothing was traced",
+		why: t.hunt.waitedFor() + " until " + reasonWords(why),
+	}
+}
+
+func reasonWords(why error) string {
+	switch reason(why) {
+	case "server_exited":
+		return "the server exited"
+	case "duration":
+		return "the time was over"
+	}
+	return "the interrupt"
+}
+
+func sessionFailure(err error) error {
+	var d *session.DirError
+	if errors.As(err, &d) {
+		return &failure{code: exitFailed, what: d.Error()}
+	}
+	return failed("cannot begin the session", rootCause(err), "")
+}
+
+// rootCause is the innermost error that still says something: chains of five
+// prefixes help nobody. The log has the whole.
+func rootCause(err error) error {
+	for {
+		switch u := err.(type) {
+		case interface{ Unwrap() []error }:
+			list := u.Unwrap()
+			if len(list) == 0 {
+				return err
+			}
+			err = list[len(list)-1]
+		case interface{ Unwrap() error }:
+			inner := u.Unwrap()
+			if inner == nil {
+				return err
+			}
+			err = inner
+		default:
+			return err
+		}
+	}
+}
+
+func oneLine(err error) string { return printable(rootCause(err).Error()) }
