@@ -2,6 +2,7 @@ package cpython
 
 import (
 	"encoding/binary"
+	"slices"
 	"strings"
 )
 
@@ -28,90 +29,111 @@ func (r *Runtime) Instructions(c Code) ([]Instruction, error) {
 	if err != nil {
 		return nil, err
 	}
-	original, err := r.originals(c, raw)
-	if err != nil {
-		return nil, err
+	ins := r.ops.decode(raw, nil)
+	if !slices.ContainsFunc(ins, func(in Instruction) bool { return r.ops.hides(in.Op) }) {
+		return ins, nil
 	}
-	return r.ops.decode(raw, original), nil
+	return r.monitored(c, raw)
 }
 
-// originals gives the opcodes behind INSTRUMENTED_LINE and _INSTRUCTION, as
-// they are (again perhaps instrumented), by code unit; nil if there is none.
-func (r *Runtime) originals(c Code, raw []byte) (map[int]uint8, error) {
-	var hidden []int
-	for i := 0; i+1 < len(raw); i += 2 {
-		if n := r.ops.name[raw[i]]; n == "INSTRUMENTED_LINE" || n == "INSTRUMENTED_INSTRUCTION" {
-			hidden = append(hidden, i/2)
-		}
-	}
-	if len(hidden) == 0 || c.monitoring == 0 {
-		return nil, nil
-	}
-	lines, per, err := r.monitoring(c)
-	if err != nil {
-		return nil, err
-	}
-	out := make(map[int]uint8, len(hidden))
-	for _, i := range hidden {
-		op := raw[2*i]
-		if r.ops.name[op] == "INSTRUMENTED_LINE" && i < len(lines) {
-			op = lines[i]
-		}
-		if r.ops.name[op] == "INSTRUMENTED_INSTRUCTION" && i < len(per) {
-			op = per[i]
-		}
-		out[i] = op
-	}
-	return out, nil
+// hides is true for the opcodes that stand for any other: sys.monitoring,
+// settrace and coverage tools put them there, from 3.12 on.
+func (t *opcodeTable) hides(op uint8) bool {
+	return t.name[op] == "INSTRUMENTED_LINE" || t.name[op] == "INSTRUMENTED_INSTRUCTION"
 }
 
-// monitoring reads the two tables of replaced opcodes, one byte a code unit;
-// nil where the code has none.
-func (r *Runtime) monitoring(c Code) (lines, per []byte, err error) {
+// monitored decodes with the opcodes that _PyCoMonitoringData keeps. Its form
+// changed within 3.13, so both are tried, and the result must fit together.
+func (r *Runtime) monitored(c Code, raw []byte) ([]Instruction, error) {
+	if c.monitoring == 0 {
+		return nil, r.fail(NullPointer, "monitoring", c.Addr, "instrumented, but without the opcodes behind")
+	}
 	o := &r.off.Monitoring
 	v, err := r.fields("monitoring", c.monitoring, o.Lines, o.PerInstruction)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
+	var per []byte
 	if at := v.u64(o.PerInstruction); at != 0 {
 		if per, err = r.bytes("monitoring", at, c.Units); err != nil {
-			return nil, nil, err
+			return nil, err
 		}
 	}
-	at := v.u64(o.Lines)
+	for _, width := range []bool{o.LinesHaveWidth, !o.LinesHaveWidth} {
+		lines, err := r.lineOpcodes(v.u64(o.Lines), c.Units, width)
+		if err != nil {
+			continue
+		}
+		ins := r.ops.decode(raw, func(op uint8, i int) uint8 { return r.ops.original(op, i, lines, per) })
+		if r.ops.fits(ins, c.Units) {
+			return ins, nil
+		}
+	}
+	return nil, r.fail(Unsupported, "monitoring", c.monitoring, "the opcodes behind INSTRUMENTED_LINE make no sense")
+}
+
+// original looks up what op at unit i replaced; a line event may hide an
+// instruction event.
+func (t *opcodeTable) original(op uint8, i int, lines, per []byte) uint8 {
+	if t.name[op] == "INSTRUMENTED_LINE" && i < len(lines) {
+		op = lines[i]
+	}
+	if t.name[op] == "INSTRUMENTED_INSTRUCTION" && i < len(per) {
+		op = per[i]
+	}
+	return op
+}
+
+// lineOpcodes reads the opcode of each code unit's line entry; nil where the
+// code has no line events.
+func (r *Runtime) lineOpcodes(at uint64, units int, haveWidth bool) ([]byte, error) {
 	if at == 0 {
-		return nil, per, nil
+		return nil, nil
 	}
 	width := 2
-	if o.LinesHaveWidth {
+	if haveWidth {
 		b, err := r.bytes("monitoring", at, 1)
 		if err != nil {
-			return nil, nil, err
+			return nil, err
 		}
 		if width = int(b[0]); width < 1 || width > 8 {
-			return nil, nil, r.fail(BadLength, "monitoring", at, "width of a line entry")
+			return nil, r.fail(BadLength, "monitoring", at, "width of a line entry")
 		}
 		at++
 	}
-	wide, err := r.bytes("monitoring", at, c.Units*width)
+	wide, err := r.bytes("monitoring", at, units*width)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	lines = make([]byte, c.Units)
+	lines := make([]byte, units)
 	for i := range lines {
 		lines[i] = wide[i*width]
 	}
-	return lines, per, nil
+	return lines, nil
 }
 
-// decode walks the code units, jumping over inline caches.
-func (t *opcodeTable) decode(raw []byte, original map[int]uint8) []Instruction {
+// fits reports whether the instructions are real ones that fill the code
+// exactly: with a wrong opcode the inline caches fall out of step.
+func (t *opcodeTable) fits(ins []Instruction, units int) bool {
+	end := 0
+	for _, in := range ins {
+		if in.Name == "" || in.Name == "CACHE" || t.hides(in.Op) {
+			return false
+		}
+		end = in.Index + 1 + int(t.caches[in.Base])
+	}
+	return end == units
+}
+
+// decode walks the code units, jumping over inline caches, whose bytes may look
+// like anything. original, if not nil, gives the opcode behind one.
+func (t *opcodeTable) decode(raw []byte, original func(op uint8, unit int) uint8) []Instruction {
 	out := make([]Instruction, 0, len(raw)/4)
 	start, arg := 0, 0
 	for i := 0; 2*i+1 < len(raw); {
 		op := raw[2*i]
-		if o, ok := original[i]; ok {
-			op = o
+		if original != nil {
+			op = original(op, i)
 		}
 		base := t.base(op)
 		arg = arg<<8 | int(raw[2*i+1])

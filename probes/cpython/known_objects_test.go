@@ -16,7 +16,9 @@ func TestKnownObjects(t *testing.T) {
 	forEachInterpreter(t, 11, func(t *testing.T, py interpreter) {
 		_, live, tr := known(t, py)
 		qt.Check(t, qt.Equals(live.Version().String(), tr.Version))
-		qt.Check(t, qt.HasLen(live.Mismatches(), 0), qt.Commentf("only where the headers are of another micro version"))
+		if py.needed { // the others are of another micro version than the headers
+			qt.Check(t, qt.HasLen(live.Mismatches(), 0))
+		}
 		for name, r := range map[string]*Runtime{"live": live, "snapshot": live.Snapshot(16384)} {
 			t.Run(name, func(t *testing.T) {
 				for _, f := range tr.Facts {

@@ -339,7 +339,7 @@ func layout313() Offsets {
 	o.Code.Monitoring = 176
 	o.Monitoring.Lines = 32
 	o.Monitoring.PerInstruction = 48
-	o.Monitoring.LinesHaveWidth = false
+	o.Monitoring.LinesHaveWidth = true
 	o.Object.Type = 8
 	o.Type.Name = 24
 	o.Type.BasicSize = 32

@@ -154,7 +154,8 @@ static void code(void)
     OUT("Monitoring.Lines", -1);
     OUT("Monitoring.PerInstruction", -1);
 #endif
-    OUT("Monitoring.LinesHaveWidth", PY_VERSION_HEX >= 0x030E0000);
+    // 3.13.0 has it not, 3.13.5 has: the reader tries both.
+    OUT("Monitoring.LinesHaveWidth", PY_VERSION_HEX >= 0x030D0000);
 }
 
 static void types(void)
