@@ -3,7 +3,7 @@
 
 set -euo pipefail
 
-export PMTRACE_CACHE=${PMTRACE_CACHE:-$HOME/.cache/pmtrace}
+export PMTRACE_CACHE=${PMTRACE_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/pmtrace}
 export UV_CACHE_DIR=$PMTRACE_CACHE/uv UV_PYTHON_DOWNLOADS=never UV_NO_PROGRESS=1
 export DEBIAN_FRONTEND=noninteractive
 SETUP=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)

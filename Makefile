@@ -1,0 +1,116 @@
+# pmtrace: `make help` lists what there is to make.
+#
+# Everything that is needed and missing is installed by package name (apt, PyPI, the Go module
+# proxy, Maven Central) under $(PMTRACE_CACHE); nothing is downloaded in any other way.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+MAKEFLAGS += --no-print-directory
+.DEFAULT_GOAL := build
+
+XDG_CACHE_HOME ?= $(HOME)/.cache
+export PMTRACE_CACHE ?= $(XDG_CACHE_HOME)/pmtrace
+GO_DIR := $(shell e2e/setup/go.sh)
+export PATH := $(PMTRACE_CACHE)/bin:$(GO_DIR):$(PATH)
+
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+LDFLAGS := -s -w -X main.version=$(VERSION)
+PREFIX ?= /usr/local
+FUZZTIME ?= 30s
+VLLM ?= 0.32.0
+VLLM_OLD ?= 0.17.1
+
+STEP := e2e/step.sh
+# Tests that trace other processes need root: compiled as the user, run by sudo.
+ROOT := $(if $(filter 0,$(shell id -u)),,sudo -E env "PATH=$(PATH)" "HOME=$(HOME)")
+ROOT_TESTS := ./bpf/... ./probes/...
+PURE_TESTS = $(shell go list ./... | grep -vE '/(bpf|probes|e2e)(/|$$)')
+
+.PHONY: help build generate check-generated fmt lint lint-quick test test-pure test-root cross e2e e2e-quick demo bench fuzz install clean setup setup-clang setup-cpython setup-vllm setup-vllm-old setup-lint setup-analysis
+
+help: ## print this list
+	@sed -nE 's/^([a-z0-9-]+):[^#]*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | awk -F'\t' '{ printf "%-16s %s\n", $$1, $$2 }'
+
+build: ## ./pmtrace, one static binary
+	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o pmtrace ./cmd/pmtrace
+
+generate: setup-clang setup-cpython ## make the committed generated files again, with the pinned clang
+	@$(STEP) "go generate" go generate ./...
+
+check-generated: setup-clang setup-cpython ## fail unless the committed generated files are what the sources make
+	@$(STEP) "generated files are up to date" e2e/check-generated.sh
+
+fmt: setup-clang ## format Go and C
+	gofmt -w $$(git ls-files -co --exclude-standard -- '*.go')
+	clang-format -i $$(git ls-files -co --exclude-standard -- '*.c' '*.h')
+
+lint-quick: setup-clang
+	@$(STEP) "formatting, go vet, shellcheck" e2e/lint.sh quick
+
+lint: setup-lint lint-quick ## go vet, golangci-lint, clang-format, shellcheck, govulncheck
+	@$(STEP) "golangci-lint" e2e/lint.sh go
+	@$(STEP) "known vulnerabilities" e2e/lint.sh vulnerabilities
+
+test: ## set up what tests need and run them: pure, on real CPythons, and one run against a real vLLM
+	@$(STEP) "build" $(MAKE) build
+	@$(MAKE) lint-quick check-generated cross test-pure test-root e2e-quick
+
+cross: ## build and vet for arm64 (not run anywhere)
+	@$(STEP) "arm64: build" env GOOS=linux GOARCH=arm64 CGO_ENABLED=0 go build ./...
+	@$(STEP) "arm64: vet" env GOOS=linux GOARCH=arm64 CGO_ENABLED=0 go vet ./...
+
+test-pure: setup-analysis ## tests that need no privileges and no server
+	@$(STEP) "go test: pure" go test $(PURE_TESTS)
+
+test-root: setup-cpython ## tests on the kernel and on real CPythons 3.11 to 3.14 (root)
+	@$(STEP) "go test: kernel and real CPythons" go test -count=1 $(if $(ROOT),-exec '$(ROOT)') $(ROOT_TESTS)
+
+e2e-quick: build setup-vllm setup-analysis ## one run against a real vLLM: everything compared with the server's own word
+	@$(STEP) "end to end: vLLM $(VLLM), quick" e2e/run.sh $(VLLM) quick
+
+e2e: build setup-vllm setup-vllm-old setup-analysis ## the whole truth table, against two versions of vLLM
+	@$(STEP) "end to end: vLLM $(VLLM)" e2e/run.sh $(VLLM) all
+	@$(STEP) "end to end: vLLM $(VLLM_OLD)" e2e/run.sh $(VLLM_OLD) all
+
+demo: build setup-vllm setup-analysis ## record a real vLLM under load and ask the tables three questions
+	@e2e/demo.sh $(VLLM)
+
+bench: build setup-vllm ## what tracing costs (figures go to a file)
+	@e2e/bench/run.sh
+
+fuzz: ## run each fuzz target for FUZZTIME (30s)
+	@e2e/fuzz.sh $(FUZZTIME)
+
+# What each capability is for:
+#   cap_bpf              load programs, create maps
+#   cap_perfmon          breakpoints on threads of other users, and BPF on them
+#   cap_sys_ptrace       read other users' memory (process_vm_readv) and /proc/PID/{maps,root,exe,environ}
+#   cap_dac_read_search  open the interpreter's ELF files inside a container's root
+# Who may run this can read any process here: only root and INSTALL_GROUP may.
+INSTALL_GROUP ?= $(or $(SUDO_GID),$(shell id -g))
+CAPS := cap_bpf,cap_perfmon,cap_sys_ptrace,cap_dac_read_search=ep
+install: ## install to PREFIX/bin (/usr/local), runnable without root by INSTALL_GROUP (your own group)
+	@test -x pmtrace || $(MAKE) build
+	@. e2e/setup/lib.sh && PATH=$$PATH:/usr/sbin:/sbin has setcap libcap2-bin
+	$(ROOT) install -d $(DESTDIR)$(PREFIX)/bin
+	$(ROOT) install -m 0750 -g $(INSTALL_GROUP) pmtrace $(DESTDIR)$(PREFIX)/bin/pmtrace
+	PATH=$$PATH:/usr/sbin:/sbin; $(ROOT) $$(command -v setcap) $(CAPS) $(DESTDIR)$(PREFIX)/bin/pmtrace
+
+clean: ## remove what was built here (the cache stays: $(PMTRACE_CACHE))
+	rm -rf pmtrace build bench/out
+	@echo "everything set up for tests is in $(PMTRACE_CACHE); remove that by hand"
+
+setup: setup-clang setup-cpython setup-vllm setup-vllm-old setup-lint setup-analysis
+setup-clang:
+	@e2e/setup/clang.sh >/dev/null
+setup-cpython:
+	@e2e/setup/cpythons.sh >/dev/null
+setup-vllm:
+	@e2e/setup/vllm.sh $(VLLM) >/dev/null
+	@e2e/setup/model.sh $(VLLM) >/dev/null
+setup-vllm-old: setup-vllm
+	@e2e/setup/vllm.sh $(VLLM_OLD) >/dev/null
+setup-lint:
+	@e2e/setup/lint.sh >/dev/null
+setup-analysis:
+	@e2e/setup/analysis.sh >/dev/null
