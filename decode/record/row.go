@@ -5,7 +5,8 @@ const (
 	PhasePrefill = "prefill"
 	PhaseDecode  = "decode"
 	PhaseMixed   = "mixed"
-	PhaseEmpty   = "empty" // no token scheduled
+	PhaseEmpty   = "empty"   // no token scheduled
+	PhaseUnknown = "unknown" // after lost events
 )
 
 // Kind says what a request does in a step.
@@ -13,6 +14,7 @@ const (
 	KindPrefill   = "prefill"   // computes prompt tokens
 	KindDecode    = "decode"    // computes its newest token (and drafts)
 	KindRecompute = "recompute" // computes again what a preemption threw away
+	KindUnknown   = "unknown"   // after lost events
 )
 
 // TimingSource says how a GPU or forward time was got.
@@ -36,7 +38,8 @@ type ProcessRow struct {
 }
 
 // StepRow is a row of the table steps: one call of Scheduler.schedule.
-// Key: (engine, step_id).
+// Key: (engine, step_id). Where events were lost, the split by kind counts what
+// is known and adds up to less than requests and tokens.
 type StepRow struct {
 	Engine    int32  `parquet:"engine"`
 	StepID    int64  `parquet:"step_id,delta"`
@@ -74,6 +77,14 @@ type StepRow struct {
 	Waiting *int32 `parquet:"waiting,optional"`
 	KVUsed  *int32 `parquet:"kv_used_blocks,optional"`
 	KVTotal *int32 `parquet:"kv_total_blocks,optional"` // without the null block
+
+	// As vLLM's iteration log counts them (compute_iteration_details), which
+	// is not by the same rule as prefill and decode above: context is what was
+	// taken from waiting (V1 runner: for the first time) or has no output yet.
+	ContextRequests    *int32 `parquet:"ctx_requests,optional"`
+	ContextTokens      *int32 `parquet:"ctx_tokens,optional"`
+	GenerationRequests *int32 `parquet:"gen_requests,optional"`
+	GenerationTokens   *int32 `parquet:"gen_tokens,optional"`
 }
 
 // StepRequestRow is a row of the table step_requests: a request in a step.
@@ -102,8 +113,10 @@ type RequestRow struct {
 	ArrivalNS   *int64   `parquet:"arrival_ns,optional"`
 	ScheduledNS *int64   `parquet:"first_scheduled_ns,optional"` // null: before tracing began
 	FirstTokNS  *int64   `parquet:"first_token_ns,optional"`
-	FinishedNS  *int64   `parquet:"finished_ns,optional"`        // null: still running at the end
-	Reason      *string  `parquet:"finish_reason,optional,dict"` // stop, length, abort, error, repetition
+	FinishedNS  *int64   `parquet:"finished_ns,optional"` // null: still running at the end
+	// stop, length, abort, error, repetition; null though finished: events were
+	// lost around its end, and finished_ns is the nearest time known.
+	Reason *string `parquet:"finish_reason,optional,dict"`
 
 	QueueNS     *int64 `parquet:"queue_ns,optional"`     // arrival to first scheduled
 	PrefillNS   *int64 `parquet:"prefill_ns,optional"`   // first scheduled to first token

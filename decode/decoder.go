@@ -1,0 +1,168 @@
+package decode
+
+import (
+	"cmp"
+	"slices"
+
+	"github.com/pmtrace/pmtrace/decode/wire"
+)
+
+// Handler takes typed events. What it is given is valid until it returns.
+type Handler interface {
+	Step(*wire.Step) error
+	StepRows(*wire.StepRows) error
+	Request(*wire.Request) error
+	Prefix(*wire.Prefix) error
+	Keys(*wire.Keys) error
+	Drafts(*wire.Drafts) error
+	UpdateBegin(*wire.Update) error
+	UpdateEnd(*wire.Update) error
+	OutputRows(*wire.OutputRows) error
+	KV(*wire.KV) error
+	// Malformed is told of an event that could not be read but has a header:
+	// its number in the engine's sequence is not missing.
+	Malformed(wire.Header) error
+}
+
+// Decoder reads raw events. Not for use by several goroutines at once.
+type Decoder struct {
+	h      Handler
+	events [wire.KindKV + 1]int64
+	errors map[ErrorKey]int64
+
+	step   wire.Step
+	rows   wire.StepRows
+	req    wire.Request
+	prefix wire.Prefix
+	keys   wire.Keys
+	drafts wire.Drafts
+	update wire.Update
+	output wire.OutputRows
+	kv     wire.KV
+}
+
+// ErrorKey is what malformed events are counted by.
+type ErrorKey struct {
+	Kind   wire.Kind
+	Reason wire.Reason
+}
+
+// ErrorCount is a number of malformed events.
+type ErrorCount struct {
+	ErrorKey
+	Count int64
+}
+
+// New returns a Decoder that hands its events to h.
+func New(h Handler) *Decoder {
+	return &Decoder{h: h, errors: map[ErrorKey]int64{}}
+}
+
+// Event reads one event and hands it to the handler. A *wire.Error says that
+// it is malformed: it is counted, and the next may be read. Any other error is
+// the handler's.
+func (d *Decoder) Event(raw []byte) error {
+	var h wire.Header
+	if err := h.Read(raw); err != nil {
+		return d.malformed(err)
+	}
+	if h.Version != wire.Version {
+		return d.skip(h, &wire.Error{Kind: h.Kind, Reason: wire.ReasonVersion, Got: int(h.Version), Want: wire.Version})
+	}
+	handled, err := d.dispatch(h, raw)
+	if !handled {
+		return d.skip(h, err)
+	}
+	d.events[h.Kind]++
+	return err
+}
+
+// dispatch reports whether the event reached the handler; err is the handler's
+// then, and says what is wrong with the event otherwise.
+func (d *Decoder) dispatch(h wire.Header, raw []byte) (handled bool, err error) {
+	switch h.Kind {
+	case wire.KindStep:
+		if err := d.step.Read(h, raw); err != nil {
+			return false, err
+		}
+		return true, d.h.Step(&d.step)
+	case wire.KindStepRows:
+		if err := d.rows.Read(h, raw); err != nil {
+			return false, err
+		}
+		return true, d.h.StepRows(&d.rows)
+	case wire.KindRequest:
+		if err := d.req.Read(h, raw); err != nil {
+			return false, err
+		}
+		return true, d.h.Request(&d.req)
+	case wire.KindPrefix:
+		if err := d.prefix.Read(h, raw); err != nil {
+			return false, err
+		}
+		return true, d.h.Prefix(&d.prefix)
+	case wire.KindKeys:
+		if err := d.keys.Read(h, raw); err != nil {
+			return false, err
+		}
+		return true, d.h.Keys(&d.keys)
+	case wire.KindDrafts:
+		if err := d.drafts.Read(h, raw); err != nil {
+			return false, err
+		}
+		return true, d.h.Drafts(&d.drafts)
+	case wire.KindUpdateBegin:
+		if err := d.update.Read(h, raw); err != nil {
+			return false, err
+		}
+		return true, d.h.UpdateBegin(&d.update)
+	case wire.KindUpdateEnd:
+		if err := d.update.Read(h, raw); err != nil {
+			return false, err
+		}
+		return true, d.h.UpdateEnd(&d.update)
+	case wire.KindOutputRows:
+		if err := d.output.Read(h, raw); err != nil {
+			return false, err
+		}
+		return true, d.h.OutputRows(&d.output)
+	case wire.KindKV:
+		if err := d.kv.Read(h, raw); err != nil {
+			return false, err
+		}
+		return true, d.h.KV(&d.kv)
+	}
+	return false, &wire.Error{Kind: h.Kind, Reason: wire.ReasonKind, Got: int(h.Kind), Want: int(wire.KindKV)}
+}
+
+func (d *Decoder) skip(h wire.Header, err error) error {
+	if herr := d.h.Malformed(h); herr != nil {
+		return herr
+	}
+	return d.malformed(err)
+}
+
+func (d *Decoder) malformed(err error) error {
+	e := err.(*wire.Error)
+	kind := e.Kind
+	if kind > wire.KindKV {
+		kind = wire.KindNone // hostile bytes must not make the map grow
+	}
+	d.errors[ErrorKey{kind, e.Reason}]++
+	return err
+}
+
+// Events is the number of events of a kind that were read.
+func (d *Decoder) Events(k wire.Kind) int64 { return d.events[k] }
+
+// Errors are the malformed events so far, by kind and reason.
+func (d *Decoder) Errors() []ErrorCount {
+	counts := make([]ErrorCount, 0, len(d.errors))
+	for k, n := range d.errors {
+		counts = append(counts, ErrorCount{k, n})
+	}
+	slices.SortFunc(counts, func(a, b ErrorCount) int {
+		return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Reason, b.Reason))
+	})
+	return counts
+}

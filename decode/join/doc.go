@@ -1,0 +1,31 @@
+// Package join makes rows of events: schedule calls and updates become steps,
+// keys become requests, queue operations become the life of blocks.
+//
+// # What belongs together
+//
+// The events of one schedule call follow each other (its head, its lists, the
+// requests it announces); the call is closed by the first event that is not
+// part of it, and only then interpreted: a key may be used by a list that comes
+// before the event that announces it. The same holds for update_from_output,
+// whose rows come before its end. Queue operations of a schedule call come
+// before it returns: they wait for the call that tells which step they belong
+// to and which Request their owner is.
+//
+// A step is paired with its update by the address of its SchedulerOutput,
+// since with asynchronous scheduling update i follows schedule i+1. Steps are
+// handed on in the order of their ids, as soon as their update has returned.
+//
+// # After a loss
+//
+// The sequence numbers of an engine's events show where some are missing. What
+// was counted up from events is then not trusted any more until the tracer
+// announces the request anew: an update is paired only if its number has the
+// expected distance to the step's, kinds that cannot be told are unknown,
+// counts of tokens handed out are null, births of blocks are unknown. What an
+// event says by itself (the totals of a step) stays right.
+//
+// # Not seen
+//
+// reset_prefix_cache drops the hashes of free blocks without an event; vLLM's
+// own metrics then forget the blocks' births, and this package does not.
+package join

@@ -1,0 +1,151 @@
+package join
+
+import (
+	"cmp"
+	"math"
+	"slices"
+
+	"github.com/pmtrace/pmtrace/decode/record"
+	"github.com/pmtrace/pmtrace/decode/wire"
+)
+
+// engine is what is known of one engine.
+type engine struct {
+	j     *Joiner
+	id    int32
+	fact  record.Engine
+	known bool // an Engine fact was seen
+	watch watches
+
+	seq     uint32 // of the next event
+	begun   bool   // an event was seen
+	last    int64  // time of the newest event
+	epoch   uint32 // rises with every loss
+	since   int64  // when this epoch began: everything since has been seen
+	window  uint32 // schedule calls closed
+	gapAt   uint32 // window of the newest loss, plus one
+	running int64  // newest queue lengths; -1: unknown
+	waiting int64
+	free    int64 // newest number of free blocks; -1: unknown
+
+	call   call
+	update update
+
+	flight      []*step // in the order of their ids
+	spareSteps  []*step
+	lastUpdate  int64 // when update_from_output last returned; valid if updated
+	updated     bool
+	updateEpoch uint32 // of lastUpdate
+	badOutputs  uint32 // window of the newest update that was not read as a whole, plus one
+	beginOffset offset
+	endOffset   offset
+	emitted     bool
+	lastStep    uint32 // emitted
+	iteration   int64
+	iterations  bool // iteration is known
+
+	byKey    map[uint64]*request
+	byObject map[uint64]*request
+	swept    uint32
+
+	kv kv
+}
+
+func newEngine(j *Joiner, i uint8) *engine {
+	return &engine{
+		j: j, id: int32(i), watch: watchesOf(nil), running: -1, waiting: -1, free: -1,
+		since: math.MinInt64,
+		byKey: map[uint64]*request{}, byObject: map[uint64]*request{},
+	}
+}
+
+func (e *engine) attach(f *record.Engine) {
+	first := !e.known
+	e.fact, e.known = *f, true
+	e.watch = watchesOf(f.Watches)
+	if first && f.MonoNS != 0 && !e.begun {
+		e.since = f.MonoNS - e.j.base
+	}
+	// Dummy steps of a data-parallel engine take iteration numbers unseen.
+	if f.Iteration != nil && f.DP <= 1 && !e.emitted && len(e.flight) == 0 {
+		e.iteration, e.iterations = *f.Iteration, true
+	}
+}
+
+// kvTotal is the number of blocks without the null block; -1: unknown.
+func (e *engine) kvTotal() int32 {
+	if e.fact.Blocks <= 0 {
+		return -1
+	}
+	return int32(e.fact.Blocks) - 1
+}
+
+// enter takes note of an event and returns its time.
+func (j *Joiner) enter(h *wire.Header) (*engine, int64) {
+	e := j.engine(h.Engine)
+	t := j.time(h.Ktime)
+	if e.begun && h.Seq != e.seq {
+		e.lose(e.last, t, int64(int32(h.Seq-e.seq)))
+	}
+	if !e.begun && e.since == math.MinInt64 {
+		e.since = t
+	}
+	e.begun = true
+	e.seq = h.Seq + 1
+	e.last = t
+	j.now = max(j.now, t)
+	return e, t
+}
+
+// lose takes note that n events are missing between two times. n below 1: the
+// numbers went back, and how many are missing is not known.
+func (e *engine) lose(from, to, n int64) {
+	if n > 0 {
+		e.j.losses.gap(e.id, from, to, n)
+	} else {
+		e.j.losses.add(lossKey{e.id, "ring", "sequence_went_back"}, from, to, 1)
+	}
+	e.distrust(to)
+}
+
+// distrust begins a new epoch: what was counted up from events is not relied on.
+func (e *engine) distrust(t int64) {
+	e.epoch++
+	e.kv.current++
+	e.since = t
+	e.gapAt = e.window + 1
+	e.call.gap = true
+	e.update.gap = true
+	for _, st := range e.flight {
+		st.gap = true
+	}
+}
+
+// gapInWindow reports whether events were lost since the last schedule call.
+func (e *engine) gapInWindow() bool { return e.gapAt == e.window+1 }
+
+// Malformed is told of an event that could not be read.
+func (j *Joiner) Malformed(h wire.Header) error {
+	if h.Version != wire.Version {
+		return nil // its header may mean anything
+	}
+	e, t := j.enter(&h)
+	e.distrust(t)
+	return j.err
+}
+
+func (e *engine) closeRequests() {
+	left := make([]*request, 0, len(e.byKey))
+	for _, r := range e.byKey {
+		if !r.done {
+			left = append(left, r)
+		}
+	}
+	slices.SortFunc(left, func(a, b *request) int { return cmp.Compare(a.uid, b.uid) })
+	for _, r := range left {
+		e.emitPreemption(r)
+		e.emitRequest(r)
+	}
+	clear(e.byKey)
+	clear(e.byObject)
+}

@@ -1,0 +1,81 @@
+package join
+
+import (
+	"cmp"
+	"slices"
+
+	"github.com/pmtrace/pmtrace/decode/record"
+)
+
+// Reasons of a preemption.
+const (
+	reasonBlocks  = "kv_blocks"
+	reasonReset   = "reset_prefix_cache"
+	reasonUnknown = "unknown"
+)
+
+// preempt takes note that r was put back to waiting in, or before, the schedule
+// call st.
+func (e *engine) preempt(r *request, st *step, reason string) {
+	if r.preempted || r.done {
+		return
+	}
+	ptr := e.j.ptr
+	t := st.scheduled
+	if reason == reasonReset {
+		t = st.start()
+	}
+	row := record.PreemptionRow{
+		Engine: e.id, StepID: int64(st.num), RequestUID: r.uid, RequestID: r.id, Reason: reason,
+	}
+	if r.freeWindow == e.window+1 {
+		t = r.freedAt
+		if !e.gapInWindow() {
+			row.BlocksFreed = ptr.int32(r.freed)
+		}
+	} else if e.watch.blocks && !e.gapInWindow() {
+		row.BlocksFreed = ptr.int32(0) // all shared
+	}
+	row.TimeNS = t
+	if r.runSince != unset && r.runEpoch == e.epoch && t >= r.runSince {
+		row.RunningNS = ptr.int64(t - r.runSince)
+	}
+	if e.exact(r) || r.steps > 0 && r.rowEpoch == e.epoch {
+		row.Computed = ptr.count(r.computed)
+	}
+	r.preemption = row
+	r.preempted = true
+	r.preemptions++
+	r.computed = -1
+	r.runSince = unset
+	e.j.stats.Preemptions++
+}
+
+// resume takes note that r was scheduled again.
+func (e *engine) resume(r *request, st *step) {
+	if !r.preempted {
+		return
+	}
+	if t := st.start(); !st.headless && t >= r.preemption.TimeNS {
+		r.preemptedNS += t - r.preemption.TimeNS
+		r.preemption.ResumedNS = e.j.ptr.int64(t)
+	} else {
+		r.preemptedOff = true
+	}
+	r.preemption.ResumedStep = e.j.ptr.int64(int64(st.num))
+	e.emitPreemption(r)
+}
+
+func (e *engine) emitPreemption(r *request) {
+	if !r.preempted {
+		return
+	}
+	r.preempted = false
+	e.j.rows.preemption = r.preemption
+	e.j.check(e.j.sink.Preemption(&e.j.rows.preemption))
+}
+
+func byUID(list []*request) []*request {
+	slices.SortFunc(list, func(a, b *request) int { return cmp.Compare(a.uid, b.uid) })
+	return list
+}
