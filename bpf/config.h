@@ -59,7 +59,7 @@ struct pm_python {
 	__u32 cell_ref;
 	__u32 str_kind_shift; /* of the 3 bits in state */
 	__u32 str_ascii_shift;
-	__u32 spare;
+	__u32 tuple_items;
 	__u64 ref_mask; /* clears the tag bits of a stack reference (3.14) */
 };
 

@@ -10,7 +10,6 @@
 
 #define OB_TYPE 8
 #define OB_SIZE 16 /* PyVarObject */
-#define TUPLE_ITEMS 24
 #define DICT_USED 16
 #define DICT_KEYS 32
 #define DICT_VALUES 40

@@ -499,7 +499,7 @@ __noinline int send_prefix(struct self *caller, __u64 key, __u64 block_ids, __u3
 	for (__u32 g = 0; g < PM_MAX_GROUPS; g++) {
 		if (g >= groups)
 			break;
-		if (read_ptr(block_ids + TUPLE_ITEMS + 8ull * g, &list))
+		if (read_ptr(block_ids + e->py.tuple_items + 8ull * g, &list))
 			return -1;
 		n = read_len(list, OB_SIZE);
 		if (n == PM_UNKNOWN || read_ptr(list + e->py.list_items, &s->walk.entries))
@@ -666,7 +666,7 @@ static __always_inline __u32 count_blocks(struct pm_engine *e, __u64 tuple)
 	for (__u32 g = 0; g < PM_MAX_GROUPS; g++) {
 		if (g >= groups)
 			break;
-		if (read_ptr(tuple + TUPLE_ITEMS + 8ull * g, &list))
+		if (read_ptr(tuple + e->py.tuple_items + 8ull * g, &list))
 			return PM_UNKNOWN;
 		n = read_len(list, OB_SIZE);
 		if (n == PM_UNKNOWN)

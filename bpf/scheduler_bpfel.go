@@ -49,7 +49,7 @@ type SchedulerPmEngine struct {
 		CellRef        uint32
 		StrKindShift   uint32
 		StrAsciiShift  uint32
-		Spare          uint32
+		TupleItems     uint32
 		RefMask        uint64
 	}
 	ScheduleCode   uint64

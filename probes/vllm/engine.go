@@ -50,7 +50,7 @@ type Engine struct {
 // Function is a watched function; Code.Addr is 0 where it was not found.
 type Function struct {
 	Code   cpython.Code
-	Entry  uint64 // address of its RESUME
+	Entry  uint64 // address of the instruction behind its RESUME
 	Return uint64 // address of its only RETURN_VALUE
 }
 

@@ -1,0 +1,229 @@
+package probes
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"runtime/debug"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/cilium/ebpf/ringbuf"
+
+	"github.com/pmtrace/pmtrace/bpf"
+	"github.com/pmtrace/pmtrace/decode/record"
+	"github.com/pmtrace/pmtrace/probes/vllm"
+)
+
+// MaxEngines is how many engines one tracer follows.
+const MaxEngines = 16
+
+// Options of a Tracer. The zero value is ready.
+type Options struct {
+	// RingBytes is the size of the ring buffer: a power of two of at least a page;
+	// 0 means 8 MiB.
+	RingBytes int
+	// Poll is how often the ring is looked into; 0 means 40 ms. BPF wakes the
+	// reader earlier only when much is waiting.
+	Poll time.Duration
+	// Watches that may be set; nil means all. A watch that is left out costs its
+	// columns and nothing else.
+	Watches []Watch
+	Log     *slog.Logger
+}
+
+// Tracer holds the programs and the watches in force.
+type Tracer struct {
+	opts   Options
+	objs   bpf.SchedulerObjects
+	reader *ringbuf.Reader
+
+	mu      sync.Mutex
+	engines []*traced
+	events  uint64
+}
+
+// traced is an engine with its watches.
+type traced struct {
+	engine *vllm.Engine
+	points []*breakpoint
+	names  []Watch
+}
+
+// New loads the programs into the kernel.
+func New(opts Options) (*Tracer, error) {
+	if opts.RingBytes == 0 {
+		opts.RingBytes = 8 << 20
+	}
+	if opts.Poll == 0 {
+		opts.Poll = 40 * time.Millisecond
+	}
+	if opts.Log == nil {
+		opts.Log = slog.New(slog.DiscardHandler)
+	}
+	spec, err := bpf.LoadScheduler()
+	if err != nil {
+		return nil, err
+	}
+	spec.Maps["events"].MaxEntries = uint32(opts.RingBytes)
+	t := &Tracer{opts: opts}
+	if err := spec.LoadAndAssign(&t.objs, nil); err != nil {
+		return nil, fmt.Errorf("load the BPF programs: %w", err)
+	}
+	t.reader, err = ringbuf.NewReader(t.objs.Events)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("open the ring buffer: %w", err), t.objs.Close())
+	}
+	debug.FreeOSMemory()
+	return t, nil
+}
+
+// Attach watches an engine and gives its index in the events. Where not all
+// watches can be set, it says what is missing; it fails only when there is none.
+func (t *Tracer) Attach(e *vllm.Engine) (int, []record.Unavailable, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	index := len(t.engines)
+	if index == MaxEngines {
+		return 0, nil, fmt.Errorf("more than %d engines", MaxEngines)
+	}
+	c := config(e)
+	if err := t.objs.Engines.Put(uint32(index), &c); err != nil {
+		return 0, nil, fmt.Errorf("configure the BPF programs: %w", err)
+	}
+	tr := &traced{engine: e}
+	var lost []record.Unavailable
+	var first error
+	for _, p := range plans(&c, &t.objs.SchedulerPrograms) {
+		err := t.set(tr, p, uint64(index))
+		if err == nil {
+			tr.names = append(tr.names, p.name)
+			continue
+		}
+		t.opts.Log.Warn("watch not set", "watch", p.name, "err", err)
+		if first == nil && !errors.Is(err, errNotAsked) {
+			first = err
+		}
+		lost = append(lost, loss(p.name, index, err))
+	}
+	if len(tr.points) == 0 {
+		return 0, nil, first
+	}
+	t.engines = append(t.engines, tr)
+	return index, lost, nil
+}
+
+var (
+	errNotAsked = errors.New("switched off")
+	errNotFound = errors.New("not found in this version of vLLM")
+)
+
+func (t *Tracer) set(tr *traced, p plan, index uint64) error {
+	if t.opts.Watches != nil && !slices.Contains(t.opts.Watches, p.name) {
+		return errNotAsked
+	}
+	if p.addr == 0 {
+		return errNotFound
+	}
+	bp, err := watch(tr.engine.Thread, p.addr, p.size, p.access, p.prog, index)
+	if err != nil {
+		return err
+	}
+	tr.points = append(tr.points, bp)
+	return nil
+}
+
+// Watches gives the watches in force on an engine, most worth first.
+func (t *Tracer) Watches(index int) []Watch {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return slices.Clone(t.engines[index].names)
+}
+
+// Detach takes the watches off an engine, which may be gone.
+func (t *Tracer) Detach(index int) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	var errs []error
+	for _, p := range t.engines[index].points {
+		errs = append(errs, p.close())
+	}
+	t.engines[index].points = nil
+	return errors.Join(errs...)
+}
+
+// Run hands each event to sink until ctx ends, and then what is still in the
+// ring. idle is called when the ring was found empty, at least once in Poll. Both
+// are called from this goroutine alone; the event is valid until sink returns.
+func (t *Tracer) Run(ctx context.Context, sink func(event []byte) error, idle func() error) error {
+	var rec ringbuf.Record
+	for {
+		done := ctx.Err() != nil
+		t.reader.SetDeadline(time.Now().Add(t.opts.Poll))
+		if done {
+			t.reader.SetDeadline(time.Now())
+		}
+		for {
+			err := t.reader.ReadInto(&rec)
+			if errors.Is(err, os.ErrDeadlineExceeded) {
+				break
+			}
+			if err != nil {
+				return fmt.Errorf("read the ring buffer: %w", err)
+			}
+			t.events++
+			if err := sink(rec.RawSample); err != nil {
+				return err
+			}
+		}
+		if err := idle(); err != nil {
+			return err
+		}
+		if done {
+			return nil
+		}
+	}
+}
+
+// Events is the number of events read.
+func (t *Tracer) Events() uint64 { return t.events }
+
+// Close takes all watches off and unloads the programs.
+func (t *Tracer) Close() error {
+	var errs []error
+	for i := range t.engines {
+		errs = append(errs, t.Detach(i))
+	}
+	return errors.Join(append(errs, t.reader.Close(), t.objs.Close())...)
+}
+
+// loss says which columns a missing watch leaves empty.
+func loss(w Watch, index int, err error) record.Unavailable {
+	u := record.Unavailable{Engine: &index, Reason: err.Error()}
+	if errors.Is(err, ErrNoSlot) {
+		u.Remedy = "end the debugger or tracer that holds them (gdb, perf, bpftrace), then attach again"
+	}
+	switch w {
+	case WatchScheduleReturn:
+		u.Profiler = "batch"
+		u.Columns = []string{"steps", "step_requests", "requests"}
+	case WatchFreeBlocks:
+		u.Profiler = "kv_cache"
+		u.Columns = []string{"kv_usage", "kv_blocks", "kv_evictions", "preemptions.blocks_freed"}
+	case WatchUpdateReturn:
+		u.Profiler = "batch"
+		u.Columns = []string{
+			"steps.end_ns", "steps.update_ns", "steps.output_tokens", "steps.finished_requests",
+			"step_requests.output_tokens", "requests.first_token_ns", "requests.output_tokens",
+			"requests.finish_reason",
+		}
+	case WatchUpdateEntry:
+		u.Profiler = "forward_pass"
+		u.Columns = []string{"steps.update_start_ns", "steps.update_ns", "steps.forward_ns"}
+	}
+	return u
+}
+
