@@ -181,19 +181,25 @@ func (r *Runtime) lookup(dict uint64, key string) (uint64, bool, error) {
 	if err != nil {
 		return 0, false, err
 	}
-	i, ok := r.findName(items, key)
-	if !ok {
-		return 0, false, nil
+	i, ok, err := r.findName(dict, items, key)
+	if err != nil || !ok {
+		return 0, false, err
 	}
 	return items[i].Value, true, nil
 }
+
+// maxName is longer than any identifier.
+const maxName = 4096
 
 // nameBatch is how many keys findName reads in one call.
 const nameBatch = 512
 
 // findName looks for the item whose key is the ASCII or other str name. Keys
-// that cannot be read are passed over: they do not match.
-func (r *Runtime) findName(items []DictItem, name string) (int, bool) {
+// that cannot be read are passed over: they do not match. in is named in errors.
+func (r *Runtime) findName(in uint64, items []DictItem, name string) (int, bool, error) {
+	if len(items) > r.limits.Names || len(name) > maxName {
+		return 0, false, r.fail(Limit, "names", in, "too many to search")
+	}
 	o := &r.off.Str
 	width := max(o.ASCIIData+len(name), o.CompactData)
 	slab := make([]byte, min(len(items), nameBatch)*width)
@@ -207,11 +213,11 @@ func (r *Runtime) findName(items []DictItem, name string) (int, bool) {
 		ReadMulti(r.mem, reqs)
 		for i := range reqs {
 			if batch[i].Key != 0 && r.nameIs(&reqs[i], name) {
-				return at + i, true
+				return at + i, true, nil
 			}
 		}
 	}
-	return 0, false
+	return 0, false, nil
 }
 
 // nameIs compares a str that was read up to the length of name.

@@ -22,6 +22,7 @@ type Options struct {
 type Limits struct {
 	StrBytes  int // of one str or bytes object
 	Items     int // of one container
+	Names     int // entries of a dict that is searched by name
 	CodeUnits int // of one code object
 	Frames    int // of one thread
 	Threads   int // of one interpreter
@@ -31,13 +32,13 @@ type Limits struct {
 
 // DefaultLimits is far above what vLLM has and far below what hurts.
 func DefaultLimits() Limits {
-	return Limits{StrBytes: 1 << 20, Items: 1 << 20, CodeUnits: 1 << 18, Frames: 2048, Threads: 4096, MRO: 256, Depth: 16}
+	return Limits{StrBytes: 1 << 20, Items: 1 << 20, Names: 1 << 15, CodeUnits: 1 << 18, Frames: 2048, Threads: 4096, MRO: 256, Depth: 16}
 }
 
 func (l Limits) withDefaults() Limits {
 	d := DefaultLimits()
 	for _, f := range []struct{ v, def *int }{
-		{&l.StrBytes, &d.StrBytes}, {&l.Items, &d.Items}, {&l.CodeUnits, &d.CodeUnits},
+		{&l.StrBytes, &d.StrBytes}, {&l.Items, &d.Items}, {&l.Names, &d.Names}, {&l.CodeUnits, &d.CodeUnits},
 		{&l.Frames, &d.Frames}, {&l.Threads, &d.Threads}, {&l.MRO, &d.MRO}, {&l.Depth, &d.Depth},
 	} {
 		if *f.v <= 0 {

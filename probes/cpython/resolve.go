@@ -125,9 +125,9 @@ func (r *Runtime) resolveInline(t Type, keysAddr uint64, name string) (Storage, 
 	if err != nil {
 		return Storage{}, false, err
 	}
-	i, ok := r.findName(items, name)
-	if !ok {
-		return Storage{}, false, nil
+	i, ok, err := r.findName(keys.addr, items, name)
+	if err != nil || !ok {
+		return Storage{}, false, err
 	}
 	s := r.inlineStorage(t, i)
 	s.Name, s.KeyAddr, s.Keys = name, items[i].Key, keysAddr
@@ -164,9 +164,9 @@ func (r *Runtime) ResolveDictKey(dict uint64, name string) (Storage, bool, error
 	if err != nil {
 		return Storage{}, false, err
 	}
-	i, ok := r.findName(items, name)
-	if !ok {
-		return Storage{}, false, nil
+	i, ok, err := r.findName(keys.addr, items, name)
+	if err != nil || !ok {
+		return Storage{}, false, err
 	}
 	s := Storage{
 		Kind: StorageDict, Name: name, Dict: dict, Keys: keys.addr, Index: i, EntrySize: keys.entrySize,
