@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 
 	"github.com/spf13/cobra"
@@ -47,7 +48,7 @@ func (a *app) decode(path string, noCSV bool) error {
 		fmt.Fprintln(a.stderr, "pmtrace: damaged:", d)
 	}
 	if err == nil && pipe == nil {
-		err = errEmpty
+		err = errors.New("its journal is empty")
 	}
 	if pipe != nil {
 		if cerr := pipe.Close(); err == nil {

@@ -43,7 +43,7 @@ const (
 type hunt struct {
 	t       *trace
 	follow  *target.Follower
-	armed   map[int]bool
+	armed   map[int]int // pid → index of the engine in the events
 	dead    map[int]bool
 	since   map[int]time.Time // first unreadable
 	next    map[int]time.Time // not looked at before
@@ -58,7 +58,7 @@ type hunt struct {
 
 func newHunt(t *trace) *hunt {
 	return &hunt{
-		t: t, follow: t.app.world.proc.Follow(t.root.PID), armed: map[int]bool{}, dead: map[int]bool{},
+		t: t, follow: t.app.world.proc.Follow(t.root.PID), armed: map[int]int{}, dead: map[int]bool{},
 		since: map[int]time.Time{}, next: map[int]time.Time{}, told: map[int]string{},
 	}
 }
@@ -88,7 +88,7 @@ func (h *hunt) look(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return nil
 		}
-		if h.armed[p.PID] || h.dead[p.PID] || time.Now().Before(h.next[p.PID]) {
+		if _, ok := h.armed[p.PID]; ok || h.dead[p.PID] || time.Now().Before(h.next[p.PID]) {
 			continue
 		}
 		if err := h.try(p); err != nil {
@@ -192,12 +192,14 @@ func (h *hunt) arm(p target.Process, e engine) error {
 		}
 	}
 	began := time.Now()
+	var fact record.Engine
 	err := h.t.rec.attach(func() ([]record.Fact, error) {
-		missing, err := h.t.tracer.Attach(e)
+		var missing []record.Unavailable
+		var err error
+		fact, missing, err = h.t.tracer.Attach(e)
 		if err != nil {
 			return nil, err
 		}
-		fact := e.Fact()
 		facts := []record.Fact{{Engine: &fact}}
 		for i := range missing {
 			facts = append(facts, record.Fact{Unavailable: &missing[i]})
@@ -205,8 +207,8 @@ func (h *hunt) arm(p target.Process, e engine) error {
 		h.say(fact, missing, time.Since(began))
 		return facts, nil
 	})
-	if h.t.rec.journalErr != nil {
-		return h.t.rec.journalErr
+	if h.t.rec.broken() != nil {
+		return h.t.rec.broken()
 	}
 	if err != nil {
 		h.dead[p.PID] = true
@@ -219,8 +221,8 @@ func (h *hunt) arm(p target.Process, e engine) error {
 	if len(h.armed) == 0 {
 		h.first = time.Now()
 	}
-	h.armed[p.PID] = true
-	h.want = max(h.want, e.Fact().DP)
+	h.armed[p.PID] = fact.Engine
+	h.want = max(h.want, fact.DP)
 	return nil
 }
 
@@ -267,8 +269,12 @@ func (h *hunt) process(p target.Process) *record.Process {
 		Command: joinCommand(p.Command), Python: v.Python, VLLM: v.VLLM, Torch: v.Torch, CUDA: v.CUDA,
 		StartNS: p.StartNS, TracedNS: h.t.app.world.monotonic(),
 	}
-	if h.armed[p.PID] && r.Role != string(target.RoleEngine) {
-		r.Role = string(target.RoleEngine) // untitled, or in process
+	if index, ok := h.armed[p.PID]; ok {
+		r.Engine = &index
+		r.Role = string(target.RoleEngine) // also where untitled, or in process
+	}
+	if index, ok := h.armed[p.PPID]; ok && p.Role == target.RoleWorker {
+		r.Engine = &index
 	}
 	return r
 }

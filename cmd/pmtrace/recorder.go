@@ -89,6 +89,13 @@ func (r *recorder) attach(arm func() ([]record.Fact, error)) error {
 	return err
 }
 
+// broken is why the journal takes no more.
+func (r *recorder) broken() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.journalErr
+}
+
 // flush makes what was recorded survive our death.
 func (r *recorder) flush() error {
 	r.mu.Lock()

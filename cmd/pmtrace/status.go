@@ -38,7 +38,7 @@ func isTerminal(w io.Writer) bool {
 }
 
 // show is called each second.
-func (s *status) show(now time.Time, l live, lost uint64) {
+func (s *status) show(now time.Time, l live) {
 	if !s.terminal && (s.interval == 0 || l.steps < s.nextSteps) {
 		return
 	}
@@ -48,7 +48,7 @@ func (s *status) show(now time.Time, l live, lost uint64) {
 	}
 	first := s.lastTime.IsZero()
 	s.last, s.lastTime = l, now
-	line := statusLine(l, rate, first, lost)
+	line := statusLine(l, rate, first)
 	if s.name != "" {
 		line = s.name + ": " + line
 	}
@@ -61,7 +61,7 @@ func (s *status) show(now time.Time, l live, lost uint64) {
 	s.nextSteps = (l.steps/s.interval + 1) * s.interval
 }
 
-func statusLine(l live, rate float64, first bool, lost uint64) string {
+func statusLine(l live, rate float64, first bool) string {
 	tokens := "-"
 	if !first {
 		tokens = fmt.Sprintf("%.0f", rate)
@@ -71,7 +71,7 @@ func statusLine(l live, rate float64, first bool, lost uint64) string {
 		kv = fmt.Sprintf("%.1f %%", 100*float64(l.kvUsed)/float64(l.kvTotal))
 	}
 	return fmt.Sprintf("%d steps, %s tokens/s, %d running, %d waiting, KV %s, %d events lost",
-		l.steps, tokens, l.running, l.waiting, kv, lost)
+		l.steps, tokens, l.running, l.waiting, kv, l.lost)
 }
 
 // done ends the line on a terminal.

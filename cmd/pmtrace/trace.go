@@ -65,7 +65,7 @@ func (a *app) trace(ctx context.Context, o *traceOptions, mode string, s target.
 	}
 	defer t.handle.Close()
 	t.tracer, err = a.world.tracer(tracerOptions{
-		ringBytes: int(o.ringSize), profilers: o.on, log: func(m string, args ...any) { t.log.Debug(m, args...) },
+		ringBytes: int(o.ringSize), profilers: o.on, log: t.log,
 	})
 	if err != nil {
 		return result{err: impossible("cannot load the BPF programs", oneLine(err), "pmtrace check says what is missing")}
@@ -161,25 +161,20 @@ func (t *trace) second(now time.Time, losses, clock bool) error {
 		}
 	}
 	l, _ := t.rec.live()
-	t.status.show(now, l, lost(t.tracer.Losses()))
+	t.status.show(now, l)
 	return t.rec.flush()
 }
 
 func (t *trace) writeLosses() error {
-	return t.rec.fact(record.Fact{Losses: &record.Losses{MonoNS: t.app.world.monotonic(), Counts: t.tracer.Losses()}})
+	counts, err := t.tracer.Losses()
+	if err != nil {
+		t.log.Error("loss counters", "error", err)
+	}
+	return t.rec.fact(record.Fact{Losses: &record.Losses{MonoNS: t.app.world.monotonic(), Counts: counts}})
 }
 
 func (t *trace) clock() record.Clock {
 	return record.Clock{MonoNS: t.app.world.monotonic(), WallNS: t.app.world.now().UnixNano()}
-}
-
-func lost(counts []record.Loss) (n uint64) {
-	for _, c := range counts {
-		if c.Lost {
-			n += c.Count
-		}
-	}
-	return n
 }
 
 // begin makes the session: when the first engine was found, so that a server
@@ -247,8 +242,12 @@ func (t *trace) finish(why error) result {
 		}
 	}
 	t.hunt.rest()
-	r := result{path: t.dir.Path(), lost: lost(t.tracer.Losses())}
-	t.writeLosses()
+	r := result{path: t.dir.Path()}
+	if err := t.writeLosses(); err != nil {
+		t.log.Error("last losses", "error", err)
+	}
+	l, _ := t.rec.live()
+	r.lost = l.lost
 	end := t.end(why)
 	t.rec.fact(record.Fact{End: &end})
 	t.rec.close()
@@ -303,7 +302,6 @@ func (t *trace) close(why error) error {
 		return failed("the summary could not be written", rootCause(err), "the journal is complete: pmtrace decode "+t.dir.Path())
 	}
 	fmt.Fprint(t.app.stderr, summary)
-	fmt.Fprintln(t.app.stderr, "pmtrace: session", t.dir.Path())
 	if reason(why) == "failed" {
 		return failed("tracing ended early", rootCause(why), again)
 	}

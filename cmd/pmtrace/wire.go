@@ -1,7 +1,251 @@
 package main
 
-import "errors"
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
 
-var errEmpty = errors.New("its journal is empty")
+	"github.com/pmtrace/pmtrace/decode/record"
+	"github.com/pmtrace/pmtrace/output/journal"
+	"github.com/pmtrace/pmtrace/output/session"
+	"github.com/pmtrace/pmtrace/probes"
+	"github.com/pmtrace/pmtrace/probes/vllm"
+)
 
-func wire(w *world) {}
+// wire gives a world the real packages.
+func wire(w *world) {
+	w.find = findEngine
+	w.tracer = newTracer
+	w.create = func(place string, now time.Time, env environment) (sessionDir, error) {
+		d, err := session.Create(place, now, session.Invoker(env.get))
+		if err != nil {
+			return nil, err
+		}
+		return &realSession{dir: d}, nil
+	}
+	w.open = func(path string) (sessionDir, error) {
+		d, err := session.Open(path)
+		if err != nil {
+			return nil, err
+		}
+		return &realSession{dir: d}, nil
+	}
+}
+
+func findEngine(pid int, force bool) (engine, error) {
+	e, err := vllm.Find(pid, vllm.Options{Force: force})
+	if err == nil {
+		return e, nil
+	}
+	var not *vllm.NotEngineError
+	if !errors.As(err, &not) {
+		return nil, err
+	}
+	state := map[vllm.State]huntState{
+		vllm.NotPython: stateNotPython, vllm.NotVLLM: stateNotVLLM,
+		vllm.NoEngine: stateNoEngine, vllm.Loading: stateLoading,
+		vllm.Unsupported: stateUnsupported,
+	}[not.State]
+	return nil, &notReady{state: state, why: not.Found}
+}
+
+// realTracer is probes.Tracer behind our interface.
+type realTracer struct{ *probes.Tracer }
+
+func newTracer(o tracerOptions) (tracer, error) {
+	t, err := probes.New(probes.Options{RingBytes: o.ringBytes, Watches: watchesFor(o.profilers), Log: o.log})
+	if err != nil {
+		return nil, err
+	}
+	return realTracer{t}, nil
+}
+
+// watchesFor are the watches that the profilers' columns come from; steps are
+// always traced. nil: all.
+func watchesFor(profilers []string) []probes.Watch {
+	on := map[probes.Watch]bool{probes.WatchScheduleReturn: true}
+	for _, p := range profilers {
+		switch p {
+		case session.ProfilerKVCache:
+			on[probes.WatchFreeBlocks] = true
+		case session.ProfilerForwardPass:
+			on[probes.WatchUpdateEntry] = true
+		case session.ProfilerCPU:
+			on[probes.WatchUpdateEntry], on[probes.WatchUpdateReturn] = true, true
+		case session.ProfilerBatch, session.ProfilerPreemption:
+			on[probes.WatchUpdateReturn] = true
+		}
+	}
+	var out []probes.Watch
+	for _, w := range []probes.Watch{probes.WatchScheduleReturn, probes.WatchFreeBlocks, probes.WatchUpdateReturn, probes.WatchUpdateEntry} {
+		if on[w] {
+			out = append(out, w)
+		}
+	}
+	return out
+}
+
+func (t realTracer) Attach(e engine) (record.Engine, []record.Unavailable, error) {
+	v, ok := e.(*vllm.Engine)
+	if !ok {
+		return record.Engine{}, nil, errors.New("not an engine")
+	}
+	index, missing, err := t.Tracer.Attach(v)
+	if err != nil {
+		return record.Engine{}, nil, err
+	}
+	fact := v.Fact()
+	fact.Engine = index
+	fact.MonoNS = monotonic()
+	fact.Watches = nil
+	for _, w := range t.Watches(index) {
+		fact.Watches = append(fact.Watches, string(w))
+	}
+	return fact, missing, nil
+}
+
+func (t realTracer) Run(ctx context.Context, sink func(kind byte, payload []byte) error) error {
+	event := func(b []byte) error { return sink(journal.KindEvent, b) }
+	return t.Tracer.Run(ctx, event, func() error { return nil })
+}
+
+// realSession is a session directory with the packages that fill it.
+type realSession struct {
+	dir   *session.Dir
+	facts session.Facts
+	swap  bool // tables were made again beside the old ones
+}
+
+func (s *realSession) ID() string   { return s.dir.Name() }
+func (s *realSession) Path() string { return s.dir.Path() }
+
+func (s *realSession) Log() (io.WriteCloser, error) { return s.dir.Create("pmtrace.log") }
+
+func (s *realSession) Journal(rotated func()) (journalWriter, error) {
+	sub, err := s.dir.Sub("journal")
+	if err != nil {
+		return nil, err
+	}
+	return journal.Create(sub, journal.Options{Rotated: func(*journal.Writer) error { rotated(); return nil }})
+}
+
+func (s *realSession) Replay(sink func(kind byte, payload []byte) error) (damage []string, err error) {
+	sub, err := session.Open(filepath.Join(s.dir.Path(), "journal"))
+	if err != nil {
+		return nil, err
+	}
+	defer sub.Close()
+	r, err := journal.Open(sub.FS())
+	if err != nil {
+		return nil, err
+	}
+	defer r.Close()
+	for {
+		rec, err := r.Next()
+		if err != nil {
+			return damages(r), notEOF(err)
+		}
+		if err := sink(rec.Kind, rec.Payload); err != nil {
+			return damages(r), err
+		}
+	}
+}
+
+func notEOF(err error) error {
+	if errors.Is(err, io.EOF) {
+		return nil
+	}
+	return err
+}
+
+func damages(r *journal.Reader) []string {
+	list, more := r.Damage()
+	var out []string
+	for _, d := range list {
+		out = append(out, d.Error())
+	}
+	if more > 0 {
+		out = append(out, "and more places")
+	}
+	return out
+}
+
+// again is where decode makes tables before they take the old ones' place.
+const again = ".again"
+
+func (s *realSession) Tables(start record.Start, replace bool) (pipeline, error) {
+	s.facts = session.Facts{}
+	s.facts.Add(record.Fact{Start: &start})
+	into := s.dir
+	if s.swap = replace; replace {
+		if err := os.RemoveAll(filepath.Join(s.dir.Path(), again)); err != nil {
+			return nil, err
+		}
+		sub, err := s.dir.Sub(again)
+		if err != nil {
+			return nil, err
+		}
+		defer sub.Close()
+		into = sub
+	}
+	tables, err := session.CreateTables(into, s.facts.About())
+	if err != nil {
+		return nil, err
+	}
+	return &realPipeline{decoded: newDecoder(tables), tables: tables, facts: &s.facts}, nil
+}
+
+// Finish puts tables that were made again in place and writes the other files.
+func (s *realSession) Finish(csv bool) (string, error) {
+	if s.swap {
+		if err := s.replaceTables(); err != nil {
+			return "", err
+		}
+	}
+	sum, err := session.WriteFiles(s.dir, &s.facts, csv)
+	if err != nil {
+		return "", err
+	}
+	var text strings.Builder
+	err = sum.WriteText(&text)
+	return text.String(), err
+}
+
+func (s *realSession) replaceTables() error {
+	if err := session.RemoveTables(s.dir); err != nil {
+		return err
+	}
+	made := filepath.Join(s.dir.Path(), again)
+	if err := os.Rename(filepath.Join(made, "parquet"), filepath.Join(s.dir.Path(), "parquet")); err != nil {
+		return err
+	}
+	return os.Remove(made)
+}
+
+func (s *realSession) Close() error { return s.dir.Close() }
+
+// realPipeline also gathers the facts that the files are made from.
+type realPipeline struct {
+	decoded
+	tables *session.Tables
+	facts  *session.Facts
+}
+
+func (p *realPipeline) Record(kind byte, payload []byte) error {
+	if kind == journal.KindFact {
+		var f record.Fact
+		if json.Unmarshal(payload, &f) == nil {
+			p.facts.Add(f)
+		}
+	}
+	return p.decoded.Record(kind, payload)
+}
+
+func (p *realPipeline) Close() error {
+	return errors.Join(p.decoded.Close(), p.tables.Close())
+}

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"io"
+	"log/slog"
 	"os"
 	"time"
 
@@ -32,25 +33,25 @@ type world struct {
 	euid      int
 }
 
-// engine is a vLLM engine that was found in a process.
-type engine interface {
-	Fact() record.Engine
-}
+// engine is a vLLM engine that was found in a process; only a tracer looks
+// into it.
+type engine any
 
 type tracerOptions struct {
 	ringBytes int
 	profilers []string
-	log       func(msg string, args ...any)
+	log       *slog.Logger
 }
 
 // tracer watches engines.
 type tracer interface {
-	// Attach arms the watches on an engine, and says what it could not have.
-	Attach(engine) ([]record.Unavailable, error)
+	// Attach arms the watches on an engine; it returns what is known of the
+	// engine as it is traced, and what could not be had.
+	Attach(engine) (record.Engine, []record.Unavailable, error)
 	// Run hands on what comes until ctx ends and all is handed on.
 	Run(ctx context.Context, sink func(kind byte, payload []byte) error) error
 	// Losses are counters that only rise.
-	Losses() []record.Loss
+	Losses() ([]record.Loss, error)
 	Close() error
 }
 
@@ -77,7 +78,6 @@ type sessionDir interface {
 type journalWriter interface {
 	Append(kind byte, payload []byte) error
 	Flush() error
-	Sync() error
 	Close() error
 }
 
@@ -93,6 +93,7 @@ type live struct {
 	steps, tokens    int64
 	running, waiting int
 	kvUsed, kvTotal  int
+	lost             uint64 // events
 }
 
 func monotonic() int64 {
