@@ -134,23 +134,24 @@ func begin[T any](b builder, name string, at **table[T]) error {
 	if err != nil {
 		return err
 	}
-	*at = &table[T]{name: name, dir: dir, batch: make([]T, 0, batchRows), about: b.about, codec: b.codec}
+	*at = &table[T]{name: name, dir: dir, batch: make([]T, 0, batchRows), partRows: rowsPerPart, about: b.about, codec: b.codec}
 	b.into.closers = append(b.into.closers, *at)
 	return nil
 }
 
 // table writes the parts of one table.
 type table[T any] struct {
-	name   string
-	dir    *Dir
-	about  About
-	codec  *zstdCodec
-	batch  []T
-	writer *parquet.GenericWriter[T] // nil before the first row
-	file   *os.File
-	part   int
-	rows   int64 // of the part
-	failed error
+	name     string
+	dir      *Dir
+	about    About
+	codec    *zstdCodec
+	batch    []T
+	partRows int64
+	writer   *parquet.GenericWriter[T] // nil before the first row
+	file     *os.File
+	part     int
+	rows     int64 // of the part
+	failed   error
 }
 
 func (t *table[T]) add(row *T) error {
@@ -176,7 +177,7 @@ func (t *table[T]) flush() error {
 	t.rows += int64(len(t.batch))
 	clear(t.batch) // lets go of what the rows point to
 	t.batch = t.batch[:0]
-	if t.rows >= rowsPerPart {
+	if t.rows >= t.partRows {
 		return t.finish()
 	}
 	return nil

@@ -1,0 +1,248 @@
+package session
+
+import (
+	"crypto/sha256"
+	"errors"
+	"flag"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+
+	"github.com/go-quicktest/qt"
+	"github.com/google/go-cmp/cmp"
+	"github.com/parquet-go/parquet-go"
+
+	"github.com/pmtrace/pmtrace/decode/record"
+	"github.com/pmtrace/pmtrace/output/internal/traffic"
+)
+
+var update = flag.Bool("update", false, "write the golden files anew")
+
+// fill makes a row in which every column differs from its neighbours; every
+// third row has nulls where there may be some.
+func fill[T any](n int) *T {
+	row := new(T)
+	v := reflect.ValueOf(row).Elem()
+	for i := range v.NumField() {
+		field := v.Field(i)
+		if field.Kind() == reflect.Pointer {
+			if n%3 == 2 {
+				continue
+			}
+			field.Set(reflect.New(field.Type().Elem()))
+			field = field.Elem()
+		}
+		x := int64(n*100 + i)
+		switch field.Kind() {
+		case reflect.String:
+			field.SetString(fmt.Sprintf("text %d é", x))
+		case reflect.Bool:
+			field.SetBool(x%2 == 0)
+		case reflect.Float64:
+			field.SetFloat(float64(x) + 0.5)
+		case reflect.Int64:
+			field.SetInt(-(x << 33))
+		default:
+			field.SetInt(x)
+		}
+	}
+	return row
+}
+
+const filled = 1000 // more than a batch
+
+func fillAll(t testing.TB, tables *Tables) {
+	for n := range filled {
+		qt.Assert(t, qt.IsNil(errors.Join(
+			tables.Process(fill[record.ProcessRow](n)), tables.Step(fill[record.StepRow](n)),
+			tables.StepRequest(fill[record.StepRequestRow](n)), tables.Request(fill[record.RequestRow](n)),
+			tables.Preemption(fill[record.PreemptionRow](n)), tables.KVUsage(fill[record.KVUsageRow](n)),
+			tables.KVBlock(fill[record.KVBlockRow](n)), tables.KVEviction(fill[record.KVEvictionRow](n)),
+			tables.CPUOperation(fill[record.CPUOperationRow](n)), tables.Loss(fill[record.LossRow](n)))))
+	}
+}
+
+func check[T any](t *testing.T, d *Dir) {
+	n := 0
+	for row, err := range Rows[T](d) {
+		qt.Assert(t, qt.IsNil(err))
+		if diff := cmp.Diff(row, fill[T](n)); diff != "" {
+			t.Fatalf("%s row %d: %s", tableOf[T](), n, diff)
+		}
+		n++
+	}
+	qt.Check(t, qt.Equals(n, filled))
+}
+
+func TestRowsComeBack(t *testing.T) {
+	d, _ := traced(t, traffic.Decode32, 0, func(tables *Tables) { fillAll(t, tables) })
+	check[record.ProcessRow](t, d)
+	check[record.StepRow](t, d)
+	check[record.StepRequestRow](t, d)
+	check[record.RequestRow](t, d)
+	check[record.PreemptionRow](t, d)
+	check[record.KVUsageRow](t, d)
+	check[record.KVBlockRow](t, d)
+	check[record.KVEvictionRow](t, d)
+	check[record.CPUOperationRow](t, d)
+	check[record.LossRow](t, d)
+	for range Rows[record.StepRow](d) {
+		break // an iteration may end early
+	}
+}
+
+// The golden file holds the schema of every table: names, types, nulls,
+// encodings. A column may be added, and nothing else may change.
+func TestSchemas(t *testing.T) {
+	d, _ := traced(t, traffic.Decode32, 0, nil)
+	var got strings.Builder
+	parts, err := fs.Glob(d.FS(), "parquet/*/part-*.parquet")
+	qt.Assert(t, qt.IsNil(err))
+	qt.Assert(t, qt.HasLen(parts, 10))
+	for _, part := range parts {
+		f, err := d.root.Open(part)
+		qt.Assert(t, qt.IsNil(err))
+		info, err := f.Stat()
+		qt.Assert(t, qt.IsNil(err))
+		file, err := parquet.OpenFile(f, info.Size())
+		qt.Assert(t, qt.IsNil(err))
+		qt.Check(t, qt.Equals(file.NumRows(), 0))
+		fmt.Fprintln(&got, strings.Replace(file.Schema().String(), "message", filepath.Base(filepath.Dir(part))+":", 1))
+		for key, want := range map[string]string{"schema_version": "1", "session_id": d.Name(), "session_start": "2023-11-14T22:13:20.123456789Z"} {
+			value, _ := file.Lookup(key)
+			qt.Check(t, qt.Equals(value, want), qt.Commentf("%s in %s", key, part))
+		}
+		f.Close()
+	}
+	golden := "testdata/schemas.golden"
+	if *update {
+		qt.Assert(t, qt.IsNil(os.WriteFile(golden, []byte(got.String()), 0o644)))
+	}
+	want, err := os.ReadFile(golden)
+	qt.Assert(t, qt.IsNil(err))
+	if diff := cmp.Diff(got.String(), string(want)); diff != "" {
+		t.Error("go test -run TestSchemas -update, if this is meant: ", diff)
+	}
+}
+
+func TestSameRowsSameBytes(t *testing.T) {
+	sum := func() string {
+		h := sha256.New()
+		d, _ := traced(t, traffic.Chat32, 500, func(tables *Tables) { fillAll(t, tables) })
+		qt.Assert(t, qt.IsNil(fs.WalkDir(d.FS(), "parquet", func(path string, e fs.DirEntry, err error) error {
+			if err != nil || e.IsDir() {
+				return err
+			}
+			b, err := fs.ReadFile(d.FS(), path)
+			fmt.Fprintln(h, path, len(b))
+			h.Write(b)
+			return err
+		})))
+		return fmt.Sprintf("%x", h.Sum(nil))
+	}
+	qt.Check(t, qt.Equals(sum(), sum()))
+}
+
+func TestPartsAreCutByRows(t *testing.T) {
+	d := newSession(t)
+	tables, err := CreateTables(d, About{})
+	qt.Assert(t, qt.IsNil(err))
+	tables.losses.partRows = 2 * batchRows
+	const n = 5*batchRows + 7
+	for i := range n {
+		qt.Assert(t, qt.IsNil(tables.Loss(&record.LossRow{Count: int64(i)})))
+	}
+	// Whole parts are there while it goes on, what is written is hidden.
+	visible, err := fs.Glob(d.FS(), "parquet/losses/*.parquet")
+	qt.Assert(t, qt.IsNil(err))
+	qt.Check(t, qt.DeepEquals(visible, []string{"parquet/losses/part-00000.parquet", "parquet/losses/part-00001.parquet"}))
+	qt.Assert(t, qt.IsNil(tables.Close()))
+	entries, err := fs.ReadDir(d.FS(), "parquet/losses")
+	qt.Assert(t, qt.IsNil(err))
+	qt.Check(t, qt.HasLen(entries, 3))
+	next := int64(0)
+	for row, err := range Rows[record.LossRow](d) {
+		qt.Assert(t, qt.IsNil(err))
+		qt.Assert(t, qt.Equals(row.Count, next))
+		next++
+	}
+	qt.Check(t, qt.Equals(next, n))
+	qt.Assert(t, qt.IsNil(RemoveTables(d)))
+	for range Rows[record.LossRow](d) {
+		t.Fatal("a row of a table that is gone")
+	}
+}
+
+func TestRowsOfOlderAndNewerTables(t *testing.T) {
+	type otherLoss struct {
+		FromNS int64  `parquet:"from_ns"`
+		Extra  string `parquet:"extra"`
+		Probe  string `parquet:"probe,dict"`
+		Count  int64  `parquet:"count"`
+	}
+	d := newSession(t)
+	p, err := d.Sub("parquet")
+	qt.Assert(t, qt.IsNil(err))
+	l, err := p.Sub("losses")
+	qt.Assert(t, qt.IsNil(err))
+	f, err := l.Create(partName(0))
+	qt.Assert(t, qt.IsNil(err))
+	w := parquet.NewGenericWriter[otherLoss](f)
+	_, err = w.Write([]otherLoss{{1, "x", "probe", 5}})
+	qt.Assert(t, qt.IsNil(err))
+	qt.Assert(t, qt.IsNil(errors.Join(w.Close(), f.Close(), p.Close(), l.Close())))
+	for row, err := range Rows[record.LossRow](d) {
+		qt.Assert(t, qt.IsNil(err))
+		qt.Check(t, qt.DeepEquals(*row, record.LossRow{FromNS: 1, Probe: "probe", Count: 5}))
+	}
+}
+
+func TestDamagedPart(t *testing.T) {
+	d, _ := traced(t, traffic.Decode32, 100, nil)
+	path := filepath.Join(d.Path(), "parquet/steps/part-00000.parquet")
+	b, err := os.ReadFile(path)
+	qt.Assert(t, qt.IsNil(err))
+	qt.Assert(t, qt.IsNil(os.WriteFile(path, b[:len(b)/2], 0o600)))
+	n := 0
+	for _, err := range Rows[record.StepRow](d) {
+		n++
+		qt.Check(t, qt.ErrorMatches(err, "parquet/steps/part-00000.parquet: .*"))
+	}
+	qt.Check(t, qt.Equals(n, 1))
+}
+
+// DuckDB, pandas and pyarrow load every table, with the right types and values.
+func TestOtherReaders(t *testing.T) {
+	cache := os.Getenv("PMTRACE_CACHE")
+	if cache == "" {
+		home, err := os.UserHomeDir()
+		qt.Assert(t, qt.IsNil(err))
+		cache = filepath.Join(home, ".cache", "pmtrace")
+	}
+	python := filepath.Join(cache, "analysis", "bin", "python")
+	if _, err := os.Stat(python); err != nil {
+		if os.Getenv("PMTRACE_TEST_SKIP_ANALYSIS") != "" {
+			t.Skip("no " + python)
+		}
+		t.Fatalf("no %s: run e2e/setup/analysis.sh, or set PMTRACE_TEST_SKIP_ANALYSIS", python)
+	}
+	for name, more := range map[string]func(*Tables){
+		"filled": func(tables *Tables) { fillAll(t, tables) },
+		"empty":  nil,
+	} {
+		t.Run(name, func(t *testing.T) {
+			d, _ := traced(t, traffic.Decode32, 0, more)
+			rows := map[string]string{"filled": fmt.Sprint(filled), "empty": "0"}[name]
+			out, err := exec.Command(python, "testdata/readers.py", d.Path(), rows, "testdata/schemas.golden").CombinedOutput()
+			if err != nil {
+				t.Fatalf("%v\n%s", err, out)
+			}
+			t.Logf("%s", out)
+		})
+	}
+}
