@@ -6,6 +6,7 @@ set -euo pipefail
 export PMTRACE_CACHE=${PMTRACE_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/pmtrace}
 export UV_CACHE_DIR=$PMTRACE_CACHE/uv UV_PYTHON_DOWNLOADS=never UV_NO_PROGRESS=1
 export DEBIAN_FRONTEND=noninteractive
+# shellcheck disable=SC2034 # for those who source this
 SETUP=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 mkdir -p "$PMTRACE_CACHE/bin" "$PMTRACE_CACHE/stamp"
 

@@ -8,7 +8,8 @@ SHELLCHECK=0.11.0.1
 bin=$PMTRACE_CACHE/bin
 only_one lint
 go_tool() { # NAME MODULE VERSION
-	local key="$3 $(go env GOVERSION)"
+	local key
+	key="$3 $(go env GOVERSION)"
 	stamped "$1" "$key" && [ -x "$bin/$1" ] && return
 	say "$1 $3 (built once, a minute or more)"
 	(cd / && GOFLAGS='' GOBIN=$bin CGO_ENABLED=0 go install "$2@$3")
