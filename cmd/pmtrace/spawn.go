@@ -1,0 +1,157 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"os/signal"
+	"os/user"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// spawn starts a command and hands signals on to it.
+type spawn struct {
+	app    *app
+	argv   []string
+	asRoot bool
+
+	cmd     *exec.Cmd
+	signals chan os.Signal
+}
+
+func (s *spawn) pid() int { return s.cmd.Process.Pid }
+
+// start runs the command as the user who called, in a process group of its
+// own: signals of the terminal reach it through us alone, once.
+func (s *spawn) start() error {
+	a := s.app
+	s.cmd = exec.Command(s.argv[0], s.argv[1:]...)
+	s.cmd.Stdin, s.cmd.Stdout, s.cmd.Stderr = a.stdin, a.stdout, a.stderr
+	s.cmd.Env = a.env.list()
+	s.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	s.cmd.WaitDelay = time.Second // for streams that are no files
+	underSudo, err := s.become()
+	if err != nil {
+		return err
+	}
+	s.signals = make(chan os.Signal, 4)
+	signal.Notify(s.signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
+	if err := s.cmd.Start(); err != nil {
+		signal.Stop(s.signals)
+		return s.startFailure(err, underSudo)
+	}
+	return nil
+}
+
+// become sets the user that the command runs as: under sudo, who called it.
+func (s *spawn) become() (underSudo bool, err error) {
+	a := s.app
+	uid, uerr := strconv.ParseUint(a.env.get("SUDO_UID"), 10, 32)
+	gid, gerr := strconv.ParseUint(a.env.get("SUDO_GID"), 10, 32)
+	if a.world.euid != 0 || uerr != nil || gerr != nil {
+		return false, nil
+	}
+	if s.asRoot || uid == 0 {
+		return true, nil
+	}
+	cred := &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}
+	name, home := a.env.get("SUDO_USER"), ""
+	if u, err := user.LookupId(strconv.FormatUint(uid, 10)); err == nil {
+		name, home = u.Username, u.HomeDir
+		cred.Groups = groups(u)
+	}
+	s.cmd.SysProcAttr.Credential = cred
+	s.cmd.Env = userEnvironment(a.env, name, home)
+	fmt.Fprintf(a.stderr, "pmtrace: running the command as %s; sudo has cleared the environment: run pmtrace record without sudo to keep it\n", orDash(name))
+	return true, nil
+}
+
+func groups(u *user.User) []uint32 {
+	ids, err := u.GroupIds()
+	if err != nil {
+		return nil
+	}
+	var out []uint32
+	for _, id := range ids {
+		if n, err := strconv.ParseUint(id, 10, 32); err == nil {
+			out = append(out, uint32(n))
+		}
+	}
+	return out
+}
+
+// userEnvironment is the environment without sudo's traces.
+func userEnvironment(env environment, name, home string) []string {
+	e := environment{}
+	for k, v := range env {
+		if !strings.HasPrefix(k, "SUDO_") {
+			e[k] = v
+		}
+	}
+	if name != "" {
+		e["USER"], e["LOGNAME"] = name, name
+	}
+	if home != "" {
+		e["HOME"] = home
+	}
+	return e.list()
+}
+
+func (s *spawn) startFailure(err error, underSudo bool) error {
+	f := &failure{code: exitNotExecutable, what: "cannot run " + s.argv[0], why: rootCause(err).Error()}
+	if errors.Is(err, exec.ErrNotFound) || errors.Is(err, fs.ErrNotExist) {
+		f.code, f.why = exitNotFound, "no such command"
+		if underSudo {
+			f.remedy = "sudo has replaced PATH: run pmtrace record without sudo, it calls sudo itself"
+		}
+	}
+	return f
+}
+
+// wait hands signals on until the command ends and returns its code. The first
+// of a kind is handed on as it is, whatever comes after it kills.
+func (s *spawn) wait() int {
+	ended := make(chan error, 1)
+	go func() { ended <- s.cmd.Wait() }()
+	defer signal.Stop(s.signals)
+	for sent := false; ; sent = true {
+		select {
+		case <-ended:
+			return codeOf(s.cmd.ProcessState)
+		case sig := <-s.signals:
+			n, _ := sig.(syscall.Signal)
+			if sent {
+				n = syscall.SIGKILL
+			}
+			// Its own group; where it is gone already there is nobody to tell.
+			_ = syscall.Kill(-s.pid(), n)
+		}
+	}
+}
+
+func codeOf(p *os.ProcessState) int {
+	if p == nil {
+		return exitFailed
+	}
+	if w, ok := p.Sys().(syscall.WaitStatus); ok && w.Signaled() {
+		return exitSignal + int(w.Signal())
+	}
+	return p.ExitCode()
+}
+
+// untraced runs the command and nothing else.
+func (s *spawn) untraced() error {
+	fmt.Fprintln(s.app.stderr, "pmtrace: VLLM_ENABLE_PROFILING=0: running the command untraced")
+	if err := s.start(); err != nil {
+		return err
+	}
+	if code := s.wait(); code != 0 {
+		return exitCode(code)
+	}
+	return nil
+}
