@@ -33,11 +33,12 @@ func (a *app) decode(path string, noCSV bool) error {
 	}
 	defer dir.Close()
 	var pipe pipeline
+	log, _ := newLog(a.stderr, false)
 	records := 0
 	damage, err := dir.Replay(func(kind byte, payload []byte) error {
 		if pipe == nil {
 			var perr error
-			if pipe, perr = dir.Tables(startOf(kind, payload, dir.ID()), true); perr != nil {
+			if pipe, perr = dir.Tables(startOf(kind, payload, dir.ID()), true, log); perr != nil {
 				return perr
 			}
 		}

@@ -194,7 +194,7 @@ func (t *trace) begin() error {
 	if rec.journal, err = dir.Journal(func() { rec.rotated = true }); err != nil {
 		return sessionFailure(err)
 	}
-	if rec.pipe, err = dir.Tables(start, false); err != nil {
+	if rec.pipe, err = dir.Tables(start, false, t.log); err != nil {
 		rec.journal.Close()
 		return sessionFailure(err)
 	}

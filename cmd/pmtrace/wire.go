@@ -2,9 +2,9 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"io"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -178,7 +178,7 @@ func damages(r *journal.Reader) []string {
 // again is where decode makes tables before they take the old ones' place.
 const again = ".again"
 
-func (s *realSession) Tables(start record.Start, replace bool) (pipeline, error) {
+func (s *realSession) Tables(start record.Start, replace bool, log *slog.Logger) (pipeline, error) {
 	s.facts = session.Facts{}
 	s.facts.Add(record.Fact{Start: &start})
 	into := s.dir
@@ -197,7 +197,7 @@ func (s *realSession) Tables(start record.Start, replace bool) (pipeline, error)
 	if err != nil {
 		return nil, err
 	}
-	return &realPipeline{decoded: newDecoder(tables), tables: tables, facts: &s.facts}, nil
+	return newPipeline(tables, &s.facts, log), nil
 }
 
 // Finish puts tables that were made again in place and writes the other files.
@@ -228,24 +228,3 @@ func (s *realSession) replaceTables() error {
 }
 
 func (s *realSession) Close() error { return s.dir.Close() }
-
-// realPipeline also gathers the facts that the files are made from.
-type realPipeline struct {
-	decoded
-	tables *session.Tables
-	facts  *session.Facts
-}
-
-func (p *realPipeline) Record(kind byte, payload []byte) error {
-	if kind == journal.KindFact {
-		var f record.Fact
-		if json.Unmarshal(payload, &f) == nil {
-			p.facts.Add(f)
-		}
-	}
-	return p.decoded.Record(kind, payload)
-}
-
-func (p *realPipeline) Close() error {
-	return errors.Join(p.decoded.Close(), p.tables.Close())
-}

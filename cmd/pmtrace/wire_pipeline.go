@@ -1,12 +1,48 @@
 package main
 
-import "github.com/pmtrace/pmtrace/decode/record"
+import (
+	"encoding/json"
+	"errors"
+	"log/slog"
 
-// decoded is decode.Pipeline as a pipeline.
-type decoded struct{}
+	"github.com/pmtrace/pmtrace/decode"
+	"github.com/pmtrace/pmtrace/decode/record"
+	"github.com/pmtrace/pmtrace/output/journal"
+	"github.com/pmtrace/pmtrace/output/session"
+)
 
-func newDecoder(record.Sink) decoded { return decoded{} }
+// realPipeline decodes into the session's tables, and gathers the facts that
+// the other files are made from.
+type realPipeline struct {
+	decode *decode.Pipeline
+	tables *session.Tables
+	facts  *session.Facts
+}
 
-func (decoded) Record(kind byte, payload []byte) error { return nil }
-func (decoded) Live() live                             { return live{} }
-func (decoded) Close() error                           { return nil }
+func newPipeline(tables *session.Tables, facts *session.Facts, log *slog.Logger) *realPipeline {
+	report := func(err error) { log.Warn("record", "error", err) }
+	return &realPipeline{decode: decode.NewPipeline(tables, decode.Options{OnError: report}), tables: tables, facts: facts}
+}
+
+func (p *realPipeline) Record(kind byte, payload []byte) error {
+	if kind == journal.KindFact {
+		var f record.Fact
+		if json.Unmarshal(payload, &f) == nil { // else the pipeline counts it
+			p.facts.Add(f)
+		}
+	}
+	return p.decode.Record(kind, payload)
+}
+
+func (p *realPipeline) Live() live {
+	l := p.decode.Live()
+	return live{
+		steps: l.Steps, tokens: l.ScheduledTokens, running: int(l.Running), waiting: int(l.Waiting),
+		kvUsed: int(l.KVUsed), kvTotal: int(l.KVTotal), lost: uint64(max(l.Lost, 0)),
+	}
+}
+
+func (p *realPipeline) Close() error {
+	_, err := p.decode.Close()
+	return errors.Join(err, p.tables.Close())
+}

@@ -69,7 +69,7 @@ type sessionDir interface {
 	Replay(sink func(kind byte, payload []byte) error) (damage []string, err error)
 	// Tables begins the pipeline from records to Parquet tables. again: they
 	// are there already and will be replaced when all is done.
-	Tables(start record.Start, again bool) (pipeline, error)
+	Tables(start record.Start, again bool, log *slog.Logger) (pipeline, error)
 	// Finish writes the files made from the tables and returns the summary.
 	Finish(csv bool) (summary string, err error)
 	Close() error
