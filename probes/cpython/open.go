@@ -80,7 +80,35 @@ func Open(pid int, opts Options) (*Runtime, error) {
 		return nil, err
 	}
 	r.pid = pid
-	return r, r.refuseJIT(opts)
+	if err := r.Verify(); err != nil {
+		return nil, err
+	}
+	if err := r.refuseJIT(opts); err != nil {
+		return nil, err
+	}
+	return r, nil
+}
+
+// Verify checks that the layout fits what is there: the main interpreter's
+// threads point back to it. NotFound: the interpreter has not begun yet, try
+// again. WrongType: the build is not laid out as this version is.
+func (r *Runtime) Verify() error {
+	interp, err := r.MainInterpreter()
+	if err != nil {
+		return err
+	}
+	head, err := r.u64("interpreter", interp+uint64(r.off.Interp.ThreadsHead))
+	if err != nil {
+		return err
+	}
+	if head == 0 {
+		return r.fail(NotFound, "threads", interp, "none yet")
+	}
+	back, err := r.u64("thread", head+uint64(r.off.Thread.Interp))
+	if err == nil && back != interp {
+		err = r.fail(WrongType, "thread", head, "it does not point back to its interpreter: unknown layout")
+	}
+	return err
 }
 
 // OpenMemory is Open for any Memory, where img says what is mapped.
@@ -89,7 +117,10 @@ func OpenMemory(mem Memory, img Image, opts Options) (*Runtime, error) {
 	if err != nil {
 		return nil, err
 	}
-	return r, r.refuseJIT(opts)
+	if err := r.refuseJIT(opts); err != nil {
+		return nil, err
+	}
+	return r, nil
 }
 
 func openMemory(mem Memory, img Image, opts Options) (*Runtime, error) {
