@@ -169,7 +169,7 @@ struct pm_engine {
 	__u16 out_id; /* EngineCoreOutput: offsets in the object */
 	__u16 out_tokens;
 	__u16 out_finish;
-	__u16 spare2;
+	__u16 out_bytes; /* of an EngineCoreOutput, up to the last of these */
 
 	/* the free block queue */
 	struct pm_op ops[PM_MAX_OPS];
@@ -178,6 +178,8 @@ struct pm_engine {
 	struct pm_attr block_id;
 	struct pm_attr block_hash;
 	__u64 head; /* fake_free_list_head */
+	__u32 block_bytes; /* of a block (or its values), up to the last of these */
+	__u32 spare3;
 
 	/* kept by the programs */
 	__u32 seq;
@@ -185,7 +187,7 @@ struct pm_engine {
 	__u32 update;
 	__u32 free_blocks; /* PM_UNKNOWN: not seen yet */
 	__u32 sync; /* user space sets it: announce all running requests */
-	__u32 so_known; /* so_at is filled */
+	__u32 so_known; /* inline values of an instance; 0: so_at is not filled yet */
 	__u32 crd_known;
 	__u32 nrd_known;
 	__u64 begun; /* the SchedulerOutput whose update was last begun */

@@ -8,4 +8,4 @@ package bpf
 // One pinned clang makes the objects (make generate); they are committed, so
 // that a build needs none.
 //
-//go:generate go tool bpf2go -cc clang-19 -strip llvm-strip-19 -target bpfel -go-package bpf -cflags "-O2 -g -mcpu=v3 -Wall -Wextra -Werror -Wno-unused-parameter" -type pm_engine -type pm_attr -type pm_op -type pm_probe -type pm_reason -type pm_values -type pm_storage -type pm_op_blocks -type pm_kv_op -type pm_kind -type pm_queue Scheduler scheduler.bpf.c
+//go:generate go tool bpf2go -cc clang-bpf -strip bpf-strip -target bpfel -go-package bpf -cflags "-O2 -g -mcpu=v3 -Wall -Wextra -Wpadded -Werror -Wno-unused-parameter" -type pm_engine -type pm_attr -type pm_op -type pm_probe -type pm_reason -type pm_values -type pm_storage -type pm_op_blocks -type pm_kv_op -type pm_kind -type pm_queue Scheduler scheduler.bpf.c

@@ -535,21 +535,21 @@ static __always_inline int learn(struct self *self, __u64 object, const __u64 *k
 	}
 	for (int j = 0; j < PM_MAX_KEYS; j++)
 		at[j] = s->found_at[j] < PM_MAX_VALUES ? s->found_at[j] : 255;
-	*known = 1;
+	*known = s->find.count;
 	return 0;
 }
 
-/* All inline values of an instance at once. */
-static __always_inline int read_values(struct pm_engine *e, __u64 object, __u64 *to)
+/* All n inline values of an instance at once, and not a byte more: the next
+ * page may never have been touched. */
+static __always_inline int read_values(struct pm_engine *e, __u64 object, __u64 *to, __u32 n)
 {
 	__u64 values, dict;
 
 	if (!object || instance(e, object, &values, &dict) || !values)
 		return -1;
-	if (!read_mem(to, PM_MAX_VALUES * 8, values))
-		return 0;
-	/* The values of a class with few attributes may end at a page's end. */
-	return read_mem(to, 16 * 8, values);
+	if (n > PM_MAX_VALUES)
+		n = PM_MAX_VALUES;
+	return read_mem(to, n * 8, values);
 }
 
 static __always_inline __u64 value(const __u64 *values, const __u8 *at, int which)
@@ -577,7 +577,7 @@ static long new_one(__u32 i, struct self *self)
 		return 0;
 	if (learn(self, data, e->nrd_keys, e->nrd_at, &e->nrd_known))
 		return 0;
-	if (read_values(e, data, s->other)) {
+	if (read_values(e, data, s->other, e->nrd_known)) {
 		lose(self->engine, self->probe, PM_LOST_LAYOUT);
 		return 0;
 	}
@@ -922,7 +922,7 @@ int schedule_return(void *ctx)
 		st->victims = read_len(list, OB_SIZE);
 
 	if (learn(&self, output, e->so_keys, e->so_at, &e->so_known) ||
-	    read_values(e, output, s->so)) {
+	    read_values(e, output, s->so, e->so_known)) {
 		note_bad(&self, &st->bad, PM_BAD_ROWS | PM_BAD_TOTALS);
 		send(e, &self, &st->hdr, PM_EV_STEP, sizeof(*st));
 		e->step++;
@@ -947,11 +947,11 @@ int schedule_return(void *ctx)
 	s->walk.blocks = 0;
 	cached_blocks_ok = 0;
 	if (!learn(&self, cached, e->crd_keys, e->crd_at, &e->crd_known) &&
-	    !read_values(e, cached, s->other)) {
+	    !read_values(e, cached, s->other, e->crd_known)) {
 		n = list_items(e, value(s->other, e->crd_at, PM_CRD_IDS), &s->walk.ids);
 		st->cached_requests = n;
-		if (list_items(e, value(s->other, e->crd_at, PM_CRD_COMPUTED),
-			       &s->walk.computed) == n &&
+		if (list_items(e, value(s->other, e->crd_at, PM_CRD_COMPUTED), &s->walk.computed) ==
+			    n &&
 		    list_items(e, value(s->other, e->crd_at, PM_CRD_BLOCKS), &s->walk.blocks) ==
 			    n) {
 			s->walk.cached = n;
@@ -962,8 +962,8 @@ int schedule_return(void *ctx)
 		note_bad(&self, &st->bad, PM_BAD_COMPUTED);
 	send(e, &self, &st->hdr, PM_EV_STEP, sizeof(*st));
 
-	if (st->finished && send_set(&self, value(s->so, e->so_at, PM_SO_FINISHED),
-				     PM_KEYS_FINISHED) == PM_UNKNOWN)
+	if (st->finished &&
+	    send_set(&self, value(s->so, e->so_at, PM_SO_FINISHED), PM_KEYS_FINISHED) == PM_UNKNOWN)
 		lose(self.engine, self.probe, PM_LOST_FAULT);
 	if (st->preempted && send_set(&self, value(s->so, e->so_at, PM_SO_PREEMPTED),
 				      PM_KEYS_PREEMPTED) == PM_UNKNOWN)
@@ -1109,7 +1109,10 @@ static long output_one(__u32 i, struct self *self)
 		return 1;
 	}
 	object = s->ids[at];
-	if (read_mem(s->object, sizeof(s->object), object) && read_mem(s->object, 128, object)) {
+	n = e->out_bytes;
+	if (n > sizeof(s->object))
+		n = sizeof(s->object);
+	if (read_mem(s->object, n, object)) {
 		note_bad(self, &w->bad, PM_BAD_ROWS);
 		return 0;
 	}
@@ -1240,7 +1243,7 @@ static __always_inline __u64 add_block(struct pm_engine *e, struct scratch *s, s
 				       __u64 block)
 {
 	__u64 values = 0, dict, id, hash, next = 0;
-	__u32 n = s->walk.rows, number = PM_UNKNOWN;
+	__u32 n = s->walk.rows, number = PM_UNKNOWN, size;
 
 	if (n >= PM_MAX_ROWS) {
 		flush_kv(e, s, self, 1);
@@ -1251,8 +1254,10 @@ static __always_inline __u64 add_block(struct pm_engine *e, struct scratch *s, s
 	} else if (instance(e, block, &values, &dict)) {
 		values = 0;
 	}
-	/* A block has eight attributes or fewer: 96 bytes hold any form of it. */
-	if (values && !read_mem(s->object, 96, values)) {
+	size = e->block_bytes;
+	if (size > sizeof(s->object))
+		size = sizeof(s->object);
+	if (values && !read_mem(s->object, size, values)) {
 		if (e->block_id.storage == PM_STORED_SLOT) {
 			id = s->object[e->block_id.at / 8 & 15];
 			hash = s->object[e->block_hash.at / 8 & 15];

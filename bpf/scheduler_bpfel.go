@@ -85,13 +85,15 @@ type SchedulerPmEngine struct {
 	OutId          uint16
 	OutTokens      uint16
 	OutFinish      uint16
-	Spare2         uint16
+	OutBytes       uint16
 	Ops            [8]SchedulerPmOp
 	Owners         [4]uint64
 	HeadNext       SchedulerPmAttr
 	BlockId        SchedulerPmAttr
 	BlockHash      SchedulerPmAttr
 	Head           uint64
+	BlockBytes     uint32
+	Spare3         uint32
 	Seq            uint32
 	Step           uint32
 	Update         uint32

@@ -58,6 +58,7 @@ func config(e *vllm.Engine) bpf.SchedulerPmEngine {
 	c.OutId = uint16(e.OutputID)
 	c.OutTokens = uint16(e.OutputTokens)
 	c.OutFinish = uint16(e.OutputFinish)
+	c.OutBytes = uint16(max(e.OutputID, e.OutputTokens, e.OutputFinish) + 8)
 
 	copy(c.SoKeys[:], e.OutputNames)
 	copy(c.CrdKeys[:], e.CachedNames)
@@ -100,6 +101,11 @@ func config(e *vllm.Engine) bpf.SchedulerPmEngine {
 	c.HeadNext = attr(e.BlockNext)
 	c.BlockId = attr(e.BlockID)
 	c.BlockHash = attr(e.BlockHash)
+	c.BlockBytes = max(c.HeadNext.At, c.BlockId.At, c.BlockHash.At)
+	if c.BlockId.Storage == bpf.SchedulerPmStoragePM_STORED_INLINE {
+		c.BlockBytes *= 8
+	}
+	c.BlockBytes += 8
 	return c
 }
 

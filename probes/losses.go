@@ -54,4 +54,3 @@ func (t *Tracer) Losses() ([]record.Loss, error) {
 	}
 	return out, nil
 }
-

@@ -226,4 +226,3 @@ func loss(w Watch, index int, err error) record.Unavailable {
 	}
 	return u
 }
-
