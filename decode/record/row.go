@@ -60,8 +60,8 @@ type StepRow struct {
 	PrefillRequests   int32  `parquet:"prefill_requests"`
 	DecodeRequests    int32  `parquet:"decode_requests"`
 	RecomputeRequests int32  `parquet:"recompute_requests"`
-	Tokens            int32  `parquet:"tokens"` // scheduled
-	PrefillTokens     int32  `parquet:"prefill_tokens"`
+	Tokens            int32  `parquet:"tokens,plain"` // scheduled
+	PrefillTokens     int32  `parquet:"prefill_tokens,plain"`
 	DecodeTokens      int32  `parquet:"decode_tokens"`
 	RecomputeTokens   int32  `parquet:"recompute_tokens"`
 	DraftTokens       int32  `parquet:"draft_tokens"`
@@ -92,14 +92,14 @@ type StepRow struct {
 type StepRequestRow struct {
 	Engine       int32  `parquet:"engine"`
 	StepID       int64  `parquet:"step_id,delta"`
-	RequestUID   int64  `parquet:"request_uid,delta"`
+	RequestUID   int64  `parquet:"request_uid,dict"`
 	Kind         string `parquet:"kind,dict"`
-	Scheduled    int32  `parquet:"scheduled_tokens"`
+	Scheduled    int32  `parquet:"scheduled_tokens,dict"`
 	Computed     *int32 `parquet:"computed_before,optional"`
-	PromptTokens *int32 `parquet:"prompt_tokens,optional,dict"`
+	PromptTokens *int32 `parquet:"prompt_tokens,optional,plain"`
 	OutputTokens *int32 `parquet:"output_tokens,optional"` // null: no output read for this step
 	DraftTokens  int32  `parquet:"draft_tokens"`
-	NewBlocks    *int32 `parquet:"new_blocks,optional"`
+	NewBlocks    *int32 `parquet:"new_blocks,optional,dict"`
 }
 
 // RequestRow is a row of the table requests: a request that was scheduled.
@@ -164,7 +164,7 @@ type KVUsageRow struct {
 	TimeNS     int64  `parquet:"time_ns,delta"`
 	StepID     *int64 `parquet:"step_id,optional"` // the schedule call it was part of; null between steps
 	Op         string `parquet:"op,dict"`
-	Blocks     int32  `parquet:"blocks"`
+	Blocks     int32  `parquet:"blocks,dict"`
 	FreeAfter  int32  `parquet:"free_after"`
 	RequestUID *int64 `parquet:"request_uid,optional"`
 }
@@ -204,7 +204,7 @@ type CPUOperationRow struct {
 	Engine    int32  `parquet:"engine"`
 	StepID    *int64 `parquet:"step_id,optional"`
 	TimeNS    int64  `parquet:"time_ns,delta"`
-	DurNS     int64  `parquet:"duration_ns"`
+	DurNS     int64  `parquet:"duration_ns,plain"`
 	Operation string `parquet:"operation,dict"` // scheduling, model_execution, update_from_output
 	Thread    int32  `parquet:"thread"`
 	Context   string `parquet:"context,dict"` // phase=decode

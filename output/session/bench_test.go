@@ -3,15 +3,15 @@ package session
 import (
 	"io/fs"
 	"os"
-	"runtime"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/pmtrace/pmtrace/decode/record"
 	"github.com/pmtrace/pmtrace/output/internal/traffic"
 )
 
-// rowsOf returns the rows that a server's steps make.
 func newSession(t testing.TB) *Dir {
 	d, err := Create(t.TempDir(), time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), Owner{os.Geteuid(), os.Getegid()})
 	if err != nil {
@@ -36,6 +36,23 @@ func sizes(t testing.TB, d *Dir) map[string]int64 {
 	return m
 }
 
+// rssAnon is the process's anonymous memory in MiB.
+func rssAnon(t testing.TB) float64 {
+	b, err := os.ReadFile("/proc/self/status")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(b)) {
+		if rest, ok := strings.CutPrefix(line, "RssAnon:"); ok {
+			kb, _ := strconv.Atoi(strings.Fields(rest)[0])
+			return float64(kb) / 1024
+		}
+	}
+	return 0
+}
+
+// BenchmarkTables writes ten minutes of a server's rows, and says what they
+// cost by request in a step: bytes of all tables, bytes of step_requests alone.
 func BenchmarkTables(b *testing.B) {
 	for _, shape := range []struct {
 		name string
@@ -43,7 +60,7 @@ func BenchmarkTables(b *testing.B) {
 	}{{"decode32", traffic.Decode32}, {"chat32", traffic.Chat32}} {
 		b.Run(shape.name, func(b *testing.B) {
 			const steps = 30000
-			var last map[string]int64
+			var bytes map[string]int64
 			n := 0
 			for b.Loop() {
 				d := newSession(b)
@@ -64,19 +81,88 @@ func BenchmarkTables(b *testing.B) {
 				if err := tables.Close(); err != nil {
 					b.Fatal(err)
 				}
-				last = sizes(b, d)
+				bytes = sizes(b, d)
 			}
 			total := int64(0)
-			for name, size := range last {
-				b.Log(name, size, float64(size)/float64(n))
+			for _, size := range bytes {
 				total += size
 			}
 			b.ReportMetric(float64(total)/float64(n), "B/step-request")
-			b.ReportMetric(float64(last[TableStepRequests])/float64(n), "B/row")
-			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(n), "ns/step-request")
-			var m runtime.MemStats
-			runtime.ReadMemStats(&m)
-			b.Log("sys", m.Sys>>20, "heap", m.HeapSys>>20)
+			b.ReportMetric(float64(bytes[TableStepRequests])/float64(n), "B/row")
+			b.ReportMetric(rssAnon(b), "MiB-anon")
 		})
 	}
+}
+
+// collect keeps rows of step_requests.
+type collect struct {
+	record.Sink
+	rows []record.StepRequestRow
+}
+
+func (c *collect) StepRequest(r *record.StepRequestRow) error {
+	c.rows = append(c.rows, *r)
+	return nil
+}
+
+func (c *collect) Step(*record.StepRow) error                 { return nil }
+func (c *collect) Request(*record.RequestRow) error           { return nil }
+func (c *collect) KVUsage(*record.KVUsageRow) error           { return nil }
+func (c *collect) KVBlock(*record.KVBlockRow) error           { return nil }
+func (c *collect) KVEviction(*record.KVEvictionRow) error     { return nil }
+func (c *collect) CPUOperation(*record.CPUOperationRow) error { return nil }
+
+// BenchmarkStepRequests is the cost of a row of the largest table.
+func BenchmarkStepRequests(b *testing.B) {
+	rows := &collect{}
+	s := traffic.New(traffic.Chat32)
+	s.Rows = rows
+	for range 10000 {
+		if _, err := s.Step(); err != nil {
+			b.Fatal(err)
+		}
+	}
+	for b.Loop() {
+		d := newSession(b)
+		tables, err := CreateTables(d, About{})
+		if err != nil {
+			b.Fatal(err)
+		}
+		for i := range rows.rows {
+			if err := tables.StepRequest(&rows.rows[i]); err != nil {
+				b.Fatal(err)
+			}
+		}
+		if err := tables.Close(); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(len(rows.rows)), "ns/row")
+}
+
+// BenchmarkRead is the rate at which rows come back.
+func BenchmarkRead(b *testing.B) {
+	d, _ := traced(b, traffic.Chat32, 10000, nil)
+	n := 0
+	for b.Loop() {
+		for _, err := range Rows[record.StepRequestRow](d) {
+			if err != nil {
+				b.Fatal(err)
+			}
+			n++
+		}
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(n), "ns/row")
+}
+
+// BenchmarkFiles makes profilemate's files and the summary.
+func BenchmarkFiles(b *testing.B) {
+	d, facts := traced(b, traffic.Chat32, 30000, nil)
+	for b.Loop() {
+		if _, err := WriteFiles(d, facts, true); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/30000, "ns/step")
+	b.ReportMetric(rssAnon(b), "MiB-anon")
 }

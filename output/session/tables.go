@@ -205,6 +205,8 @@ func (t *table[T]) open() error {
 	t.writer = parquet.NewGenericWriter[T](f,
 		parquet.CreatedBy("pmtrace", strconv.Itoa(SchemaVersion), ""),
 		parquet.Compression(t.codec),
+		parquet.DefaultEncodingFor(parquet.Int32, &parquet.DeltaBinaryPacked),
+		parquet.DefaultEncodingFor(parquet.Int64, &parquet.DeltaBinaryPacked),
 		parquet.PageBufferSize(pageBytes),
 		parquet.WriteBufferSize(pageBytes),
 		parquet.MaxRowsPerRowGroup(rowsPerGroup),
