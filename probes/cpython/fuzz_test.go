@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"flag"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -245,13 +246,25 @@ func exerciseName(r *Runtime, obj uint64, name string) {
 	r.ResolveByType(obj, name)
 }
 
-// corrupt is a recording with some words changed. It fails the fuzz target
-// when a walk asks for too much.
+// corrupt is a recording with some words changed. It counts what a walk asks
+// for.
 type corrupt struct {
 	rec     *Recording
-	patches map[uint64]byte
 	reads   int
 	largest int
+}
+
+// corrupted shares the pages of rec that are not changed.
+func corrupted(rec *Recording) *corrupt {
+	return &corrupt{rec: &Recording{Pages: maps.Clone(rec.Pages)}}
+}
+
+func (c *corrupt) patch(addr uint64, b byte) {
+	if page, ok := c.rec.Pages[addr/pageSize]; ok {
+		page = bytes.Clone(page)
+		page[addr%pageSize] = b
+		c.rec.Pages[addr/pageSize] = page
+	}
 }
 
 // maxFuzzReads bounds the reads of one walk; past it nothing is readable.
@@ -265,23 +278,7 @@ func (c *corrupt) ReadAt(addr uint64, buf []byte) error {
 	if c.reads > maxFuzzReads {
 		return errTooManyReads
 	}
-	if err := c.rec.ReadAt(addr, buf); err != nil {
-		return err
-	}
-	if len(buf) < len(c.patches) {
-		for i := range buf {
-			if b, ok := c.patches[addr+uint64(i)]; ok {
-				buf[i] = b
-			}
-		}
-		return nil
-	}
-	for at, b := range c.patches {
-		if at-addr < uint64(len(buf)) {
-			buf[at-addr] = b
-		}
-	}
-	return nil
+	return c.rec.ReadAt(addr, buf)
 }
 
 // apply reads patches of 12 bytes: kind, object, offset (2), value (8). The
@@ -309,7 +306,7 @@ func (c *corrupt) apply(data []byte, s *session) {
 			width = 1
 		}
 		for i := range width {
-			c.patches[base+uint64(off)+uint64(i)] = byte(value >> (8 * i))
+			c.patch(base+uint64(off)+uint64(i), byte(value>>(8*i)))
 		}
 		data = data[12:]
 	}
@@ -332,7 +329,7 @@ func FuzzCorruptMemory(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, minor byte, data []byte) {
 		s := sessions[minor%4]
-		c := &corrupt{rec: s.rec, patches: make(map[uint64]byte)}
+		c := corrupted(s.rec)
 		c.apply(data, s)
 		exercise(c, s)
 		if c.reads > maxFuzzReads {

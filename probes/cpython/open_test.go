@@ -201,3 +201,22 @@ func TestProcessEnds(t *testing.T) {
 		qt.Check(t, qt.Equals(r.Failures()[Unreadable], 1))
 	})
 }
+
+// TestRefusedOptimizer is the JIT of 3.13, which shows in the type of an object.
+func TestRefusedOptimizer(t *testing.T) {
+	s := loadSession(t, "3.13")
+	r, err := OpenMemory(s.rec, s.Image, Options{})
+	qt.Assert(t, qt.IsNil(err))
+	interp, err := r.MainInterpreter()
+	qt.Assert(t, qt.IsNil(err))
+	typ, err := r.Type(s.Roots[0])
+	qt.Assert(t, qt.IsNil(err))
+	name, err := r.u64("type", typ.Addr+uint64(r.off.Type.Name))
+	qt.Assert(t, qt.IsNil(err))
+	mem := &overlay{s.rec, map[uint64][]byte{
+		interp + uint64(r.off.Interp.Optimizer): word(s.Roots[0]),
+		name:                                    []byte("uop_optimizer\x00"),
+	}}
+	_, err = OpenMemory(mem, s.Image, Options{})
+	unsupported(t, err, "jit")
+}
