@@ -64,6 +64,9 @@ func (p *Pipeline) Record(kind byte, payload []byte) error {
 	switch kind {
 	case RecordEvent:
 		err := p.dec.Event(payload)
+		if err == nil {
+			return nil
+		}
 		var malformed *wire.Error
 		if errors.As(err, &malformed) {
 			p.join.AddLoss("decode", malformed.Kind.String()+"_"+string(malformed.Reason), 1)

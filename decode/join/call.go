@@ -226,7 +226,7 @@ func (e *engine) take(a *announcement, st *step) {
 	if e.byKey[a.Key] != r || r.done {
 		return
 	}
-	computed, known := r.computed, r.runEpoch == e.epoch && r.runSince != unset
+	computed, known := r.computed, r.steps > 0 && r.rowEpoch == e.epoch
 	if !e.announce(r, a) {
 		if a.Why != wire.WhySync {
 			e.resume(r, st)
@@ -235,12 +235,12 @@ func (e *engine) take(a *announcement, st *step) {
 		return
 	}
 	// Versions up to 0.24 do not list what reset_prefix_cache preempted.
-	announced := r.preemptions
-	after := r.computed
-	if known && announced > 0 {
-		r.computed, r.preemptions = computed, announced-1
-		e.preempt(r, st, reasonReset)
-		r.computed, r.preemptions = after, announced
+	if known {
+		after := r.computed
+		r.computed = computed
+		r.preemptions--
+		e.preempt(r, st, reasonUnlisted)
+		r.computed = after
 		e.resume(r, st)
 	} else {
 		r.preemptedOff = true

@@ -12,6 +12,8 @@ const (
 	reasonBlocks  = "kv_blocks"
 	reasonReset   = "reset_prefix_cache"
 	reasonUnknown = "unknown"
+	// reasonUnlisted is reasonReset at some time since the request's last row.
+	reasonUnlisted = "reset_prefix_cache unlisted"
 )
 
 // preempt takes note that r was put back to waiting in, or before, the schedule
@@ -22,13 +24,19 @@ func (e *engine) preempt(r *request, st *step, reason string) {
 	}
 	ptr := e.j.ptr
 	t := st.scheduled
-	if reason == reasonReset {
+	freed := r.freeWindow == e.window+1
+	switch reason {
+	case reasonUnlisted:
+		reason = reasonReset
+		freed = r.freeWindow > r.rowWindow+1
+		t = st.start()
+	case reasonReset:
 		t = st.start()
 	}
 	row := record.PreemptionRow{
 		Engine: e.id, StepID: int64(st.num), RequestUID: r.uid, RequestID: r.id, Reason: reason,
 	}
-	if r.freeWindow == e.window+1 {
+	if freed {
 		t = r.freedAt
 		if !e.gapInWindow() {
 			row.BlocksFreed = ptr.int32(r.freed)

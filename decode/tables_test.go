@@ -1,0 +1,55 @@
+package decode_test
+
+import (
+	"testing"
+
+	"github.com/go-quicktest/qt"
+
+	"github.com/pmtrace/pmtrace/decode"
+	"github.com/pmtrace/pmtrace/decode/record"
+)
+
+// tables is a sink that keeps everything.
+type tables struct {
+	Processes    []record.ProcessRow
+	Steps        []record.StepRow
+	StepRequests []record.StepRequestRow
+	Requests     []record.RequestRow
+	Preemptions  []record.PreemptionRow
+	Usage        []record.KVUsageRow
+	KVBlocks     []record.KVBlockRow
+	Evictions    []record.KVEvictionRow
+	CPU          []record.CPUOperationRow
+	Losses       []record.LossRow
+}
+
+func keep[T any](to *[]T, row *T) error {
+	*to = append(*to, *row)
+	return nil
+}
+
+func (t *tables) Process(r *record.ProcessRow) error         { return keep(&t.Processes, r) }
+func (t *tables) Step(r *record.StepRow) error               { return keep(&t.Steps, r) }
+func (t *tables) StepRequest(r *record.StepRequestRow) error { return keep(&t.StepRequests, r) }
+func (t *tables) Request(r *record.RequestRow) error         { return keep(&t.Requests, r) }
+func (t *tables) Preemption(r *record.PreemptionRow) error   { return keep(&t.Preemptions, r) }
+func (t *tables) KVUsage(r *record.KVUsageRow) error         { return keep(&t.Usage, r) }
+func (t *tables) KVBlock(r *record.KVBlockRow) error         { return keep(&t.KVBlocks, r) }
+func (t *tables) KVEviction(r *record.KVEvictionRow) error   { return keep(&t.Evictions, r) }
+func (t *tables) CPUOperation(r *record.CPUOperationRow) error {
+	return keep(&t.CPU, r)
+}
+func (t *tables) Loss(r *record.LossRow) error { return keep(&t.Losses, r) }
+
+// replay runs records through a Pipeline.
+func replay(t testing.TB, records []simRecord) (*tables, decode.Summary) {
+	t.Helper()
+	got := &tables{}
+	p := decode.NewPipeline(got, decode.Options{})
+	for _, r := range records {
+		qt.Assert(t, qt.IsNil(p.Record(r.kind, r.payload)))
+	}
+	sum, err := p.Close()
+	qt.Assert(t, qt.IsNil(err))
+	return got, sum
+}
