@@ -45,8 +45,8 @@ attach() {
 	done
 	die "pmtrace is not armed after 30 s, see $out/$1.err"
 }
-# The status output begins once watches are set.
-armed() { [ -n "$(find "$out/$1" -path '*/journal/*' -type f 2>/dev/null)" ] && grep -qiE 'tracing|watching' "$out/$1.err"; }
+# It says so once watches are set.
+armed() { [ -n "$(find "$out/$1" -path '*/journal/*' -type f 2>/dev/null)" ] && grep -q 'tracing engine' "$out/$1.err"; }
 
 detach() { # NAME: prints the session's directory
 	"${root[@]}" kill -TERM "$tracer"
