@@ -79,7 +79,7 @@ func (t *Title) ranks(s string) bool {
 		if s[0] != '_' {
 			return false
 		}
-		part, rest, _ := strings.Cut(s[1:], "_")
+		part, rest, more := strings.Cut(s[1:], "_")
 		dim := strings.TrimRight(part, "0123456789")
 		n, err := strconv.ParseUint(part[len(dim):], 10, 20)
 		if err != nil || strings.Trim(dim, "ABCDEFGHIJKLMNOPQRSTUVWXYZ") != "" {
@@ -90,7 +90,7 @@ func (t *Title) ranks(s string) bool {
 		} else {
 			t.Ranks = append(t.Ranks, Rank{Dim: dim, N: int(n)})
 		}
-		if rest == "" {
+		if !more {
 			return true
 		}
 		s = "_" + rest
