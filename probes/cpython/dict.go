@@ -81,10 +81,11 @@ func (r *Runtime) Dict(obj uint64) ([]DictItem, error) {
 	if _, err := r.want("dict", obj, flagDict); err != nil {
 		return nil, err
 	}
-	return r.dictItems(obj)
+	return r.dictItems(obj, r.limits.Items)
 }
 
-func (r *Runtime) dictItems(obj uint64) ([]DictItem, error) {
+// dictItems is Dict where the type is known, for at most limit entries.
+func (r *Runtime) dictItems(obj uint64, limit int) ([]DictItem, error) {
 	o := &r.off.Dict
 	v, err := r.fields("dict", obj, o.Keys, o.Values)
 	if err != nil {
@@ -93,6 +94,9 @@ func (r *Runtime) dictItems(obj uint64) ([]DictItem, error) {
 	keys, err := r.keysTable(v.u64(o.Keys))
 	if err != nil {
 		return nil, err
+	}
+	if keys.entries > limit {
+		return nil, r.fail(Limit, "dict", obj, "")
 	}
 	items, err := keys.items(r)
 	if err != nil {
@@ -177,7 +181,7 @@ func (r *Runtime) DictGet(obj uint64, key string) (uint64, error) {
 
 // lookup is DictGet where the type is known and absence is no failure.
 func (r *Runtime) lookup(dict uint64, key string) (uint64, bool, error) {
-	items, err := r.dictItems(dict)
+	items, err := r.dictItems(dict, r.limits.Names)
 	if err != nil {
 		return 0, false, err
 	}

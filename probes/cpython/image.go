@@ -169,7 +169,7 @@ func (img *Image) readSymbols(file *elf.File) {
 	if syms, err := file.DynamicSymbols(); err == nil {
 		img.takeSymbols(syms)
 	}
-	if img.RuntimeAddr == 0 {
+	if img.RuntimeAddr == 0 || img.EvalLoop == (Range{}) {
 		if syms, err := file.Symbols(); err == nil {
 			img.takeSymbols(syms)
 		}

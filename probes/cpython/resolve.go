@@ -160,6 +160,9 @@ func (r *Runtime) ResolveDictKey(dict uint64, name string) (Storage, bool, error
 	if err != nil {
 		return Storage{}, false, err
 	}
+	if keys.entries > r.limits.Names {
+		return Storage{}, false, r.fail(Limit, "dict", dict, "")
+	}
 	items, err := keys.items(r)
 	if err != nil {
 		return Storage{}, false, err

@@ -1,8 +1,8 @@
 // Command gen writes layout_gen.go and opcodes_gen.go from CPython's headers.
 //
-//	go run ./gen 3.11=DIR 3.12=DIR 3.13=DIR 3.14=DIR
+//	go run ./gen [-o OUT] 3.11=DIR 3.12=DIR 3.13=DIR 3.14=DIR
 //
-// where DIR is the version's include directory (the one with Python.h). It
+// run in probes/cpython, where DIR is the version's include directory (the one with Python.h). It
 // needs a C compiler and the internal headers (DIR/internal), which every
 // installed CPython brings.
 package main
@@ -11,6 +11,7 @@ import (
 	"bufio"
 	"bytes"
 	"errors"
+	"flag"
 	"fmt"
 	"go/format"
 	"os"
@@ -45,11 +46,16 @@ type entry struct {
 }
 
 func run(args []string) error {
-	if len(args) == 0 {
-		return errors.New("usage: gen 3.11=DIR 3.12=DIR …")
+	flags := flag.NewFlagSet("gen", flag.ContinueOnError)
+	out := flags.String("o", ".", "directory to write to")
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	if flags.NArg() == 0 {
+		return errors.New("usage: gen [-o OUT] 3.11=DIR 3.12=DIR …")
 	}
 	var all []*facts
-	for _, arg := range args {
+	for _, arg := range flags.Args() {
 		version, dir, ok := strings.Cut(arg, "=")
 		minor, err := strconv.Atoi(strings.TrimPrefix(version, "3."))
 		if !ok || err != nil {
@@ -61,10 +67,10 @@ func run(args []string) error {
 		}
 		all = append(all, f)
 	}
-	if err := write("layout_gen.go", layoutSource(all)); err != nil {
+	if err := write(filepath.Join(*out, "layout_gen.go"), layoutSource(all)); err != nil {
 		return err
 	}
-	return write("opcodes_gen.go", opcodeSource(all))
+	return write(filepath.Join(*out, "opcodes_gen.go"), opcodeSource(all))
 }
 
 // collect compiles layout.c against dir, runs it and reads the opcode names.
