@@ -20,7 +20,7 @@ func newCodec() (*zstdCodec, error) {
 	encoder, err := zstd.NewWriter(nil,
 		zstd.WithEncoderConcurrency(1),
 		zstd.WithLowerEncoderMem(true),
-		zstd.WithWindowSize(pageBytes),
+		zstd.WithWindowSize(compressBytes),
 		zstd.WithEncoderLevel(zstd.SpeedDefault),
 		zstd.WithZeroFrames(true),
 		zstd.WithEncoderCRC(false))

@@ -33,11 +33,14 @@ const (
 	// Rows wait in batches of this many; parts and row groups are cut at
 	// multiples.
 	batchRows = 512
-	// A page of a column. Larger ones compress little better and all columns
-	// of all tables have one in memory.
-	pageBytes = 64 << 10
+	// A page of a column. Larger ones compress better, but every column of every
+	// table has one in memory; the largest table is worth more.
+	pageBytes     = 32 << 10
+	hotPageBytes  = 64 << 10
+	compressBytes = hotPageBytes // zstd's window
 
-	rowsPerGroup = 256 << 10
+	// A row group's pages wait in memory for its end.
+	rowsPerGroup = 128 << 10
 	rowsPerPart  = 4 << 20
 )
 
@@ -82,11 +85,11 @@ func CreateTables(session *Dir, about About) (*Tables, error) {
 		return nil, err
 	}
 	t := &Tables{}
-	b := builder{dir, about, codec, t}
+	b := builder{dir, about, codec, pageBytes, t}
 	err = errors.Join(
 		begin(b, TableProcesses, &t.processes),
 		begin(b, TableSteps, &t.steps),
-		begin(b, TableStepRequests, &t.stepRequests),
+		begin(b.hot(), TableStepRequests, &t.stepRequests),
 		begin(b, TableRequests, &t.requests),
 		begin(b, TablePreemptions, &t.preemptions),
 		begin(b, TableKVUsage, &t.kvUsage),
@@ -126,7 +129,13 @@ type builder struct {
 	dir   *Dir
 	about About
 	codec *zstdCodec
+	page  int
 	into  *Tables
+}
+
+func (b builder) hot() builder {
+	b.page = hotPageBytes
+	return b
 }
 
 func begin[T any](b builder, name string, at **table[T]) error {
@@ -134,7 +143,10 @@ func begin[T any](b builder, name string, at **table[T]) error {
 	if err != nil {
 		return err
 	}
-	*at = &table[T]{name: name, dir: dir, batch: make([]T, 0, batchRows), partRows: rowsPerPart, about: b.about, codec: b.codec}
+	*at = &table[T]{
+		name: name, dir: dir, about: b.about, codec: b.codec, page: b.page,
+		batch: make([]T, 0, batchRows), partRows: rowsPerPart,
+	}
 	b.into.closers = append(b.into.closers, *at)
 	return nil
 }
@@ -145,13 +157,15 @@ type table[T any] struct {
 	dir      *Dir
 	about    About
 	codec    *zstdCodec
-	batch    []T
+	page     int // bytes
 	partRows int64
-	writer   *parquet.GenericWriter[T] // nil before the first row
-	file     *os.File
-	part     int
-	rows     int64 // of the part
-	failed   error
+
+	batch  []T
+	writer *parquet.GenericWriter[T] // nil before the first row
+	file   *os.File
+	part   int
+	rows   int64 // of the part
+	failed error
 }
 
 func (t *table[T]) add(row *T) error {
@@ -207,7 +221,7 @@ func (t *table[T]) open() error {
 		parquet.Compression(t.codec),
 		parquet.DefaultEncodingFor(parquet.Int32, &parquet.DeltaBinaryPacked),
 		parquet.DefaultEncodingFor(parquet.Int64, &parquet.DeltaBinaryPacked),
-		parquet.PageBufferSize(pageBytes),
+		parquet.PageBufferSize(t.page),
 		parquet.WriteBufferSize(pageBytes),
 		parquet.MaxRowsPerRowGroup(rowsPerGroup),
 		parquet.KeyValueMetadata("schema_version", strconv.Itoa(SchemaVersion)),
