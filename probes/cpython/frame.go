@@ -67,6 +67,7 @@ func (r *Runtime) currentFrame(tstate uint64) (uint64, error) {
 // frame reads one frame and the address of its caller's.
 func (r *Runtime) frame(addr uint64) (Frame, uint64, error) {
 	o := &r.off.Frame
+	// fields reads 8 bytes from each offset: Owner-7 makes its byte the last.
 	v, err := r.fields("frame", addr, o.Code, o.Func, o.Globals, o.Previous, o.Instr, o.Owner-7)
 	if err != nil {
 		return Frame{}, 0, err

@@ -17,6 +17,7 @@ type codeTruth struct {
 	Lines                    []int
 	Names                    []string
 	ArgCount                 int
+	CoNames                  []uint64
 }
 
 type disInstruction struct {
@@ -41,6 +42,10 @@ func checkCode(t *testing.T, r *Runtime, f fact) {
 	qt.Check(t, qt.Equals(c.ArgCount, want.ArgCount))
 	qt.Check(t, qt.Equals(c.Units, len(want.Lines)))
 	qt.Check(t, qt.DeepEquals(c.LocalNames, want.Names))
+
+	names, err := r.CodeNames(c)
+	qt.Assert(t, qt.IsNil(err))
+	qt.Check(t, qt.IsTrue(slices.Equal(names, want.CoNames)))
 
 	ins, err := r.Instructions(c)
 	qt.Assert(t, qt.IsNil(err))

@@ -6,7 +6,8 @@ import (
 )
 
 // view is a part of a structure that was read in one go. Its methods take the
-// field's offset in the structure, which must be among those asked for.
+// field's offset in the structure, which must be among those asked for, or
+// between them.
 type view struct {
 	lo int
 	b  []byte

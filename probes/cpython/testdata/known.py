@@ -459,7 +459,7 @@ def describe_code(code):
         "name": code.co_name, "qualname": code.co_qualname, "filename": code.co_filename,
         "first": code.co_firstlineno, "ins": ins, "lines": lines,
         "names": list(code.co_varnames) + [c for c in code.co_cellvars if c not in code.co_varnames] + list(code.co_freevars),
-        "argcount": code.co_argcount,
+        "argcount": code.co_argcount, "conames": ids(code.co_names),
     }, "code " + code.co_qualname)
 
 
