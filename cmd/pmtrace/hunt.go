@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/pmtrace/pmtrace/decode/record"
@@ -34,6 +35,10 @@ const (
 	settlePace = 250 * time.Millisecond // others of its group may be
 	idlePause  = 5 * time.Second        // all known ones are armed
 	settleTime = 2 * time.Minute
+	// Looking into a process costs the more, the bigger it is. An engine goes on
+	// loading for longer than huntMost after it can be found.
+	huntCost = 10
+	huntMost = 500 * time.Millisecond
 	// A process that says that it is an engine is unreadable for a moment
 	// around exec; longer is for good.
 	patience = 10 * time.Second
@@ -105,8 +110,8 @@ func (h *hunt) look(ctx context.Context) error {
 func (h *hunt) try(p target.Process) error {
 	began := time.Now()
 	e, err := h.t.app.world.find(p.PID, h.t.opts.force)
-	// Looking costs the more, the bigger the process: a fifth of a core.
-	h.next[p.PID] = time.Now().Add(4 * time.Since(began))
+	took := time.Since(began)
+	h.next[p.PID] = time.Now().Add(min(huntCost*took, huntMost))
 	var not *notReady
 	switch {
 	case err == nil:
@@ -114,7 +119,7 @@ func (h *hunt) try(p target.Process) error {
 	case !errors.As(err, &not):
 		not = &notReady{stateUnsupported, err.Error()}
 	}
-	h.t.log.Debug("no engine yet", "pid", p.PID, "why", not.why)
+	h.t.log.Debug("no engine yet", "pid", p.PID, "why", not.why, "took", took)
 	h.state = not.state
 	if not.state == stateUnsupported || not.state == stateNotPython && h.unreadableFor(p.PID) > patience {
 		h.dead[p.PID] = true
@@ -234,6 +239,9 @@ func (h *hunt) say(f record.Engine, missing []record.Unavailable, took time.Dura
 	fmt.Fprintf(w, "pmtrace: tracing engine %d (process %d, vLLM %s, Python %s, %s)\n",
 		f.Engine, f.PID, orDash(f.VLLM), orDash(f.Python), orDash(printable(f.Model)))
 	for _, u := range missing {
+		if !slices.Contains(h.t.opts.on, u.Profiler) {
+			continue // switched off: nobody misses it
+		}
 		what := u.Profiler
 		if len(u.Columns) > 0 {
 			what = fmt.Sprintf("%s (%d columns)", u.Profiler, len(u.Columns))

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"runtime/debug"
 	"syscall"
 	"time"
 
@@ -70,8 +69,6 @@ func (a *app) trace(ctx context.Context, o *traceOptions, mode string, s target.
 	if err != nil {
 		return result{err: impossible("cannot load the BPF programs", oneLine(err), "pmtrace check says what is missing")}
 	}
-	// The kernel's type information and the verifier's log are garbage now.
-	debug.FreeOSMemory()
 	t.hunt = newHunt(t)
 	return t.run(ctx)
 }

@@ -1,0 +1,70 @@
+package check
+
+import (
+	"fmt"
+	"os"
+)
+
+// fake is a machine on which all is well unless a test says otherwise.
+type fake struct {
+	files         map[string]string
+	release, arch string
+	euid          int
+	memlock       uint64
+	slots         map[int]int // by thread; 4 where not named
+	slotsErr      error
+	load, ring    error
+	watchErr      error
+	hits          int
+	peek          error
+	writable      error
+	free          uint64
+	tried         []string
+}
+
+const allCaps = 1<<capBPF | 1<<capPerfmon | 1<<capSysPtrace | 1<<capDACReadSearch
+
+func healthy() *fake {
+	return &fake{
+		files: map[string]string{
+			btfFile:                                "",
+			"/proc/self/status":                    status(allCaps, 0, 0),
+			"/proc/self/uid_map":                   "         0          0 4294967295\n",
+			"/proc/sys/kernel/perf_event_paranoid": "2\n",
+		},
+		release: "6.8.0-45-generic", arch: "x86_64", memlock: 8 << 20, hits: watchWrites, free: 10 << 30,
+	}
+}
+
+func status(caps uint64, noNewPrivs, seccomp int) string {
+	return fmt.Sprintf("Name:\tpmtrace\nCapEff:\t%016x\nNoNewPrivs:\t%d\nSeccomp:\t%d\n", caps, noNewPrivs, seccomp)
+}
+
+func (f *fake) Read(name string) ([]byte, error) {
+	s, ok := f.files[name]
+	if !ok {
+		return nil, os.ErrNotExist
+	}
+	return []byte(s), nil
+}
+
+func (f *fake) Exists(name string) bool {
+	_, ok := f.files[name]
+	return ok
+}
+
+func (f *fake) Uname() (release, arch string)   { return f.release, f.arch }
+func (f *fake) EUID() int                       { return f.euid }
+func (f *fake) Memlock() (uint64, error)        { return f.memlock, nil }
+func (f *fake) Peek(int) error                  { return f.peek }
+func (f *fake) Writable(string) (uint64, error) { return f.free, f.writable }
+func (f *fake) Load() error                     { f.tried = append(f.tried, "load"); return f.load }
+func (f *fake) RingBuffer() error               { return f.ring }
+func (f *fake) Watch(int) (int, error)          { return f.hits, f.watchErr }
+
+func (f *fake) FreeSlots(tid int) (int, error) {
+	if n, ok := f.slots[tid]; ok {
+		return n, f.slotsErr
+	}
+	return 4, f.slotsErr
+}
