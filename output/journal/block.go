@@ -11,18 +11,23 @@ import "encoding/binary"
 //	byte[]   for each class its payloads
 //
 // Payloads of events are written by columns: each is taken, in words of 32 bits
-// (a rest bytewise), as the difference from the last one of its class, and of
-// these differences byte 0 of every record comes first, then byte 1 of every
+// (a rest bytewise), as the difference from the one before it in its class, and
+// of these differences byte 0 of every record comes first, then byte 1 of every
 // record that is as long, and so on. Steps of a steady server differ in
-// counters only, so nearly all columns are constant. Events of a class are of
-// one kind and one engine: they have the same bytes 12 to 15 (struct pm_hdr).
+// counters only, so nearly all columns are constant. Before the columns stand,
+// for each payload, the number of its shifts and these (see columns.go), as
+// varints.
+//
+// Events of a class have the same bytes 12 to 15 (their kind and engine, see
+// struct pm_hdr) and 20 to 23 (which part of a list they are, struct pm_rows).
 // That is all this package knows of them, and only the size depends on it.
 //
 // Payloads of other kinds are written one after the other as they are.
 
 const (
 	maxClasses = 255
-	classWord  = 12 // offset of the four bytes that tell events apart
+	classWord  = 12 // offsets of the bytes that tell events apart
+	partWord   = 20
 )
 
 func byColumns(kind byte) bool { return kind == KindEvent }
@@ -37,9 +42,11 @@ type blockWriter struct {
 	classOf []byte
 
 	kinds   []byte // of the classes
-	classes map[uint64]byte
+	classes map[classKey]byte
 
 	scratch columns
+	shifts  []shift // of all payloads of a class
+	counts  []int   // of each
 }
 
 func (b *blockWriter) reset() {
@@ -47,19 +54,36 @@ func (b *blockWriter) reset() {
 	clear(b.classes)
 }
 
+// classKey tells classes apart.
+type classKey struct {
+	kind        byte
+	class, part uint32
+}
+
+func classOf(kind byte, payload []byte) classKey {
+	key := classKey{kind: kind}
+	if !byColumns(kind) {
+		return key
+	}
+	if len(payload) >= classWord+4 {
+		key.class = binary.LittleEndian.Uint32(payload[classWord:])
+	}
+	if len(payload) >= partWord+4 {
+		key.part = binary.LittleEndian.Uint32(payload[partWord:])
+	}
+	return key
+}
+
 // add says false when the block has no room for another class.
 func (b *blockWriter) add(kind byte, payload []byte) bool {
-	key := uint64(kind)
-	if byColumns(kind) && len(payload) >= classWord+4 {
-		key |= uint64(binary.LittleEndian.Uint32(payload[classWord:]))<<8 | 1<<40
-	}
+	key := classOf(kind, payload)
 	class, ok := b.classes[key]
 	if !ok {
 		if len(b.kinds) == maxClasses {
 			return false
 		}
 		if b.classes == nil {
-			b.classes = make(map[uint64]byte)
+			b.classes = make(map[classKey]byte)
 		}
 		class = byte(len(b.kinds))
 		b.kinds = append(b.kinds, kind)
@@ -83,12 +107,40 @@ func (b *blockWriter) encode(dst []byte) []byte {
 		spans := b.scratch.pick(b.spans, b.classOf, byte(class))
 		if !byColumns(kind) {
 			for _, s := range spans {
-				dst = append(dst, b.data[s.at:s.at+s.size]...)
+				dst = append(dst, s.of(b.data)...)
 			}
 			continue
 		}
-		b.scratch.subtract(b.data, spans)
+		dst = b.subtract(dst, spans)
 		dst = b.scratch.gather(dst, b.data, spans)
+	}
+	return dst
+}
+
+func (s span) of(data []byte) []byte { return data[s.at : s.at+s.size : s.at+s.size] }
+
+// subtract replaces each payload by its difference from the one before it, and
+// appends the shifts to dst.
+func (b *blockWriter) subtract(dst []byte, spans []span) []byte {
+	b.shifts, b.counts = b.shifts[:0], b.counts[:0]
+	for i := range spans {
+		had := len(b.shifts)
+		if i > 0 {
+			b.shifts = appendShifts(b.shifts, spans[i].of(b.data), spans[i-1].of(b.data))
+		}
+		b.counts = append(b.counts, len(b.shifts)-had)
+		dst = binary.AppendUvarint(dst, uint64(len(b.shifts)-had))
+		for _, s := range b.shifts[had:] {
+			dst = binary.AppendUvarint(dst, uint64(s.at/8))
+			dst = binary.AppendVarint(dst, int64(s.by/8))
+		}
+	}
+	// Backwards, so that every reference is still whole.
+	shifts := b.shifts
+	for i := len(spans) - 1; i > 0; i-- {
+		own := len(shifts) - b.counts[i]
+		segments(spans[i].of(b.data), spans[i-1].of(b.data), shifts[own:], subtract)
+		shifts = shifts[:own]
 	}
 	return dst
 }
@@ -101,6 +153,8 @@ type blockReader struct {
 	classOf []byte
 
 	scratch columns
+	shifts  []shift
+	counts  []int
 }
 
 // decode takes a block apart. The records are valid until the next call; what
@@ -115,17 +169,17 @@ func (b *blockReader) decode(block []byte, h frameHeader) bool {
 	rest := block[1+classes+int(h.records):]
 
 	b.spans = b.spans[:0]
-	at := uint64(0)
+	at, ok := uint64(0), false
 	for _, class := range b.classOf {
-		size, n := binary.Uvarint(rest)
-		if int(class) >= classes || n <= 0 || size > MaxRecord || at+size > uint64(h.bytes) {
+		var size uint64
+		size, rest, ok = uvarint(rest)
+		if !ok || int(class) >= classes || size > MaxRecord || at+size > uint64(h.bytes) {
 			return false
 		}
 		b.spans = append(b.spans, span{uint32(at), uint32(size)})
 		at += size
-		rest = rest[n:]
 	}
-	if at != uint64(h.bytes) || uint64(len(rest)) != at {
+	if at != uint64(h.bytes) || at > uint64(len(rest)) {
 		return false
 	}
 	if cap(b.data) < int(at) {
@@ -134,14 +188,80 @@ func (b *blockReader) decode(block []byte, h frameHeader) bool {
 	b.data = b.data[:at]
 	for class, kind := range b.kinds {
 		spans := b.scratch.pick(b.spans, b.classOf, byte(class))
-		if !byColumns(kind) {
-			for _, s := range spans {
-				rest = rest[copy(b.data[s.at:s.at+s.size], rest):]
-			}
-			continue
+		if byColumns(kind) {
+			rest, ok = b.columns(rest, spans)
+		} else {
+			rest, ok = b.plain(rest, spans)
 		}
-		rest = b.scratch.scatter(rest, b.data, spans)
-		b.scratch.add(b.data, spans)
+		if !ok {
+			return false
+		}
 	}
-	return true
+	return len(rest) == 0
+}
+
+func (b *blockReader) plain(rest []byte, spans []span) ([]byte, bool) {
+	for _, s := range spans {
+		if len(rest) < int(s.size) {
+			return nil, false
+		}
+		rest = rest[copy(s.of(b.data), rest):]
+	}
+	return rest, true
+}
+
+func (b *blockReader) columns(rest []byte, spans []span) ([]byte, bool) {
+	b.shifts, b.counts = b.shifts[:0], b.counts[:0]
+	size, ok := 0, false
+	for _, s := range spans {
+		size += int(s.size)
+		had := len(b.shifts)
+		if rest, ok = b.readShifts(rest, int(s.size)); !ok {
+			return nil, false
+		}
+		b.counts = append(b.counts, len(b.shifts)-had)
+	}
+	if len(rest) < size {
+		return nil, false
+	}
+	rest = b.scratch.scatter(rest, b.data, spans)
+	shifts := b.shifts
+	for i, n := range b.counts {
+		if i > 0 {
+			segments(spans[i].of(b.data), spans[i-1].of(b.data), shifts[:n], add)
+		}
+		shifts = shifts[n:]
+	}
+	return rest, true
+}
+
+// readShifts appends the shifts of a payload to b.shifts. They rise, so that
+// putting a payload together takes time by its size alone.
+func (b *blockReader) readShifts(rest []byte, size int) ([]byte, bool) {
+	n, rest, ok := uvarint(rest)
+	if !ok {
+		return nil, false
+	}
+	for last := -1; n > 0; n-- {
+		var at uint64
+		if at, rest, ok = uvarint(rest); !ok || at > uint64(size/8) || int(at) <= last {
+			return nil, false
+		}
+		by, used := binary.Varint(rest)
+		if used <= 0 || by > MaxRecord || by < -MaxRecord {
+			return nil, false
+		}
+		rest = rest[used:]
+		last = int(at)
+		b.shifts = append(b.shifts, shift{8 * int(at), 8 * int(by)})
+	}
+	return rest, true
+}
+
+func uvarint(b []byte) (uint64, []byte, bool) {
+	v, n := binary.Uvarint(b)
+	if n <= 0 {
+		return 0, nil, false
+	}
+	return v, b[n:], true
 }

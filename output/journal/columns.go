@@ -6,11 +6,10 @@ import (
 )
 
 // columns turns the payloads of one class into columns of differences and back.
-// It holds what both ways need again for each class.
+// It holds what is needed again for each class.
 type columns struct {
 	spans []span
 	alive []span
-	last  []byte // the newest value at each offset
 }
 
 // pick returns the places of the payloads of one class, in order.
@@ -24,51 +23,94 @@ func (c *columns) pick(spans []span, classOf []byte, class byte) []span {
 	return c.spans
 }
 
-// newest returns the memory of the newest values, all 0.
-func (c *columns) newest(spans []span) []byte {
-	size := 0
-	for _, s := range spans {
-		size = max(size, int(s.size))
-	}
-	c.last = slices.Grow(c.last[:0], size)[:size]
-	clear(c.last)
-	return c.last
+// A payload is taken as the difference from the one before it in its class.
+// Where rows were taken out or put in (a request ended, another began), the
+// rows behind them would be compared with their neighbours. So a payload has
+// shifts: from byte `at` on, the reference lies `by` bytes further on than
+// before. They are found by the addresses that rows begin with; any are right,
+// and good ones make the differences small.
+type shift struct {
+	at int // multiple of 8
+	by int // multiple of 8, may be negative
 }
 
-// subtract replaces each payload by its difference from the newest values.
-func (c *columns) subtract(data []byte, spans []span) {
-	last := c.newest(spans)
-	for _, s := range spans {
-		p := data[s.at : s.at+s.size]
-		q := last[:len(p)]
-		for len(p) >= 4 && len(q) >= 4 {
-			v := binary.LittleEndian.Uint32(p)
-			binary.LittleEndian.PutUint32(p, v-binary.LittleEndian.Uint32(q))
-			binary.LittleEndian.PutUint32(q, v)
-			p, q = p[4:], q[4:]
+// shiftReach bounds the search for a row, in bytes each way.
+const shiftReach = 1024
+
+// addressLike says whether v may be the address of a Python object. The point
+// is to take no counter for one.
+func addressLike(v uint64) bool { return v>>40 != 0 && v>>47 == 0 && v&7 == 0 }
+
+// appendShifts appends the shifts of p over its reference q.
+func appendShifts(shifts []shift, p, q []byte) []shift {
+	by := 0
+	for at := 0; at+8 <= len(p); at += 8 {
+		v := binary.LittleEndian.Uint64(p[at:])
+		if from := at + by; from >= 0 && from+8 <= len(q) && binary.LittleEndian.Uint64(q[from:]) == v {
+			continue
 		}
-		for i, v := range p {
-			p[i], q[i] = v-q[i], v
+		if !addressLike(v) {
+			continue
 		}
+		if d, ok := search(q, at+by, v); ok {
+			shifts = append(shifts, shift{at, d})
+			by += d
+		}
+	}
+	return shifts
+}
+
+// search finds v in q at a multiple of 8 from at, the nearest first.
+func search(q []byte, at int, v uint64) (int, bool) {
+	for d := 8; d <= shiftReach; d += 8 {
+		if i := at + d; i >= 0 && i+8 <= len(q) && binary.LittleEndian.Uint64(q[i:]) == v {
+			return d, true
+		}
+		if i := at - d; i >= 0 && i+8 <= len(q) && binary.LittleEndian.Uint64(q[i:]) == v {
+			return -d, true
+		}
+	}
+	return 0, false
+}
+
+// segments calls f with the pieces of p and of its reference q that lie over
+// one another. What of p has nothing in q under it stays as it is.
+func segments(p, q []byte, shifts []shift, f func(p, q []byte)) {
+	by, begin := 0, 0
+	for i := 0; ; i++ {
+		end := len(p)
+		if i < len(shifts) {
+			end = shifts[i].at
+		}
+		from, to := max(begin, -by), min(end, len(q)-by)
+		if from < to {
+			f(p[from:to], q[from+by:to+by])
+		}
+		if i == len(shifts) {
+			return
+		}
+		begin = end
+		by += shifts[i].by
 	}
 }
 
-// add is the inverse of subtract.
-func (c *columns) add(data []byte, spans []span) {
-	last := c.newest(spans)
-	for _, s := range spans {
-		p := data[s.at : s.at+s.size]
-		q := last[:len(p)]
-		for len(p) >= 4 && len(q) >= 4 {
-			v := binary.LittleEndian.Uint32(p) + binary.LittleEndian.Uint32(q)
-			binary.LittleEndian.PutUint32(p, v)
-			binary.LittleEndian.PutUint32(q, v)
-			p, q = p[4:], q[4:]
-		}
-		for i, v := range p {
-			p[i] = v + q[i]
-			q[i] = p[i]
-		}
+func subtract(p, q []byte) {
+	for len(p) >= 4 && len(q) >= 4 {
+		binary.LittleEndian.PutUint32(p, binary.LittleEndian.Uint32(p)-binary.LittleEndian.Uint32(q))
+		p, q = p[4:], q[4:]
+	}
+	for i := range p {
+		p[i] -= q[i]
+	}
+}
+
+func add(p, q []byte) {
+	for len(p) >= 4 && len(q) >= 4 {
+		binary.LittleEndian.PutUint32(p, binary.LittleEndian.Uint32(p)+binary.LittleEndian.Uint32(q))
+		p, q = p[4:], q[4:]
+	}
+	for i := range p {
+		p[i] += q[i]
 	}
 }
 
@@ -95,8 +137,11 @@ func (c *columns) walk(spans []span, visit func(column uint32, alive []span)) {
 
 func (c *columns) gather(dst, data []byte, spans []span) []byte {
 	c.walk(spans, func(column uint32, alive []span) {
-		for _, s := range alive {
-			dst = append(dst, data[s.at+column])
+		at := len(dst)
+		dst = slices.Grow(dst, len(alive))[:at+len(alive)]
+		out := dst[at:]
+		for i, s := range alive {
+			out[i] = data[s.at+column]
 		}
 	})
 	return dst
