@@ -14,9 +14,9 @@ import "encoding/binary"
 // (a rest bytewise), as the difference from the one before it in its class, and
 // of these differences byte 0 of every record comes first, then byte 1 of every
 // record that is as long, and so on. Steps of a steady server differ in
-// counters only, so nearly all columns are constant. Before the columns stand,
-// for each payload, the number of its shifts and these (see columns.go), as
-// varints.
+// counters only, so nearly all columns are constant. Before the columns stand
+// the class's tail and, for each payload, the number of its shifts and these
+// (see columns.go), as varints.
 //
 // Events of a class have the same bytes 12 to 15 (their kind and engine, see
 // struct pm_hdr) and 20 to 23 (which part of a list they are, struct pm_rows).
@@ -122,11 +122,13 @@ func (s span) of(data []byte) []byte { return data[s.at : s.at+s.size : s.at+s.s
 // subtract replaces each payload by its difference from the one before it, and
 // appends the shifts to dst.
 func (b *blockWriter) subtract(dst []byte, spans []span) []byte {
+	tail := tailOf(b.data, spans)
+	dst = binary.AppendUvarint(dst, uint64(tail/4))
 	b.shifts, b.counts = b.shifts[:0], b.counts[:0]
 	for i := range spans {
 		had := len(b.shifts)
 		if i > 0 {
-			b.shifts = appendShifts(b.shifts, spans[i].of(b.data), spans[i-1].of(b.data))
+			b.shifts = appendShifts(b.shifts, head(spans[i].of(b.data), tail), head(spans[i-1].of(b.data), tail))
 		}
 		b.counts = append(b.counts, len(b.shifts)-had)
 		dst = binary.AppendUvarint(dst, uint64(len(b.shifts)-had))
@@ -137,10 +139,16 @@ func (b *blockWriter) subtract(dst []byte, spans []span) []byte {
 	}
 	// Backwards, so that every reference is still whole.
 	shifts := b.shifts
-	for i := len(spans) - 1; i > 0; i-- {
-		own := len(shifts) - b.counts[i]
-		segments(spans[i].of(b.data), spans[i-1].of(b.data), shifts[own:], subtract)
-		shifts = shifts[:own]
+	for i := len(spans) - 1; i >= 0; i-- {
+		p := spans[i].of(b.data)
+		if tail > 0 {
+			subtractTail(p, tail)
+		}
+		if i > 0 {
+			own := len(shifts) - b.counts[i]
+			segments(head(p, tail), head(spans[i-1].of(b.data), tail), shifts[own:], subtract)
+			shifts = shifts[:own]
+		}
 	}
 	return dst
 }
@@ -212,7 +220,11 @@ func (b *blockReader) plain(rest []byte, spans []span) ([]byte, bool) {
 
 func (b *blockReader) columns(rest []byte, spans []span) ([]byte, bool) {
 	b.shifts, b.counts = b.shifts[:0], b.counts[:0]
-	size, ok := 0, false
+	words, rest, ok := uvarint(rest)
+	if !ok || words > MaxRecord {
+		return nil, false
+	}
+	tail, size := 4*int(words), 0
 	for _, s := range spans {
 		size += int(s.size)
 		had := len(b.shifts)
@@ -227,8 +239,12 @@ func (b *blockReader) columns(rest []byte, spans []span) ([]byte, bool) {
 	rest = b.scratch.scatter(rest, b.data, spans)
 	shifts := b.shifts
 	for i, n := range b.counts {
+		p := spans[i].of(b.data)
 		if i > 0 {
-			segments(spans[i].of(b.data), spans[i-1].of(b.data), shifts[:n], add)
+			segments(head(p, tail), head(spans[i-1].of(b.data), tail), shifts[:n], add)
+		}
+		if tail > 0 {
+			addTail(p, tail)
 		}
 		shifts = shifts[n:]
 	}

@@ -2,6 +2,7 @@ package journal
 
 import (
 	"encoding/binary"
+	"math/bits"
 	"slices"
 )
 
@@ -112,6 +113,72 @@ func add(p, q []byte) {
 	for i := range p {
 		p[i] += q[i]
 	}
+}
+
+// Lists of ids, such as blocks, have little to do with the list of the event
+// before, and much with themselves: ids often follow one another. So a class may
+// have a tail: from that offset on, each word is taken as the difference from
+// the word before it in its payload.
+
+// tailOf chooses the tail of a class, or none (0): behind the shortest payload,
+// if that leaves fewer bytes that are not 0.
+func tailOf(data []byte, spans []span) int {
+	shortest, longest := spans[0].size, uint32(0)
+	for _, s := range spans {
+		shortest, longest = min(shortest, s.size), max(longest, s.size)
+	}
+	tail := int(shortest &^ 3)
+	if shortest == longest || tail < 4 {
+		return 0
+	}
+	across, along := 0, 0
+	for i, s := range spans {
+		p := s.of(data)
+		var q []byte
+		if i > 0 {
+			q = spans[i-1].of(data)
+		}
+		for at := tail; at+4 <= len(p); at += 4 {
+			v := binary.LittleEndian.Uint32(p[at:])
+			along += size(v - binary.LittleEndian.Uint32(p[at-4:]))
+			if at+4 <= len(q) {
+				v -= binary.LittleEndian.Uint32(q[at:])
+			}
+			across += size(v)
+		}
+	}
+	if along < across {
+		return tail
+	}
+	return 0
+}
+
+// size is about what a difference costs.
+func size(v uint32) int {
+	if int32(v) < 0 {
+		v = -v
+	}
+	return (bits.Len32(v) + 7) / 8
+}
+
+func subtractTail(p []byte, tail int) {
+	for at := (len(p) &^ 3) - 4; at >= tail; at -= 4 {
+		subtract(p[at:at+4], p[at-4:at])
+	}
+}
+
+func addTail(p []byte, tail int) {
+	for at := tail; at+4 <= len(p); at += 4 {
+		add(p[at:at+4], p[at-4:at])
+	}
+}
+
+// head is the part of a payload before its tail.
+func head(p []byte, tail int) []byte {
+	if tail == 0 || tail > len(p) {
+		return p
+	}
+	return p[:tail]
 }
 
 // walk calls visit with each column and the payloads that reach it. Payloads
