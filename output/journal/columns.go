@@ -181,10 +181,10 @@ func head(p []byte, tail int) []byte {
 	return p[:tail]
 }
 
-// walk calls visit with each column and the payloads that reach it. Payloads
-// are let go of as they end, so that the time is bounded by the bytes whatever
-// the lengths.
-func (c *columns) walk(spans []span, visit func(column uint32, alive []span)) {
+// walk calls visit with ranges of columns and the payloads that reach all of
+// the range. Payloads are let go of as they end, so that the time is bounded by
+// the bytes whatever the lengths.
+func (c *columns) walk(spans []span, visit func(column, end int, alive []span)) {
 	c.alive = append(c.alive[:0], spans...)
 	alive := c.alive
 	for column := uint32(0); ; {
@@ -196,19 +196,37 @@ func (c *columns) walk(spans []span, visit func(column uint32, alive []span)) {
 		for _, s := range alive {
 			end = min(end, s.size)
 		}
-		for ; column < end; column++ {
-			visit(column, alive)
-		}
+		visit(int(column), int(end), alive)
+		column = end
 	}
 }
 
+// Eight columns at a time, so that a payload is touched once for all of them.
+const atOnce = 8
+
 func (c *columns) gather(dst, data []byte, spans []span) []byte {
-	c.walk(spans, func(column uint32, alive []span) {
+	c.walk(spans, func(column, end int, alive []span) {
+		n := len(alive)
 		at := len(dst)
-		dst = slices.Grow(dst, len(alive))[:at+len(alive)]
-		out := dst[at:]
-		for i, s := range alive {
-			out[i] = data[s.at+column]
+		dst = slices.Grow(dst, n*(end-column))[:at+n*(end-column)]
+		for out := dst[at:]; column < end; {
+			if end-column < atOnce {
+				for i, s := range alive {
+					out[i] = data[int(s.at)+column]
+				}
+				out = out[n:]
+				column++
+				continue
+			}
+			o0, o1, o2, o3 := out[:n], out[n:][:n], out[2*n:][:n], out[3*n:][:n]
+			o4, o5, o6, o7 := out[4*n:][:n], out[5*n:][:n], out[6*n:][:n], out[7*n:][:n]
+			for i, s := range alive {
+				v := binary.LittleEndian.Uint64(data[int(s.at)+column:])
+				o0[i], o1[i], o2[i], o3[i] = byte(v), byte(v>>8), byte(v>>16), byte(v>>24)
+				o4[i], o5[i], o6[i], o7[i] = byte(v>>32), byte(v>>40), byte(v>>48), byte(v>>56)
+			}
+			out = out[atOnce*n:]
+			column += atOnce
 		}
 	})
 	return dst
@@ -217,11 +235,27 @@ func (c *columns) gather(dst, data []byte, spans []span) []byte {
 // scatter is the inverse of gather; it returns what is left of src. src holds
 // as many bytes as the payloads do.
 func (c *columns) scatter(src, data []byte, spans []span) []byte {
-	c.walk(spans, func(column uint32, alive []span) {
-		for i, s := range alive {
-			data[s.at+column] = src[i]
+	c.walk(spans, func(column, end int, alive []span) {
+		n := len(alive)
+		for column < end {
+			if end-column < atOnce {
+				for i, s := range alive {
+					data[int(s.at)+column] = src[i]
+				}
+				src = src[n:]
+				column++
+				continue
+			}
+			s0, s1, s2, s3 := src[:n], src[n:][:n], src[2*n:][:n], src[3*n:][:n]
+			s4, s5, s6, s7 := src[4*n:][:n], src[5*n:][:n], src[6*n:][:n], src[7*n:][:n]
+			for i, s := range alive {
+				v := uint64(s0[i]) | uint64(s1[i])<<8 | uint64(s2[i])<<16 | uint64(s3[i])<<24 |
+					uint64(s4[i])<<32 | uint64(s5[i])<<40 | uint64(s6[i])<<48 | uint64(s7[i])<<56
+				binary.LittleEndian.PutUint64(data[int(s.at)+column:], v)
+			}
+			src = src[atOnce*n:]
+			column += atOnce
 		}
-		src = src[len(alive):]
 	})
 	return src
 }
