@@ -1,5 +1,6 @@
 import time
 from collections import deque
+from contextlib import nullcontext
 
 from vllm.v1.core.kv_cache_manager import KVCacheManager
 from vllm.v1.core.sched.output import CachedRequestData, NewRequestData, SchedulerOutput
@@ -138,7 +139,9 @@ class Scheduler:
             preempted_req_ids=self.reset_preempted_req_ids,
         )
         self.truth.step(self, scheduler_output, scheduled_new_reqs, scheduled_resumed_reqs, kv_before)
-        self._update_after_schedule(scheduler_output)
+        # A with block before the return: from 3.12 on the function has two of them.
+        with nullcontext("schedule: update_after_schedule"):
+            self._update_after_schedule(scheduler_output)
         return scheduler_output
 
     def _make_cached_request_data(self, running, resumed, blocks):
