@@ -386,3 +386,25 @@ func TestShape(t *testing.T) {
 		}
 	}
 }
+
+// attachOnly sets the watches and nothing else.
+func attachOnly(t *testing.T, s *shape) (*probes.Tracer, error) {
+	t.Helper()
+	tracer, err := probes.New(probes.Options{})
+	qt.Assert(t, qt.IsNil(err))
+	t.Cleanup(func() { tracer.Close() })
+	engine, err := vllm.Find(s.pid, vllm.Options{})
+	qt.Assert(t, qt.IsNil(err))
+	_, _, err = tracer.Attach(engine)
+	return tracer, err
+}
+
+// childOf gives the only child of a process that has an interpreter's threads.
+func childOf(t *testing.T, pid int) int {
+	t.Helper()
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", pid, pid))
+	qt.Assert(t, qt.IsNil(err))
+	child, err := strconv.Atoi(strings.Fields(string(b))[0])
+	qt.Assert(t, qt.IsNil(err))
+	return child
+}
