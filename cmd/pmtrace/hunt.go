@@ -189,46 +189,57 @@ func (h *hunt) waitedFor() string {
 	return "no vLLM engine came up"
 }
 
-// arm attaches to an engine that was found.
+// arm attaches to an engine that was found. With the first one the session
+// begins: an engine that cannot be watched leaves nothing behind. Its events
+// wait in the ring until then.
 func (h *hunt) arm(p target.Process, e engine) error {
-	if h.t.rec == nil {
-		if err := h.t.begin(); err != nil {
-			return err
+	var facts []record.Fact
+	var err error
+	if first := h.t.rec == nil; first {
+		began := h.t.clock()
+		if facts, err = h.attach(e); err == nil {
+			if err := h.t.begin(began); err != nil {
+				return err
+			}
+			h.t.rec.attach(func() ([]record.Fact, error) { return facts, nil })
+			h.t.drain()
 		}
-	}
-	began := time.Now()
-	var fact record.Engine
-	err := h.t.rec.attach(func() ([]record.Fact, error) {
-		var missing []record.Unavailable
-		var err error
-		fact, missing, err = h.t.tracer.Attach(e)
-		if err != nil {
-			return nil, err
-		}
-		facts := []record.Fact{{Engine: &fact}}
-		for i := range missing {
-			facts = append(facts, record.Fact{Unavailable: &missing[i]})
-		}
-		h.say(fact, missing, time.Since(began))
-		return facts, nil
-	})
-	if h.t.rec.broken() != nil {
-		return h.t.rec.broken()
+	} else {
+		h.t.rec.attach(func() ([]record.Fact, error) {
+			facts, err = h.attach(e)
+			return facts, err
+		})
 	}
 	if err != nil {
 		h.dead[p.PID] = true
 		h.refuse(p, oneLine(err))
-		if h.t.mode == modeAttach && len(h.armed) == 0 && h.want <= 1 {
-			return h.refused
-		}
 		return nil
+	}
+	if err := h.t.rec.broken(); err != nil {
+		return err
 	}
 	if len(h.armed) == 0 {
 		h.first = time.Now()
 	}
+	fact := facts[0].Engine
 	h.armed[p.PID] = fact.Engine
 	h.want = max(h.want, fact.DP)
 	return nil
+}
+
+// attach arms the watches; the facts begin with the engine's.
+func (h *hunt) attach(e engine) ([]record.Fact, error) {
+	began := time.Now()
+	fact, missing, err := h.t.tracer.Attach(e)
+	if err != nil {
+		return nil, err
+	}
+	facts := []record.Fact{{Engine: &fact}}
+	for i := range missing {
+		facts = append(facts, record.Fact{Unavailable: &missing[i]})
+	}
+	h.say(fact, missing, time.Since(began))
+	return facts, nil
 }
 
 // say tells what is traced now, and what could not be had.

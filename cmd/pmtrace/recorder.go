@@ -76,17 +76,19 @@ func (r *recorder) newFile() error {
 }
 
 // attach keeps events of an engine from being written before the facts about
-// it: arm arms the watches and returns the facts.
-func (r *recorder) attach(arm func() ([]record.Fact, error)) error {
+// it: arm arms the watches and returns the facts, none if it failed.
+func (r *recorder) attach(arm func() ([]record.Fact, error)) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	facts, err := arm()
+	if err != nil {
+		return
+	}
 	for _, f := range facts {
-		if ferr := r.addFact(f); ferr != nil {
-			return ferr
+		if r.addFact(f) != nil {
+			return // broken says it
 		}
 	}
-	return err
 }
 
 // broken is why the journal takes no more.

@@ -176,7 +176,7 @@ func (t *trace) clock() record.Clock {
 
 // begin makes the session: when the first engine was found, so that a server
 // that cannot be traced leaves nothing behind.
-func (t *trace) begin() error {
+func (t *trace) begin(c record.Clock) error {
 	w := t.app.world
 	dir, err := w.create(t.opts.place, w.now(), t.app.env)
 	if err != nil {
@@ -187,7 +187,7 @@ func (t *trace) begin() error {
 		t.keep.to(f)
 	}
 	rec := &recorder{clock: t.clock}
-	start := t.start()
+	start := t.start(c)
 	if rec.journal, err = dir.Journal(func() { rec.rotated = true }); err != nil {
 		return sessionFailure(err)
 	}
@@ -196,24 +196,26 @@ func (t *trace) begin() error {
 		return sessionFailure(err)
 	}
 	t.rec = rec
-	c := record.Clock{MonoNS: start.MonoNS, WallNS: start.WallNS}
 	for _, f := range []record.Fact{{Start: &start}, {Clock: &c}} {
 		if err := rec.fact(f); err != nil {
 			return err
 		}
 	}
-	ctx, cancel := context.WithCancel(context.Background())
-	t.stop, t.ended = cancel, make(chan error, 1)
-	go func(ended chan<- error) { ended <- t.tracer.Run(ctx, rec.event) }(t.ended)
 	fmt.Fprintln(t.app.stderr, "pmtrace: writing to", dir.Path())
 	return nil
 }
 
-func (t *trace) start() record.Start {
+// drain hands events from the ring to the recorder, until stop.
+func (t *trace) drain() {
+	ctx, cancel := context.WithCancel(context.Background())
+	t.stop, t.ended = cancel, make(chan error, 1)
+	go func(ended chan<- error, rec *recorder) { ended <- t.tracer.Run(ctx, rec.event) }(t.ended, t.rec)
+}
+
+func (t *trace) start(c record.Clock) record.Start {
 	var u unix.Utsname
 	_ = unix.Uname(&u)
 	host, _ := os.Hostname()
-	c := t.clock()
 	return record.Start{
 		SchemaVersion: session.SchemaVersion, SessionID: t.dir.ID(), Version: version().Version,
 		Mode: t.mode, Command: t.root.Command, Host: host,
@@ -232,7 +234,9 @@ func (t *trace) finish(why error) result {
 		}
 		return result{err: t.nothing(why)}
 	}
-	t.stop()
+	if t.stop != nil {
+		t.stop()
+	}
 	if t.ended != nil {
 		if err := <-t.ended; err != nil && !errors.Is(err, context.Canceled) {
 			why = errors.Join(why, err)
