@@ -263,7 +263,7 @@ func (s *sim) arm() {
 	watches := []string{"schedule_return", "free_blocks", "update_return", "update_entry"}
 	e := record.Engine{
 		MonoNS: int64(s.now), VLLM: "0.32.0", AsyncSched: s.async, V2Runner: s.v2, Device: "cpu", DP: 1,
-		Thread: 77, Blocks: s.blocks, Caching: s.caching, Watches: watches, FromStart: s.attachAt == 0,
+		Thread: 77, Blocks: s.blocks, BlockSize: s.blockSize, Caching: s.caching, Watches: watches, FromStart: s.attachAt == 0,
 		FinishReasons: map[int]string{0: "STOP", 1: "LENGTH", 2: "ABORT"},
 	}
 	if s.attachAt == 0 {

@@ -213,7 +213,7 @@ func (e *engine) preemptions(c *call, st *step) {
 
 func (e *engine) preemptKey(key uint64, st *step, reason string) {
 	r := e.byKey[key]
-	if r == nil {
+	if r == nil || !e.trusted(r) {
 		e.unknownKeys(1)
 		return
 	}
@@ -226,7 +226,7 @@ func (e *engine) take(a *announcement, st *step) {
 	if e.byKey[a.Key] != r || r.done {
 		return
 	}
-	computed, known := r.computed, r.steps > 0 && r.rowEpoch == e.epoch
+	computed, known := r.computed, !a.fresh && r.steps > 0 && r.rowEpoch == e.epoch
 	if !e.announce(r, a) {
 		if a.Why != wire.WhySync {
 			e.resume(r, st)
@@ -275,7 +275,7 @@ func (e *engine) finished(c *call, st *step) {
 				t = r.freedAt
 			}
 			reason := "abort" // no output told of the end
-			if !e.watch.updateReturn || e.gapInWindow() || e.badOutputs == e.window+1 {
+			if !e.watch.updateReturn || e.gapInWindow() || e.badOutputs == e.window+1 || !e.trusted(r) {
 				reason = ""
 			}
 			e.finish(r, t, reason)
@@ -297,14 +297,15 @@ func (e *engine) addRows(c *call, st *step) {
 	ctxKnown := true
 	for i := range c.rows {
 		in := &c.rows[i]
-		r := e.byKey[in.Key]
+		r := e.rowOf(in, st.num, inNew)
 		n := count(in.Scheduled)
 		if r == nil || n < 0 {
 			unknown++
 			continue
 		}
 		row := stepRow{req: r, scheduled: n, computed: count(in.Computed), newBlocks: count(in.NewBlocks), outputs: -1}
-		taken := r.taken == e.window+1
+		first := inNew && in.Computed == wire.Unknown && in.Bad == 0 // in scheduled_new_reqs
+		taken := first || r.taken == e.window+1
 		if row.computed < 0 && r.computed >= n && r.announced == e.window+1 {
 			row.computed = r.computed - n
 		}
@@ -317,14 +318,17 @@ func (e *engine) addRows(c *call, st *step) {
 				}
 			}
 		}
+		if e.gapInWindow() && r.announced == e.window+1 {
+			row.newBlocks = -1 // it may have been taken from waiting, and the event that says so lost
+		}
 		switch {
 		case taken && r.preemptions > 0:
 			row.taken = takenAgain
-		case taken && r.takenNew:
+		case taken:
 			row.taken = takenFirst
 		}
-		row.kind = e.kindOf(r, &row, st.num)
-		switch e.context(r, &row, taken && r.takenNew || inNew && in.Computed == wire.Unknown && in.Bad == 0) {
+		row.kind = e.kindOf(r, &row)
+		switch e.context(r, &row, first || taken && r.takenNew) {
 		case yes:
 			st.ctxRequests++
 			st.ctxTokens += n
@@ -351,9 +355,36 @@ func (e *engine) addRows(c *call, st *step) {
 	}
 }
 
-// kindOf classifies a row. Where events were lost it says so unless the row
-// follows the request's last one without a break.
-func (e *engine) kindOf(r *request, row *stepRow, num uint32) kind {
+// rowOf is the request that a row is of. After a loss a key may mean another
+// request than we know: it is believed again when the request is announced, or
+// when its row follows the last one without a break.
+func (e *engine) rowOf(in *wire.StepRow, num uint32, inNew bool) *request {
+	r := e.byKey[in.Key]
+	if r == nil || r.done {
+		return nil
+	}
+	if r.announced == e.window+1 {
+		return r
+	}
+	if in.Computed == wire.Unknown && inNew && in.Bad == 0 {
+		e.forget(r) // a new one: its announcement is lost
+		return nil
+	}
+	if e.trusted(r) || r.steps > 0 && num == r.lastStep+1 && r.computed >= 0 && r.computed == count(in.Computed) && !e.maybeResumed(in) {
+		return r
+	}
+	return nil
+}
+
+// maybeResumed reports whether the row may be of a request that this call
+// resumed: then its new blocks are all that it has.
+func (e *engine) maybeResumed(in *wire.StepRow) bool {
+	return e.gapInWindow() &&
+		int64(in.NewBlocks)*int64(max(e.fact.BlockSize, 1)) >= int64(in.Computed)+int64(in.Scheduled)
+}
+
+// kindOf classifies a row. After a loss it says so where it cannot tell.
+func (e *engine) kindOf(r *request, row *stepRow) kind {
 	if row.computed < 0 || r.prompt < 0 {
 		return kindUnknown
 	}
@@ -361,9 +392,6 @@ func (e *engine) kindOf(r *request, row *stepRow, num uint32) kind {
 		k := classify(row.computed, r.prompt, r.all(), r.preemptions)
 		r.caughtUp = r.caughtUp || row.computed >= r.all()-1
 		return k
-	}
-	if r.steps == 0 || num != r.lastStep+1 || row.computed != r.computed {
-		return kindUnknown
 	}
 	if r.preemptions == 0 || r.caughtUp {
 		return classify(row.computed, r.prompt, r.prompt, 0)

@@ -23,7 +23,7 @@ type engine struct {
 	epoch   uint32 // rises with every loss
 	since   int64  // when this epoch began: everything since has been seen
 	window  uint32 // schedule calls closed
-	gapAt   uint32 // window of the newest loss, plus one
+	gapTo   uint32 // window in which the newest loss may have been, plus one
 	running int64  // newest queue lengths; -1: unknown
 	waiting int64
 	free    int64 // newest number of free blocks; -1: unknown
@@ -113,7 +113,10 @@ func (e *engine) distrust(t int64) {
 	e.epoch++
 	e.kv.current++
 	e.since = t
-	e.gapAt = e.window + 1
+	e.gapTo = e.window + 1
+	if e.call.open { // it may be the next call's events that are missing
+		e.gapTo++
+	}
 	e.call.gap = true
 	e.update.gap = true
 	for _, st := range e.flight {
@@ -121,8 +124,9 @@ func (e *engine) distrust(t int64) {
 	}
 }
 
-// gapInWindow reports whether events were lost since the last schedule call.
-func (e *engine) gapInWindow() bool { return e.gapAt == e.window+1 }
+// gapInWindow reports whether events may have been lost since the last schedule
+// call, or in the one that is being closed.
+func (e *engine) gapInWindow() bool { return e.gapTo > e.window }
 
 // Malformed is told of an event that could not be read.
 func (j *Joiner) Malformed(h wire.Header) error {

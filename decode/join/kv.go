@@ -144,7 +144,7 @@ func (e *engine) apply(op *kvOp, st *step) {
 	k.after = op.after
 
 	uid := int64(-1)
-	if r := e.byObject[op.owner]; r != nil && op.owner != 0 {
+	if r := e.byObject[op.owner]; r != nil && op.owner != 0 && e.trusted(r) {
 		uid = r.uid
 		e.owned(r, op)
 	}

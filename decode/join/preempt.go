@@ -36,23 +36,27 @@ func (e *engine) preempt(r *request, st *step, reason string) {
 	row := record.PreemptionRow{
 		Engine: e.id, StepID: int64(st.num), RequestUID: r.uid, RequestID: r.id, Reason: reason,
 	}
+	gap := e.gapInWindow() || r.metWindow == e.window+1
+	if gap {
+		r.preemptedOff = true // the time is the call's, not the moment's
+	}
 	if freed {
 		t = r.freedAt
-		if !e.gapInWindow() {
+		if !gap {
 			row.BlocksFreed = ptr.int32(r.freed)
 		}
-	} else if e.watch.blocks && !e.gapInWindow() {
+	} else if e.watch.blocks && !gap {
 		row.BlocksFreed = ptr.int32(0) // all shared
 	}
 	row.TimeNS = t
-	if r.runSince != unset && r.runEpoch == e.epoch && t >= r.runSince {
+	if r.runSince != unset && r.runEpoch == e.epoch && !gap && t >= r.runSince {
 		row.RunningNS = ptr.int64(t - r.runSince)
 	}
-	if e.exact(r) || r.steps > 0 && r.rowEpoch == e.epoch {
+	if e.followed(r) {
 		row.Computed = ptr.count(r.computed)
 	}
 	r.preemption = row
-	r.preempted = true
+	r.preempted, r.preemptEpoch = true, e.epoch
 	r.preemptions++
 	r.computed = -1
 	r.runSince = unset
@@ -64,12 +68,14 @@ func (e *engine) resume(r *request, st *step) {
 	if !r.preempted {
 		return
 	}
-	if t := st.start(); !st.headless && t >= r.preemption.TimeNS {
-		r.preemptedNS += t - r.preemption.TimeNS
-		r.preemption.ResumedNS = e.j.ptr.int64(t)
-	} else {
-		r.preemptedOff = true
+	t := st.start()
+	if st.headless || t < r.preemption.TimeNS || r.preemptEpoch != e.epoch {
+		r.preemptedOff = true // when it was resumed first, or how often, is not known
+		e.emitPreemption(r)
+		return
 	}
+	r.preemptedNS += t - r.preemption.TimeNS
+	r.preemption.ResumedNS = e.j.ptr.int64(t)
 	r.preemption.ResumedStep = e.j.ptr.int64(int64(st.num))
 	e.emitPreemption(r)
 }

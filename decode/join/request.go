@@ -35,6 +35,8 @@ type request struct {
 	caughtUp  bool   // all but its newest token were computed since it was taken from waiting
 	lastStep  uint32 // of its newest row; valid if steps > 0
 	rowEpoch  uint32
+	metEpoch  uint32 // of the newest announcement or row
+	metWindow uint32 // before which operations were not known to be for it, plus one
 	rowWindow uint32
 
 	announced  uint32 // window of the newest announcement, plus one
@@ -52,6 +54,7 @@ type request struct {
 	runEpoch uint32
 
 	preempted    bool
+	preemptEpoch uint32
 	preemption   record.PreemptionRow // where preempted, or its row waits
 	preemptedNS  int64
 	preemptedOff bool // preempted_ns is not known: a preemption was not seen
@@ -86,6 +89,10 @@ func (e *engine) register(a *announcement) *request {
 		e.byObject[a.Object] = r
 		a.fresh = true
 	}
+	if a.fresh || !e.trusted(r) {
+		r.metWindow = e.window + 1
+	}
+	r.metEpoch = e.epoch
 	return r
 }
 
@@ -107,7 +114,11 @@ func (e *engine) announce(r *request, a *announcement) (unseen bool) {
 	}
 	r.computed = count(a.Computed)
 	if a.Why == wire.WhySync {
-		r.preemptedOff = r.preemptedOff || unseen
+		if unseen || r.preempted { // it runs: it was resumed, and nothing said so
+			r.preemptedOff = true
+			r.caughtUp = false
+			e.emitPreemption(r)
+		}
 		return false
 	}
 	r.taken, r.takenNew = e.window+1, a.Why == wire.WhyNew
@@ -125,6 +136,16 @@ func (r *request) all() int32 {
 
 // exact reports whether its counts can be relied on.
 func (e *engine) exact(r *request) bool { return r.epoch == e.epoch }
+
+// followed reports whether no row of r is missing since its newest.
+func (e *engine) followed(r *request) bool {
+	return e.exact(r) || r.steps > 0 && r.rowEpoch == e.epoch
+}
+
+// trusted reports whether its key and object still mean r.
+func (e *engine) trusted(r *request) bool {
+	return e.followed(r) || r.metEpoch == e.epoch
+}
 
 // count is a number of the wire; -1: unknown.
 func count(v uint32) int32 {
@@ -213,7 +234,7 @@ func (e *engine) requestRow(r *request) *record.RequestRow {
 			row.PrefillNS = ptr.int64(r.firstToken - r.scheduled)
 		}
 	}
-	if !r.preemptedOff {
+	if !r.preemptedOff && e.followed(r) {
 		row.PreemptedNS = ptr.int64(r.preemptedNS)
 	}
 	return row

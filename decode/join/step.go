@@ -61,7 +61,7 @@ func (e *engine) newStep(c *call) *step {
 		num: c.num, output: c.head.Output, head: c.head, rows: st.rows[:0],
 		began: unset, scheduled: c.time, tokens: -1,
 		updateBegan: unset, updateDone: unset, before: unset, outputs: -1,
-		headless: !c.hasIt,
+		headless: !c.hasIt, gap: c.gap,
 	}
 	if c.hasIt {
 		st.scheduled = c.at

@@ -169,13 +169,19 @@ func (e *engine) outputRow(out *wire.OutputRow, num uint32, st *step, at *int, t
 		}
 		return
 	}
+	sure := e.trusted(r)
 	if st != nil {
 		if row := st.find(r, at); row != nil {
+			sure = true
 			row.outputs = n
 			if row.drafts > 0 && n > 0 && r.computed >= 0 && !r.preempted {
 				r.computed -= max(row.drafts-(n-1), 0) // rejected
 			}
 		}
+	}
+	if !sure {
+		e.j.losses.add(lossKey{e.id, "update_return", "unknown_request"}, t, t, 1)
+		return
 	}
 	switch {
 	case r.skipUpdate == num+1:

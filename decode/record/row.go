@@ -99,7 +99,7 @@ type StepRequestRow struct {
 	PromptTokens *int32 `parquet:"prompt_tokens,optional,plain"`
 	OutputTokens *int32 `parquet:"output_tokens,optional"` // null: no output read for this step
 	DraftTokens  int32  `parquet:"draft_tokens"`
-	NewBlocks    *int32 `parquet:"new_blocks,optional,dict"`
+	NewBlocks    *int32 `parquet:"new_blocks,optional,plain"`
 }
 
 // RequestRow is a row of the table requests: a request that was scheduled.
