@@ -4,6 +4,7 @@ import (
 	"io"
 	"os"
 	"testing"
+	"time"
 
 	"github.com/pmtrace/pmtrace/output/internal/traffic"
 )
@@ -43,7 +44,9 @@ func BenchmarkWrite(b *testing.B) {
 			seconds, requests, bytes := capture(shape.Shape, 6000)
 			b.SetBytes(int64(bytes))
 			var size int64
+			var cpu time.Duration
 			for b.Loop() {
+				began := traffic.CPU(b)
 				w, err := Create(dirOf(b, b.TempDir()), Options{SyncEvery: -1})
 				if err != nil {
 					b.Fatal(err)
@@ -54,6 +57,7 @@ func BenchmarkWrite(b *testing.B) {
 					}
 					w.Flush()
 				}
+				cpu += traffic.CPU(b) - began
 				size = w.Size()
 				b.StopTimer()
 				if err := w.Close(); err != nil {
@@ -62,7 +66,7 @@ func BenchmarkWrite(b *testing.B) {
 				b.StartTimer()
 			}
 			b.ReportMetric(float64(size)/float64(requests), "B/step-request")
-			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(requests), "ns/step-request")
+			b.ReportMetric(float64(cpu.Nanoseconds())/float64(b.N)/float64(requests), "cpu-ns/step-request")
 		})
 	}
 }
@@ -88,6 +92,7 @@ func BenchmarkRead(b *testing.B) {
 				b.Fatal(err)
 			}
 			b.SetBytes(int64(bytes))
+			began := traffic.CPU(b)
 			for b.Loop() {
 				r, err := Open(os.DirFS(dir))
 				if err != nil {
@@ -105,7 +110,9 @@ func BenchmarkRead(b *testing.B) {
 				}
 				r.Close()
 			}
-			b.ReportMetric(float64(records)*float64(b.N)/b.Elapsed().Seconds()/1e6, "Mrecords/s")
+			cpu := (traffic.CPU(b) - began).Seconds() / float64(b.N)
+			b.ReportMetric(float64(records)/cpu/1e6, "Mrecords/cpu-s")
+			b.ReportMetric(float64(bytes)/cpu/1e6, "MB/cpu-s")
 		})
 	}
 }

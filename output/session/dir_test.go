@@ -10,12 +10,17 @@ import (
 	"time"
 
 	"github.com/go-quicktest/qt"
+
+	"github.com/pmtrace/pmtrace/output/journal"
 )
 
 var (
 	me   = Owner{os.Geteuid(), os.Getegid()}
 	noon = time.Date(2026, 7, 1, 12, 0, 0, 0, time.UTC)
 )
+
+// The journal's files are made by the session's directory.
+var _ journal.Creator = (*Dir)(nil)
 
 func TestPlace(t *testing.T) {
 	env := map[string]string{}

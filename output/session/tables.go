@@ -169,6 +169,9 @@ type table[T any] struct {
 }
 
 func (t *table[T]) add(row *T) error {
+	if t.failed != nil {
+		return t.failed
+	}
 	t.batch = append(t.batch, *row)
 	if len(t.batch) < batchRows {
 		return nil
@@ -177,9 +180,6 @@ func (t *table[T]) add(row *T) error {
 }
 
 func (t *table[T]) flush() error {
-	if t.failed != nil {
-		return t.failed
-	}
 	if t.file == nil {
 		if err := t.open(); err != nil {
 			return t.fail(err)
@@ -250,18 +250,15 @@ func (t *table[T]) finish() error {
 
 func (t *table[T]) close() error {
 	defer t.dir.Close()
-	if len(t.batch) > 0 || (t.part == 0 && t.file == nil) {
-		if err := t.flush(); err != nil {
-			t.abandon()
-			return err
-		}
-	}
-	if t.file == nil {
-		return t.failed
+	if t.failed == nil && (len(t.batch) > 0 || t.part == 0 && t.file == nil) {
+		t.flush()
 	}
 	if t.failed != nil {
 		t.abandon()
 		return t.failed
+	}
+	if t.file == nil {
+		return nil
 	}
 	return t.finish()
 }

@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"reflect"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -214,6 +215,60 @@ func TestDamagedPart(t *testing.T) {
 		qt.Check(t, qt.ErrorMatches(err, "parquet/steps/part-00000.parquet: .*"))
 	}
 	qt.Check(t, qt.Equals(n, 1))
+}
+
+func TestFailedTableStaysFailedAndTheOthersGoOn(t *testing.T) {
+	d := newSession(t)
+	tables, err := CreateTables(d, About{})
+	qt.Assert(t, qt.IsNil(err))
+	for range batchRows {
+		qt.Assert(t, qt.IsNil(tables.Loss(fill[record.LossRow](1))))
+	}
+	qt.Assert(t, qt.IsNil(tables.losses.file.Close())) // as good as a full disk
+	tables.losses.partRows = 2 * batchRows
+	for err == nil {
+		err = tables.Loss(fill[record.LossRow](1))
+	}
+	qt.Check(t, qt.ErrorMatches(err, "table losses: .*"))
+	for range 10 * batchRows {
+		qt.Assert(t, qt.Equals(tables.Loss(fill[record.LossRow](1)), err))
+		qt.Assert(t, qt.IsNil(tables.Step(fill[record.StepRow](1))))
+	}
+	qt.Check(t, qt.IsTrue(len(tables.losses.batch) <= batchRows))
+	qt.Check(t, qt.ErrorIs(tables.Close(), err))
+	left, err := fs.ReadDir(d.FS(), "parquet/losses")
+	qt.Assert(t, qt.IsNil(err))
+	qt.Check(t, qt.HasLen(left, 0))
+	n := 0
+	for _, err := range Rows[record.StepRow](d) {
+		qt.Assert(t, qt.IsNil(err))
+		n++
+	}
+	qt.Check(t, qt.Equals(n, 10*batchRows))
+}
+
+// What is in memory does not grow with the length of a run.
+func TestMemoryIsFlat(t *testing.T) {
+	d := newSession(t)
+	tables, err := CreateTables(d, About{})
+	qt.Assert(t, qt.IsNil(err))
+	s := traffic.New(traffic.Chat32)
+	s.Rows = tables
+	live := func(steps int) int64 {
+		for range steps {
+			_, err := s.Step()
+			qt.Assert(t, qt.IsNil(err))
+		}
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return int64(m.HeapAlloc)
+	}
+	early, late := live(15000), live(25000)
+	t.Logf("%.1f MB after 0.5 M rows, %.1f MB after 1.3 M", float64(early)/1e6, float64(late)/1e6)
+	qt.Check(t, qt.IsTrue(late < 20e6))
+	qt.Check(t, qt.IsTrue(late-early < 5e6))
+	qt.Assert(t, qt.IsNil(tables.Close()))
 }
 
 // DuckDB, pandas and pyarrow load every table, with the right types and values.
