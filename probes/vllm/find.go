@@ -18,6 +18,8 @@ type Options struct {
 const (
 	pages     = 16384 // a walk remembers at most 64 MiB of pages; it needs some hundred
 	maxFrames = 128
+	// frameTries bounds how often a running thread's frames are walked.
+	frameTries = 20
 )
 
 // Find looks for an engine in a process and resolves all that the watches need.
@@ -52,7 +54,7 @@ func Find(pid int, opts Options) (*Engine, error) {
 	if err != nil {
 		return nil, fail(NotPython, err, "its threads cannot be listed: %v", err)
 	}
-	f := finder{rt: rt, interp: interp}
+	f := finder{live: live, rt: rt, interp: interp}
 	core, thread, err := f.engine()
 	if err != nil {
 		state := NoEngine
@@ -80,7 +82,8 @@ var errStarting = errors.New("not all parts are there yet")
 
 // finder looks for the EngineCore object and the thread that runs it.
 type finder struct {
-	rt       *cpython.Runtime
+	live     *cpython.Runtime
+	rt       *cpython.Runtime // a snapshot of it
 	interp   uint64
 	starting bool
 }
@@ -90,11 +93,15 @@ func (f *finder) engine() (core uint64, thread cpython.Thread, err error) {
 	if len(threads) == 0 {
 		return 0, cpython.Thread{}, err
 	}
-	// The main thread, the oldest, is last.
+	// The main thread, the oldest, is last. It runs the engine nearly always, and
+	// while it runs a walk over its frames may break off: then it is walked again.
 	slices.Reverse(threads)
-	for _, t := range threads {
-		frames, _ := t.Frames(maxFrames)
-		if core := f.inFrames(frames); core != 0 {
+	for i, t := range threads {
+		tries := 1
+		if i == 0 {
+			tries = frameTries
+		}
+		if core := f.inFrames(t, tries); core != 0 {
 			return core, t, nil
 		}
 	}
@@ -109,34 +116,32 @@ func (f *finder) engine() (core uint64, thread cpython.Thread, err error) {
 	return 0, cpython.Thread{}, cpython.NotFound
 }
 
-// inFrames looks for a function of the engine among frames.
-func (f *finder) inFrames(frames []cpython.Frame) uint64 {
-	for _, fr := range slices.Backward(frames) {
-		name, err := f.rt.CodeName(fr.Code)
-		if err != nil {
-			continue
+// inFrames looks for a function of the engine among a thread's frames.
+func (f *finder) inFrames(t cpython.Thread, tries int) uint64 {
+	var path []string
+	frame, code, err := f.live.FindFrame(t, tries, func(_ cpython.Frame, c cpython.Code) bool {
+		if !strings.Contains(c.Filename, "vllm") {
+			return false
 		}
-		if slices.ContainsFunc(startingFrames, func(s string) bool { return strings.HasSuffix(name, s) }) {
-			f.starting = true
+		for _, s := range startingFrames {
+			f.starting = f.starting || strings.HasSuffix(c.Qualname, s)
 		}
 		for _, ef := range engineFrames {
-			if !strings.HasSuffix(name, ef.qualname) {
-				continue
-			}
-			code, err := f.rt.Code(fr.Code)
-			if err != nil || !strings.Contains(code.Filename, "vllm") {
-				continue
-			}
-			self, err := f.rt.LocalByName(fr, code, "self")
-			if err != nil {
-				continue
-			}
-			if core := f.follow(self, ef.path); core != 0 {
-				return core
+			if strings.HasSuffix(c.Qualname, ef.qualname) {
+				path = ef.path
+				return true
 			}
 		}
+		return false
+	})
+	if err != nil {
+		return 0
 	}
-	return 0
+	self, err := f.live.LocalByName(frame, code, "self")
+	if err != nil {
+		return 0
+	}
+	return f.follow(self, path)
 }
 
 // inVariables looks for an object that leads to an engine among the locals and
