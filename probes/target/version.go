@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 )
 
 // Versions are those of a process's Python environment, as its files name
@@ -56,6 +57,12 @@ func (p Proc) sites(pid int) []string {
 		for _, name := range []string{"/site-packages/", "/dist-packages/"} {
 			if i := strings.Index(path, name); i >= 0 {
 				add(path[:i+len(name)-1])
+			}
+		}
+		// On PYTHONPATH, or an editable install.
+		for _, pkg := range []string{"/vllm/", "/torch/lib/"} {
+			if i := strings.Index(path, pkg); i > 0 && strings.HasSuffix(path, ".so") {
+				add(path[:i])
 			}
 		}
 		return len(sites) < maxSites
@@ -130,7 +137,8 @@ func siteNames(dir string) []string {
 // pyAssigned finds a string that a generated Python file assigns to a name:
 // `cuda: Optional[str] = '13.0'`, `__version__ = version = '0.32.0'`.
 func pyAssigned(file, name string) string {
-	f, err := os.Open(file)
+	// Not to wait for a writer, should it be a FIFO.
+	f, err := os.OpenFile(file, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		return ""
 	}
