@@ -241,10 +241,11 @@ func (t *table[T]) finish() error {
 		err = t.dir.root.Rename(hiddenName(t.part), partName(t.part))
 	}
 	t.file = nil
-	t.part++
 	if err != nil {
+		t.dir.Remove(hiddenName(t.part))
 		return t.fail(err)
 	}
+	t.part++
 	return nil
 }
 
