@@ -1,0 +1,58 @@
+package decode_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/pmtrace/pmtrace/decode"
+	"github.com/pmtrace/pmtrace/decode/record"
+)
+
+// null is a sink that counts.
+type null struct{ rows int64 }
+
+func (n *null) Process(*record.ProcessRow) error           { n.rows++; return nil }
+func (n *null) Step(*record.StepRow) error                 { n.rows++; return nil }
+func (n *null) StepRequest(*record.StepRequestRow) error   { n.rows++; return nil }
+func (n *null) Request(*record.RequestRow) error           { n.rows++; return nil }
+func (n *null) Preemption(*record.PreemptionRow) error     { n.rows++; return nil }
+func (n *null) KVUsage(*record.KVUsageRow) error           { n.rows++; return nil }
+func (n *null) KVBlock(*record.KVBlockRow) error           { n.rows++; return nil }
+func (n *null) KVEviction(*record.KVEvictionRow) error     { n.rows++; return nil }
+func (n *null) CPUOperation(*record.CPUOperationRow) error { n.rows++; return nil }
+func (n *null) Loss(*record.LossRow) error                 { n.rows++; return nil }
+
+// BenchmarkPipeline decodes and joins a load of 64 requests at a time; the
+// records of the metric are rows of step_requests, all rows come with them.
+func BenchmarkPipeline(b *testing.B) {
+	s := newSim(simConfig{
+		caching: true, async: true, front: true, v2: true, setOfReset: true,
+		blocks: 2000, blockSize: 16, maxSeqs: 64, maxTokens: 2048,
+		requests: 600, prompt: 400, outputs: 300, sharing: 10,
+	})
+	s.run()
+	bytes := 0
+	for _, r := range s.events {
+		bytes += len(r.payload)
+	}
+	requests := len(s.truth.StepRequests)
+	b.SetBytes(int64(bytes))
+	b.ReportAllocs()
+	b.ResetTimer()
+	var sink null
+	start := time.Now()
+	for b.Loop() {
+		p := decode.NewPipeline(&sink, decode.Options{})
+		for _, r := range s.events {
+			if err := p.Record(r.kind, r.payload); err != nil {
+				b.Fatal(err)
+			}
+		}
+		if _, err := p.Close(); err != nil {
+			b.Fatal(err)
+		}
+	}
+	seconds := time.Since(start).Seconds()
+	b.ReportMetric(float64(b.N)*float64(requests)/seconds, "step-requests/s")
+	b.ReportMetric(float64(sink.rows)/seconds, "rows/s")
+}

@@ -1,0 +1,89 @@
+package decode_test
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"testing"
+
+	"github.com/pmtrace/pmtrace/decode"
+	"github.com/pmtrace/pmtrace/decode/record"
+	"github.com/pmtrace/pmtrace/decode/wire"
+)
+
+// rewatched gives an Engine fact other watches.
+func rewatched(r simRecord, watches []string) simRecord {
+	var f record.Fact
+	if err := json.Unmarshal(r.payload, &f); err != nil {
+		panic(err)
+	}
+	if f.Engine != nil {
+		f.Engine.Watches = watches
+	}
+	b, err := json.Marshal(f)
+	if err != nil {
+		panic(err)
+	}
+	return simRecord{'F', b}
+}
+
+// FuzzEvents: no bytes make the pipeline panic, or hand on a row that
+// contradicts itself.
+func FuzzEvents(f *testing.F) {
+	for name, c := range servers() {
+		c.requests = 4
+		c.seed = uint64(len(name))
+		s := newSim(c)
+		s.run()
+		var journal []byte
+		for _, r := range s.events[:min(len(s.events), 200)] {
+			journal = append(journal, r.kind)
+			journal = binary.LittleEndian.AppendUint16(journal, uint16(len(r.payload)))
+			journal = append(journal, r.payload...)
+		}
+		f.Add(journal)
+	}
+	for kind := wire.KindStep; kind <= wire.KindKV; kind++ {
+		raw := event(kind, 80, nil)
+		f.Add(append([]byte{'E', byte(len(raw)), 0}, raw...))
+	}
+	f.Fuzz(func(t *testing.T, journal []byte) {
+		sink := &sane{t: t, step: map[int32]int64{}}
+		p := decode.NewPipeline(sink, decode.Options{})
+		for len(journal) >= 3 {
+			kind, n := journal[0], int(binary.LittleEndian.Uint16(journal[1:]))
+			n = min(n, len(journal)-3)
+			if err := p.Record(kind, journal[3:3+n]); err != nil {
+				t.Fatal(err)
+			}
+			journal = journal[3+n:]
+		}
+		p.Live()
+		if _, err := p.Close(); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
+// sane is a sink that checks what holds for every row.
+type sane struct {
+	tables
+	t    *testing.T
+	step map[int32]int64
+}
+
+func (s *sane) Step(r *record.StepRow) error {
+	if r.Requests < 0 || r.Tokens < 0 || r.PrefillRequests+r.DecodeRequests+r.RecomputeRequests > r.Requests {
+		s.t.Fatalf("%+v", r)
+	}
+	if r.KVUsed != nil && (*r.KVUsed < 0 || *r.KVUsed > *r.KVTotal) {
+		s.t.Fatalf("%d of %d blocks used", *r.KVUsed, *r.KVTotal)
+	}
+	return nil
+}
+
+func (s *sane) Loss(r *record.LossRow) error {
+	if r.Count <= 0 || r.FromNS > r.ToNS {
+		s.t.Fatalf("%+v", r)
+	}
+	return nil
+}

@@ -1,0 +1,195 @@
+package wire_test
+
+import (
+	"bytes"
+	"encoding/binary"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+
+	"github.com/go-quicktest/qt"
+
+	"github.com/pmtrace/pmtrace/decode/wire"
+)
+
+// fill is a C program that writes every event of bpf/event.h with another
+// value in each field, behind its length.
+const fill = `
+#include <stdio.h>
+#include <stdint.h>
+#include <string.h>
+typedef uint8_t __u8; typedef uint16_t __u16; typedef uint32_t __u32; typedef uint64_t __u64;
+typedef int16_t __s16; typedef int32_t __s32;
+#include "event.h"
+
+static unsigned char buf[4096];
+static __u32 len;
+
+static void add(const void *p, __u32 n) { memcpy(buf + len, p, n); len += n; }
+static void end(void) { fwrite(&len, 4, 1, stdout); fwrite(buf, len, 1, stdout); len = 0; }
+static __u64 bits(double d) { __u64 b; memcpy(&b, &d, 8); return b; }
+static struct pm_hdr hdr(int kind) {
+	struct pm_hdr h = { .ktime = 0x1122334455667788, .seq = 0x99aabbcc, .kind = kind, .engine = 0xdd, .version = PM_WIRE_VERSION };
+	return h;
+}
+static struct pm_rows rows(int kind) {
+	struct pm_rows r = { .hdr = hdr(kind), .step = 11, .first = 12, .rows = 2, .what = 3, .bad = 14 };
+	return r;
+}
+
+int main(void)
+{
+	struct pm_step s = { .hdr = hdr(PM_EV_STEP), .output = 1, .began = bits(2.5), .step = 3, .tokens = 4, .rows = 5,
+		.new_requests = 6, .cached_requests = 7, .finished = 8, .preempted = 9, .victims = 10, .drafts = 11,
+		.encoder_inputs = 12, .running = 13, .waiting = 14, .requests = 15, .free_blocks = 16, .bad = 17 };
+	add(&s, sizeof(s)); end();
+
+	struct pm_rows r = rows(PM_EV_STEP_ROWS);
+	struct pm_step_row sr[2] = { { 21, 22, 23, 24, 25 }, { .key = 31, .scheduled = 32, .computed = 33, .new_blocks = 34, .bad = 35 } };
+	add(&r, sizeof(r)); add(sr, sizeof(sr)); end();
+
+	struct pm_request q = { .hdr = hdr(PM_EV_REQUEST), .key = 1, .object = 2, .arrival = bits(3.5), .step = 4, .why = PM_REQ_SYNC,
+		.prompt_tokens = 6, .tokens = 7, .computed = 8, .preemptions = 9, .max_tokens = 10, .priority = -11, .bad = 12,
+		.id_bytes = 3, .id_kind = 2, .id_flags = PM_REQ_ID_CUT };
+	add(&q, sizeof(q)); add("abc", 3); end();
+
+	struct pm_prefix p = { .hdr = hdr(PM_EV_PREFIX), .key = 1, .step = 2, .group = 3, .rows = 2, .first = 5, .bad = 6 };
+	__u32 ids[2] = { 7, PM_BLOCK_HASHED | 8 };
+	add(&p, sizeof(p)); add(ids, sizeof(ids)); end();
+
+	r = rows(PM_EV_KEYS);
+	__u64 keys[2] = { 41, 42 };
+	add(&r, sizeof(r)); add(keys, sizeof(keys)); end();
+
+	r = rows(PM_EV_DRAFTS);
+	struct pm_draft_row dr[2] = { { 51, 52, 0 }, { .key = 53, .drafts = 54 } };
+	add(&r, sizeof(r)); add(dr, sizeof(dr)); end();
+
+	struct pm_update u = { .hdr = hdr(PM_EV_UPDATE_BEGIN), .output = 1, .update = 2, .rows = 3, .bad = 4 };
+	add(&u, sizeof(u)); end();
+
+	r = rows(PM_EV_OUTPUT_ROWS);
+	struct pm_output_row o[2] = { { 61, 62, -1, 64 }, { .key = 65, .tokens = 66, .finish = 3, .client = 68 } };
+	add(&r, sizeof(r)); add(o, sizeof(o)); end();
+
+	struct pm_kv k = { .hdr = hdr(PM_EV_KV), .owner = 1, .free_before = 2, .free_after = 3, .first = 4, .rows = 2,
+		.op = PM_KV_FREE_FRONT, .more = 1, .blocks = 8, .bad = 9 };
+	add(&k, sizeof(k)); add(ids, sizeof(ids)); end();
+	return 0;
+}
+`
+
+// TestLayout reads back what the C side's structs hold.
+func TestLayout(t *testing.T) {
+	cc, err := exec.LookPath("cc")
+	if err != nil {
+		t.Skip("no C compiler")
+	}
+	include, err := filepath.Abs("../../bpf")
+	qt.Assert(t, qt.IsNil(err))
+	source := filepath.Join(t.TempDir(), "fill.c")
+	qt.Assert(t, qt.IsNil(os.WriteFile(source, []byte(fill), 0o600)))
+	program := filepath.Join(t.TempDir(), "fill")
+	out, err := exec.Command(cc, "-Wall", "-I", include, "-o", program, source).CombinedOutput()
+	qt.Assert(t, qt.IsNil(err), qt.Commentf("%s", out))
+	out, err = exec.Command(program).Output()
+	qt.Assert(t, qt.IsNil(err))
+
+	next := func(kind wire.Kind) (wire.Header, []byte) {
+		t.Helper()
+		n := binary.LittleEndian.Uint32(out)
+		b := out[4 : 4+n]
+		out = out[4+n:]
+		var h wire.Header
+		qt.Assert(t, qt.IsNil(h.Read(b)))
+		qt.Assert(t, qt.Equals(h, wire.Header{Ktime: 0x1122334455667788, Seq: 0x99aabbcc, Kind: kind, Engine: 0xdd, Version: wire.Version}))
+		return h, b
+	}
+	head := func(h wire.Header) wire.Rows {
+		return wire.Rows{Header: h, Step: 11, First: 12, Rows: 2, What: 3, Bad: 14}
+	}
+
+	h, b := next(wire.KindStep)
+	var step wire.Step
+	qt.Assert(t, qt.IsNil(step.Read(h, b)))
+	qt.Assert(t, qt.Equals(step, wire.Step{
+		Header: h, Output: 1, Began: 2.5, Step: 3, Tokens: 4, Rows: 5, NewRequests: 6, CachedRequests: 7, Finished: 8,
+		Preempted: 9, Victims: 10, Drafts: 11, EncoderInputs: 12, Running: 13, Waiting: 14, Requests: 15, FreeBlocks: 16, Bad: 17,
+	}))
+
+	h, b = next(wire.KindStepRows)
+	var rows wire.StepRows
+	qt.Assert(t, qt.IsNil(rows.Read(h, b)))
+	qt.Assert(t, qt.Equals(rows.Rows, head(h)))
+	qt.Assert(t, qt.Equals(rows.Len(), 2))
+	qt.Assert(t, qt.Equals(rows.At(0), wire.StepRow{Key: 21, Scheduled: 22, Computed: 23, NewBlocks: 24, Bad: 25}))
+	qt.Assert(t, qt.Equals(rows.At(1), wire.StepRow{Key: 31, Scheduled: 32, Computed: 33, NewBlocks: 34, Bad: 35}))
+
+	h, b = next(wire.KindRequest)
+	var req wire.Request
+	qt.Assert(t, qt.IsNil(req.Read(h, b)))
+	id := bytes.Clone(req.ID)
+	req.ID = nil
+	qt.Assert(t, qt.DeepEquals(req, wire.Request{
+		Header: h, Key: 1, Object: 2, Arrival: 3.5, Step: 4, Why: wire.WhySync, PromptTokens: 6, Tokens: 7, Computed: 8,
+		Preemptions: 9, MaxTokens: 10, Priority: -11, Bad: 12, IDKind: 2, IDFlags: wire.IDCut,
+	}))
+	qt.Assert(t, qt.Equals(string(id), "abc"))
+
+	h, b = next(wire.KindPrefix)
+	var prefix wire.Prefix
+	qt.Assert(t, qt.IsNil(prefix.Read(h, b)))
+	qt.Assert(t, qt.Equals(prefix.Key, 1))
+	qt.Assert(t, qt.Equals(prefix.Step, 2))
+	qt.Assert(t, qt.Equals(prefix.Group, 3))
+	qt.Assert(t, qt.Equals(prefix.First, 5))
+	qt.Assert(t, qt.Equals(prefix.Bad, 6))
+	qt.Assert(t, qt.Equals(prefix.Len(), 2))
+	qt.Assert(t, qt.Equals(prefix.At(0), 7))
+	qt.Assert(t, qt.Equals(prefix.At(1), 8))
+
+	h, b = next(wire.KindKeys)
+	var keys wire.Keys
+	qt.Assert(t, qt.IsNil(keys.Read(h, b)))
+	qt.Assert(t, qt.Equals(keys.Rows, head(h)))
+	qt.Assert(t, qt.Equals(keys.Len(), 2))
+	qt.Assert(t, qt.Equals(keys.At(0), 41))
+	qt.Assert(t, qt.Equals(keys.At(1), 42))
+
+	h, b = next(wire.KindDrafts)
+	var drafts wire.Drafts
+	qt.Assert(t, qt.IsNil(drafts.Read(h, b)))
+	qt.Assert(t, qt.Equals(drafts.At(0), wire.DraftRow{Key: 51, Drafts: 52}))
+	qt.Assert(t, qt.Equals(drafts.At(1), wire.DraftRow{Key: 53, Drafts: 54}))
+
+	h, b = next(wire.KindUpdateBegin)
+	var update wire.Update
+	qt.Assert(t, qt.IsNil(update.Read(h, b)))
+	qt.Assert(t, qt.Equals(update, wire.Update{Header: h, Output: 1, Update: 2, Rows: 3, Bad: 4}))
+
+	h, b = next(wire.KindOutputRows)
+	var output wire.OutputRows
+	qt.Assert(t, qt.IsNil(output.Read(h, b)))
+	qt.Assert(t, qt.Equals(output.At(0), wire.OutputRow{Key: 61, Tokens: 62, Finish: -1, Client: 64}))
+	qt.Assert(t, qt.Equals(output.At(1), wire.OutputRow{Key: 65, Tokens: 66, Finish: 3, Client: 68}))
+
+	h, b = next(wire.KindKV)
+	var kv wire.KV
+	qt.Assert(t, qt.IsNil(kv.Read(h, b)))
+	qt.Assert(t, qt.Equals(kv.Owner, 1))
+	qt.Assert(t, qt.Equals(kv.FreeBefore, 2))
+	qt.Assert(t, qt.Equals(kv.FreeAfter, 3))
+	qt.Assert(t, qt.Equals(kv.First, 4))
+	qt.Assert(t, qt.Equals(kv.Op, wire.OpFreeFront))
+	qt.Assert(t, qt.IsTrue(kv.More))
+	qt.Assert(t, qt.Equals(kv.Blocks, 8))
+	qt.Assert(t, qt.Equals(kv.Bad, 9))
+	first, hashed := kv.At(0)
+	qt.Assert(t, qt.Equals(first, 7))
+	qt.Assert(t, qt.IsFalse(hashed))
+	second, hashed := kv.At(1)
+	qt.Assert(t, qt.Equals(second, 8))
+	qt.Assert(t, qt.IsTrue(hashed))
+	qt.Assert(t, qt.HasLen(out, 0))
+}
