@@ -1,0 +1,233 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * What all programs share: the maps, the room to work in, sending an event,
+ * counting a loss, entering the frame of a watched function.
+ */
+#ifndef PMTRACE_WORK_H
+#define PMTRACE_WORK_H
+
+#include "kernel.h"
+#include "event.h"
+#include "config.h"
+#include "python.h"
+
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 8 << 20);
+} events SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, PM_MAX_ENGINES);
+	__type(key, __u32);
+	__type(value, struct pm_engine);
+} engines SEC(".maps");
+
+/* [engine][probe][reason] */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, PM_MAX_ENGINES * PM_PROBES * PM_REASONS);
+	__type(key, __u32);
+	__type(value, __u64);
+} losses SEC(".maps");
+
+struct find {
+	__u64 entries, values;
+	__u32 count, size;
+};
+
+struct walk {
+	__u64 entries; /* or items of a list, or table of a set */
+	__u64 ids, computed, blocks; /* items of the lists in CachedRequestData */
+	__u64 last_int;
+	__u64 cursor; /* block of a linked list */
+	__u32 last_value;
+	__u32 count, cached;
+	__u32 next, base; /* in the CachedRequestData lists */
+	__u32 rows, first, bad, step;
+	__u32 size; /* of an entry */
+	__u32 limit, client;
+};
+
+/* Room to work in; too much for a stack of 512 bytes. */
+struct scratch {
+	__u64 locals[PM_MAX_LOCALS];
+	__u64 so[PM_MAX_VALUES];
+	__u64 other[PM_MAX_VALUES];
+	__u64 want[PM_MAX_KEYS];
+	__u64 found[PM_MAX_KEYS];
+	__u32 found_at[PM_MAX_KEYS];
+	__u64 entries[3 * PM_BATCH];
+	__u64 ids[PM_BATCH];
+	__u64 computed[PM_BATCH];
+	__u64 blocks[PM_BATCH];
+	__u64 object[32];
+	struct find find;
+	struct walk walk;
+	struct pm_step step;
+	struct {
+		struct pm_rows head;
+		union {
+			struct pm_step_row step[PM_MAX_ROWS];
+			struct pm_output_row output[PM_MAX_ROWS];
+			struct pm_draft_row draft[PM_MAX_ROWS];
+			__u64 key[PM_MAX_ROWS];
+		};
+	} rows;
+	struct {
+		struct pm_request head;
+		__u8 id[PM_MAX_ID];
+	} request;
+	struct {
+		struct pm_prefix head;
+		__u32 id[PM_MAX_ROWS];
+	} prefix;
+	struct {
+		struct pm_kv head;
+		__u32 id[PM_MAX_ROWS];
+	} kv;
+	struct pm_update update;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct scratch);
+} scratches SEC(".maps");
+
+/* What a callback of bpf_loop is given: which engine and probe it works for. */
+struct self {
+	__u32 engine;
+	__u32 probe;
+	__u64 a, b;
+};
+
+static __always_inline struct scratch *scratch(void)
+{
+	__u32 zero = 0;
+
+	return bpf_map_lookup_elem(&scratches, &zero);
+}
+
+static __always_inline struct pm_engine *engine(__u32 i)
+{
+	return bpf_map_lookup_elem(&engines, &i);
+}
+
+static __always_inline void lose(__u32 engine, __u32 probe, __u32 reason)
+{
+	__u32 i = (engine * PM_PROBES + probe) * PM_REASONS + reason;
+	__u64 *n = bpf_map_lookup_elem(&losses, &i);
+
+	if (n)
+		__sync_fetch_and_add(n, 1);
+}
+
+/* Names, numbers and sends an event. User space looks into the ring some 30
+ * times a second by itself; it is woken only when the ring fills. */
+static __always_inline void send(struct pm_engine *e, struct self *self, struct pm_hdr *hdr,
+				 __u16 kind, __u32 size)
+{
+	__u64 wake = BPF_RB_NO_WAKEUP;
+
+	hdr->ktime = bpf_ktime_get_ns();
+	hdr->seq = e->seq++;
+	hdr->kind = kind;
+	hdr->engine = self->engine;
+	hdr->version = PM_WIRE_VERSION;
+	if ((hdr->seq & 31) == 0 && bpf_ringbuf_query(&events, BPF_RB_AVAIL_DATA) > (1 << 20))
+		wake = BPF_RB_FORCE_WAKEUP;
+	if (bpf_ringbuf_output(&events, hdr, size, wake))
+		lose(self->engine, self->probe, PM_LOST_RING_FULL);
+}
+
+static __always_inline void note_bad(struct self *self, __u32 *bad, __u32 bit)
+{
+	*bad |= bit;
+	lose(self->engine, self->probe, bit == PM_BAD_CUT ? PM_LOST_LIMIT : PM_LOST_FAULT);
+}
+
+/* Reads n (at most PM_BATCH) pointers. */
+static __always_inline int read_batch(__u64 *to, __u64 from, __u32 n)
+{
+	if (n > PM_BATCH)
+		n = PM_BATCH;
+	return read_mem(to, n * 8, from);
+}
+
+/* Lists are read up to this length. */
+#define PM_MAX_REQUESTS (1 << 12)
+
+/* The items and length of a list; 0 where there are none. */
+static __always_inline __u32 list_items(struct pm_engine *e, __u64 list, __u64 *items)
+{
+	__u32 n = list && list != e->none ? read_len(list, OB_SIZE) : 0;
+
+	*items = 0;
+	if (n == 0 || n == PM_UNKNOWN || read_ptr(list + e->py.list_items, items))
+		return 0;
+	return n;
+}
+
+static __always_inline __u32 dict_len(__u64 dict)
+{
+	return read_len(dict, DICT_USED);
+}
+
+/* Prepares to walk a dict; returns the number of its items. */
+static __always_inline __u32 open_dict(struct scratch *s, __u64 dict)
+{
+	__u64 used, at;
+	struct keys k;
+
+	s->walk.count = 0;
+	if (!dict || read_ptr(dict + DICT_USED, &used) || used > 0x7fffffff)
+		return PM_UNKNOWN;
+	if (used == 0)
+		return 0;
+	if (read_ptr(dict + DICT_KEYS, &at) || read_keys(at, &k))
+		return PM_UNKNOWN;
+	s->walk.entries = k.entries;
+	s->walk.count = k.count;
+	s->walk.size = k.size;
+	return (__u32)used;
+}
+
+/* The frame and locals of a watched function, or 0 for a foreign hit. */
+static __always_inline __u64 enter(struct pm_engine *e, struct scratch *s, struct self *self,
+				   __u64 code, __u64 instruction, __u32 locals)
+{
+	__u64 frame = current_frame(e), at;
+
+	if (!frame || frame_code(e, frame) != code) {
+		lose(self->engine, self->probe, PM_SEEN_FOREIGN);
+		return 0;
+	}
+	/* The interpreter is at this instruction or has just left the one before
+	 * it; an instruction far off means that something else touched the code
+	 * (quickening, a copy of co_code). */
+	if (read_ptr(frame + e->py.frame_instr, &at) || at + 64 < instruction ||
+	    at > instruction + 8) {
+		lose(self->engine, self->probe, PM_SEEN_FOREIGN);
+		return 0;
+	}
+	if (locals > PM_MAX_LOCALS)
+		locals = PM_MAX_LOCALS;
+	if (read_mem(s->locals, locals * 8, frame + e->py.frame_locals)) {
+		lose(self->engine, self->probe, PM_LOST_FAULT);
+		return 0;
+	}
+	return frame;
+}
+
+static __always_inline __u32 read_counter(struct pm_engine *e)
+{
+	__u64 number;
+
+	if (!e->counter || read_ptr(e->counter, &number))
+		return PM_UNKNOWN;
+	return read_long(&e->py, number);
+}
+
+#endif
