@@ -87,7 +87,7 @@ func TestRoundTrip(t *testing.T) {
 		for i := range p {
 			p[i] = byte(rng.Uint32())
 		}
-		many = append(many, rec{byte("EFx"[rng.IntN(3)]), string(p)})
+		many = append(many, rec{"EFx"[rng.IntN(3)], string(p)})
 	}
 	var kinds []rec
 	for i := range 256 {
@@ -297,7 +297,7 @@ func TestDiskFull(t *testing.T) {
 		complete, lost := 0, 0
 		for _, f := range frames {
 			for _, r := range f {
-				err = w.Append(r.kind, []byte(r.payload))
+				qt.Assert(t, qt.IsNil(w.Append(r.kind, []byte(r.payload))))
 			}
 			if err = w.Flush(); err != nil {
 				lost = len(f)

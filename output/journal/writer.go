@@ -179,7 +179,7 @@ func (w *Writer) write(b []byte) error {
 	// Cut the part of a frame that may be there. If that fails as well, a
 	// reader finds a torn frame at the end, and nothing else is harmed.
 	if terr := w.file.Truncate(w.size); terr == nil {
-		w.file.Seek(w.size, io.SeekStart)
+		_, _ = w.file.Seek(w.size, io.SeekStart)
 	}
 	return w.fail(err)
 }

@@ -236,6 +236,15 @@ func (d *Dir) Sub(name string) (*Dir, error) {
 	return d.enter(name)
 }
 
+// OpenSub opens a directory inside that is there already.
+func (d *Dir) OpenSub(name string) (*Dir, error) {
+	root, err := d.root.OpenRoot(name)
+	if err != nil {
+		return nil, fmt.Errorf("open %s: %w", filepath.Join(d.path, name), cause(err))
+	}
+	return &Dir{filepath.Join(d.path, name), root, d.owner}, nil
+}
+
 func (d *Dir) enter(name string) (*Dir, error) {
 	path := filepath.Join(d.path, name)
 	root, err := d.root.OpenRoot(name)
@@ -270,7 +279,9 @@ func (d *Dir) Create(name string) (*os.File, error) {
 // complete.
 func (d *Dir) Replace(name string, write func(io.Writer) error) error {
 	hidden := "." + name + ".tmp"
-	d.root.Remove(hidden)
+	if err := d.Remove(hidden); err != nil {
+		return err
+	}
 	f, err := d.Create(hidden)
 	if err != nil {
 		return err
@@ -283,7 +294,7 @@ func (d *Dir) Replace(name string, write func(io.Writer) error) error {
 		err = d.root.Rename(hidden, name)
 	}
 	if err != nil {
-		d.root.Remove(hidden)
+		_ = d.Remove(hidden)
 		return notWritable(filepath.Join(d.path, name), err)
 	}
 	return nil
@@ -292,7 +303,14 @@ func (d *Dir) Replace(name string, write func(io.Writer) error) error {
 // Remove removes a file, if it is there.
 func (d *Dir) Remove(name string) error {
 	if err := d.root.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
+		return notWritable(filepath.Join(d.path, name), err)
+	}
+	return nil
+}
+
+func (d *Dir) removeAll(name string) error {
+	if err := d.root.RemoveAll(name); err != nil {
+		return notWritable(filepath.Join(d.path, name), err)
 	}
 	return nil
 }

@@ -11,16 +11,15 @@ import (
 
 // kvCount is what kv_cache_summary.txt and the Summary say of the KV cache.
 type kvCount struct {
-	total, peak           int64   // blocks; of all engines, of the fullest moment of each
-	peakPct               float64 // of one engine
-	allocated, freed      int64
-	reused                int64
-	evicted, withoutHash  int64 // with a hash; as vLLM counts them, both
-	unknownBirth          int64
-	lifetime, idle        mean // of cached blocks
-	allLifetime, allIdle  mean // as vLLM's metric has it
-	totals, peaks         map[int32]int64
-	usageSeen, evictsSeen bool
+	total, peak          int64   // blocks; of all engines, of the fullest moment of each
+	peakPct              float64 // of one engine
+	allocated, freed     int64
+	reused               int64
+	evicted, withoutHash int64 // with a hash; as vLLM counts them, both
+	unknownBirth         int64
+	lifetime, idle       mean // of cached blocks
+	allLifetime, allIdle mean // as vLLM's metric has it
+	totals, peaks        map[int32]int64
 }
 
 func (k *kvCount) step(r *record.StepRow) {
@@ -78,15 +77,6 @@ func (k *kvCount) finish() {
 	for engine, total := range k.totals {
 		k.total += total
 		k.peak += k.peaks[engine]
-	}
-}
-
-func (k *kvCount) visitor() visitor {
-	return visitor{
-		step:       func(r *record.StepRow) error { k.step(r); return nil },
-		kvUsage:    func(r *record.KVUsageRow) error { k.operation(r); return nil },
-		kvEviction: func(r *record.KVEvictionRow) error { k.eviction(r); return nil },
-		done:       func() error { k.finish(); return nil },
 	}
 }
 

@@ -221,7 +221,7 @@ func (o *outputs) finish(err error) error {
 		if err == nil {
 			err = o.dir.root.Rename(hiddenFile(f.name), f.name)
 		} else {
-			o.dir.Remove(hiddenFile(f.name))
+			_ = o.dir.Remove(hiddenFile(f.name))
 		}
 	}
 	return err

@@ -60,8 +60,8 @@ func (s *lineSorter) spill() error {
 		head = binary.AppendVarint(head[:0], l.at)
 		head = binary.AppendVarint(head, l.n)
 		head = binary.AppendUvarint(head, uint64(len(l.text)))
-		w.Write(head)
-		w.Write(l.text)
+		_, _ = w.Write(head) // Flush returns the error of any
+		_, _ = w.Write(l.text)
 	}
 	if err := w.Flush(); err != nil {
 		return err

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path"
 	"strconv"
 
 	"github.com/parquet-go/parquet-go"
@@ -68,14 +67,36 @@ type Tables struct {
 	losses        *table[record.LossRow]
 
 	closers []interface{ close() error }
+	remade  *Dir // where the tables take the place of others
 }
 
 var _ record.Sink = (*Tables)(nil)
 
-// CreateTables begins the tables of a session, in parquet/. Parts that are
-// there already are in the way: RemoveTables first.
+const (
+	tablesDir = "parquet"
+	remadeDir = ".parquet.tmp"
+)
+
+// CreateTables begins the tables of a new session, in parquet/.
 func CreateTables(session *Dir, about About) (*Tables, error) {
-	dir, err := session.Sub("parquet")
+	return createTables(session, tablesDir, about)
+}
+
+// RemakeTables makes tables again beside those that are there. They take their
+// place at Close, if all went well.
+func RemakeTables(session *Dir, about About) (*Tables, error) {
+	if err := session.removeAll(remadeDir); err != nil {
+		return nil, err
+	}
+	t, err := createTables(session, remadeDir, about)
+	if err == nil {
+		t.remade = session
+	}
+	return t, err
+}
+
+func createTables(session *Dir, name string, about About) (*Tables, error) {
+	dir, err := session.Sub(name)
 	if err != nil {
 		return nil, err
 	}
@@ -122,7 +143,17 @@ func (t *Tables) Close() error {
 	for _, table := range t.closers {
 		errs = append(errs, table.close())
 	}
-	return errors.Join(errs...)
+	err := errors.Join(errs...)
+	if t.remade == nil {
+		return err
+	}
+	if err != nil {
+		return errors.Join(err, t.remade.removeAll(remadeDir))
+	}
+	if err := t.remade.removeAll(tablesDir); err != nil {
+		return err
+	}
+	return t.remade.root.Rename(remadeDir, tablesDir)
 }
 
 type builder struct {
@@ -242,7 +273,7 @@ func (t *table[T]) finish() error {
 	}
 	t.file = nil
 	if err != nil {
-		t.dir.Remove(hiddenName(t.part))
+		_ = t.dir.Remove(hiddenName(t.part)) // the first error says more
 		return t.fail(err)
 	}
 	t.part++
@@ -267,17 +298,11 @@ func (t *table[T]) close() error {
 // abandon removes a part that cannot be completed.
 func (t *table[T]) abandon() {
 	if t.file != nil {
-		t.file.Close()
+		_ = t.file.Close()
 		t.file = nil
-		t.dir.Remove(hiddenName(t.part))
+		_ = t.dir.Remove(hiddenName(t.part))
 	}
 }
 
-// RemoveTables removes what CreateTables made, for making it again.
-func RemoveTables(session *Dir) error {
-	err := session.root.RemoveAll("parquet")
-	if err != nil {
-		return notWritable(path.Join(session.path, "parquet"), err)
-	}
-	return nil
-}
+// RemoveTables removes the tables of a session.
+func RemoveTables(session *Dir) error { return session.removeAll(tablesDir) }

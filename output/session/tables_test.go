@@ -203,6 +203,44 @@ func TestRowsOfOlderAndNewerTables(t *testing.T) {
 	}
 }
 
+func TestTablesMadeAgain(t *testing.T) {
+	d, facts := traced(t, traffic.Decode32, 10, nil)
+	count := func() (n int) {
+		for _, err := range Rows[record.StepRow](d) {
+			qt.Assert(t, qt.IsNil(err))
+			n++
+		}
+		return n
+	}
+	for want := 20; want < 40; want += 10 {
+		before := count()
+		tables, err := RemakeTables(d, facts.About())
+		qt.Assert(t, qt.IsNil(err))
+		s := traffic.New(traffic.Decode32)
+		s.Rows = tables
+		for range want {
+			_, err := s.Step()
+			qt.Assert(t, qt.IsNil(err))
+		}
+		qt.Check(t, qt.Equals(count(), before))
+		qt.Assert(t, qt.IsNil(tables.Close()))
+		qt.Check(t, qt.Equals(count(), want))
+	}
+	tables, err := RemakeTables(d, facts.About())
+	qt.Assert(t, qt.IsNil(err))
+	tables.losses.failed = errors.New("disk full")
+	qt.Check(t, qt.ErrorMatches(tables.Close(), "disk full"))
+	qt.Check(t, qt.Equals(count(), 30))
+	entries, err := fs.ReadDir(d.FS(), ".")
+	qt.Assert(t, qt.IsNil(err))
+	qt.Check(t, qt.HasLen(entries, 1))
+	sub, err := d.OpenSub("parquet")
+	qt.Assert(t, qt.IsNil(err))
+	qt.Check(t, qt.IsNil(sub.Close()))
+	_, err = d.OpenSub("none")
+	qt.Check(t, qt.ErrorIs(err, fs.ErrNotExist))
+}
+
 func TestDamagedPart(t *testing.T) {
 	d, _ := traced(t, traffic.Decode32, 100, nil)
 	path := filepath.Join(d.Path(), "parquet/steps/part-00000.parquet")
