@@ -86,15 +86,12 @@ __noinline __u32 send_set(struct self *caller, __u64 set, __u32 what)
 	if (read_ptr(set + e->py.set_mask, &mask) ||
 	    read_ptr(set + e->py.set_table, &s->walk.entries))
 		return PM_UNKNOWN;
-	s->walk.rows = 0;
-	s->walk.first = 0;
-	s->walk.bad = 0;
+	begin_rows(s, what);
 	s->walk.count = mask + 1;
 	if (mask >= PM_MAX_SET) {
 		s->walk.count = PM_MAX_SET;
 		note_bad(self, &s->walk.bad, PM_BAD_CUT);
 	}
-	s->rows.head.what = what;
 	bpf_loop(PM_MAX_SET, set_one, self, 0);
 	flush_rows(e, s, self, PM_EV_KEYS, 8);
 	return (__u32)used;

@@ -75,11 +75,7 @@ static long client_one(__u32 i, struct self *self)
 	at = self->b == 24 ? entry[2] : entry[1];
 	if (!at || read_ptr(at + e->outputs_list, &at))
 		return 0;
-	n = list_items(e, at, &s->walk.entries);
-	if (n > PM_MAX_REQUESTS) {
-		n = PM_MAX_REQUESTS;
-		note_bad(self, &s->update.bad, PM_BAD_CUT);
-	}
+	n = bounded(self, list_items(e, at, &s->walk.entries));
 	s->walk.count = n;
 	s->walk.client = self->b == 24 ? read_long(&e->py, entry[1]) : i;
 	s->update.rows += n;

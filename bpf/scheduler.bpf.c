@@ -45,15 +45,162 @@ static __always_inline __u32 queue_len(struct pm_engine *e, __u64 scheduler)
 	return sum;
 }
 
+/* What the scheduler itself says: queue lengths, free blocks, when it began. */
+static __always_inline void read_scheduler(struct pm_engine *e, struct scratch *s,
+					   struct self *self, __u64 scheduler)
+{
+	struct pm_step *st = &s->step;
+	__u64 at;
+
+	st->began = 0;
+	at = local(e, s->locals, e->l_began);
+	if (!at || read_ptr(at + e->py.float_value, &st->began))
+		note_bad(self, &st->bad, PM_BAD_TIME);
+	st->running = read_len(read_attr(e, scheduler, &e->running), OB_SIZE);
+	st->waiting = queue_len(e, scheduler);
+	if (st->running == PM_UNKNOWN || st->waiting == PM_UNKNOWN)
+		note_bad(self, &st->bad, PM_BAD_QUEUES);
+	st->requests = dict_len(read_attr(e, scheduler, &e->requests));
+	st->free_blocks = read_counter(e);
+	if (st->free_blocks == PM_UNKNOWN && e->counter)
+		note_bad(self, &st->bad, PM_BAD_FREE);
+	e->free_blocks = st->free_blocks;
+	at = local(e, s->locals, e->l_victims);
+	st->victims = at ? read_len(at, OB_SIZE) : 0;
+}
+
+/* The lists of CachedRequestData, opened for row_one. */
+static __always_inline int open_cached(struct pm_engine *e, struct scratch *s, struct self *self,
+				       __u64 cached)
+{
+	__u32 n;
+
+	s->walk.cached = 0;
+	s->walk.next = 0;
+	s->walk.ids = 0;
+	s->walk.computed = 0;
+	s->walk.blocks = 0;
+	if (learn(self, cached, e->crd_keys, e->crd_at, &e->crd_known) ||
+	    read_values(e, cached, s->other, e->crd_known))
+		return -1;
+	n = list_items(e, value(s->other, e->crd_at, PM_CRD_IDS), &s->walk.ids);
+	s->step.cached_requests = n;
+	if (list_items(e, value(s->other, e->crd_at, PM_CRD_COMPUTED), &s->walk.computed) != n ||
+	    list_items(e, value(s->other, e->crd_at, PM_CRD_BLOCKS), &s->walk.blocks) != n)
+		return -1;
+	s->walk.cached = n;
+	return 0;
+}
+
+/* The totals of the SchedulerOutput; its attributes are in s->so then. */
+static __always_inline int read_output(struct pm_engine *e, struct scratch *s, struct self *self)
+{
+	struct pm_step *st = &s->step;
+	__u64 preempted;
+
+	st->tokens = PM_UNKNOWN;
+	st->rows = PM_UNKNOWN;
+	st->new_requests = PM_UNKNOWN;
+	st->cached_requests = PM_UNKNOWN;
+	st->finished = PM_UNKNOWN;
+	st->preempted = PM_UNKNOWN;
+	st->drafts = PM_UNKNOWN;
+	st->encoder_inputs = PM_UNKNOWN;
+	if (learn(self, st->output, e->so_keys, e->so_at, &e->so_known) ||
+	    read_values(e, st->output, s->so, e->so_known)) {
+		note_bad(self, &st->bad, PM_BAD_ROWS | PM_BAD_TOTALS);
+		return -1;
+	}
+	st->tokens = read_long(&e->py, value(s->so, e->so_at, PM_SO_TOTAL));
+	if (st->tokens == PM_UNKNOWN)
+		note_bad(self, &st->bad, PM_BAD_TOTALS);
+	st->rows = dict_len(value(s->so, e->so_at, PM_SO_SCHEDULED));
+	st->new_requests = read_len(value(s->so, e->so_at, PM_SO_NEW), OB_SIZE);
+	st->drafts = dict_len(value(s->so, e->so_at, PM_SO_DRAFTS));
+	st->encoder_inputs = dict_len(value(s->so, e->so_at, PM_SO_ENCODER));
+	st->finished = read_len(value(s->so, e->so_at, PM_SO_FINISHED), e->py.set_used);
+	preempted = value(s->so, e->so_at, PM_SO_PREEMPTED);
+	st->preempted = !preempted || preempted == e->none ? 0 :
+							     read_len(preempted, e->py.set_used);
+	if (open_cached(e, s, self, value(s->so, e->so_at, PM_SO_CACHED)))
+		note_bad(self, &st->bad, PM_BAD_COMPUTED);
+	return 0;
+}
+
+/* Requests that finished or were preempted since the last call. */
+static __always_inline void send_ended(struct pm_engine *e, struct scratch *s, struct self *self)
+{
+	__u32 n;
+
+	if (s->step.finished &&
+	    send_set(self, value(s->so, e->so_at, PM_SO_FINISHED), PM_KEYS_FINISHED) == PM_UNKNOWN)
+		lose(self->engine, self->probe, PM_LOST_FAULT);
+	if (s->step.preempted && send_set(self, value(s->so, e->so_at, PM_SO_PREEMPTED),
+					  PM_KEYS_PREEMPTED) == PM_UNKNOWN)
+		lose(self->engine, self->probe, PM_LOST_FAULT);
+	n = list_items(e, local(e, s->locals, e->l_victims), &self->a);
+	if (!n)
+		return;
+	begin_rows(s, PM_KEYS_VICTIMS);
+	bpf_loop(bounded(self, n), victim_one, self, 0);
+	flush_rows(e, s, self, PM_EV_KEYS, 8);
+}
+
+/* Requests that this call took from waiting; and, where asked for, all others. */
+static __always_inline void send_requests(struct pm_engine *e, struct scratch *s, struct self *self,
+					  __u64 scheduler)
+{
+	__u32 n;
+
+	n = list_items(e, local(e, s->locals, e->l_new), &self->a);
+	if (n) {
+		if (list_items(e, value(s->so, e->so_at, PM_SO_NEW), &self->b) != n)
+			self->b = 0;
+		bpf_loop(bounded(self, n), new_one, self, 0);
+	}
+	n = list_items(e, local(e, s->locals, e->l_resumed), &self->a);
+	if (n) {
+		self->b = s->walk.cached - n;
+		bpf_loop(bounded(self, n), resumed_one, self, 0);
+	}
+	if (e->sync) {
+		e->sync = 0;
+		n = list_items(e, read_attr(e, scheduler, &e->running), &self->a);
+		bpf_loop(bounded(self, n), sync_one, self, 0);
+	}
+}
+
+static __always_inline void send_rows(struct pm_engine *e, struct scratch *s, struct self *self)
+{
+	begin_rows(s, 0);
+	s->walk.base = 0;
+	s->walk.last_int = 0;
+	if (open_dict(s, value(s->so, e->so_at, PM_SO_SCHEDULED)) == PM_UNKNOWN)
+		note_bad(self, &s->walk.bad, PM_BAD_ROWS);
+	else
+		bpf_loop(bounded(self, s->walk.count), row_one, self, 0);
+	if (s->walk.rows || s->walk.bad)
+		flush_rows(e, s, self, PM_EV_STEP_ROWS, sizeof(struct pm_step_row));
+}
+
+static __always_inline void send_drafts(struct pm_engine *e, struct scratch *s, struct self *self)
+{
+	begin_rows(s, 0);
+	if (open_dict(s, value(s->so, e->so_at, PM_SO_DRAFTS)) == PM_UNKNOWN || s->walk.size != 16)
+		note_bad(self, &s->walk.bad, PM_BAD_DRAFTS);
+	else
+		bpf_loop(bounded(self, s->walk.count), draft_one, self, 0);
+	if (s->walk.rows || s->walk.bad)
+		flush_rows(e, s, self, PM_EV_DRAFTS, sizeof(struct pm_draft_row));
+}
+
 SEC("perf_event")
 int schedule_return(void *ctx)
 {
 	struct self self = { .probe = PM_PROBE_SCHEDULE_RETURN };
 	struct scratch *s = scratch();
+	__u64 scheduler, output, type;
 	struct pm_engine *e;
-	struct pm_step *st;
-	__u64 scheduler, output, cached, list, items, began, type;
-	__u32 n, resumed, cached_blocks_ok;
 
 	self.engine = (__u32)bpf_get_attach_cookie(ctx);
 	e = engine(self.engine);
@@ -71,168 +218,21 @@ int schedule_return(void *ctx)
 	}
 	e->hits[PM_PROBE_SCHEDULE_RETURN]++;
 	scheduler = local(e, s->locals, e->l_self);
-
-	st = &s->step;
-	st->bad = 0;
-	st->output = output;
-	st->step = e->step;
 	s->walk.step = e->step;
-	st->began = 0;
-	began = local(e, s->locals, e->l_began);
-	if (!began || read_ptr(began + e->py.float_value, &st->began))
-		note_bad(&self, &st->bad, PM_BAD_TIME);
-	st->running = read_len(read_attr(e, scheduler, &e->running), OB_SIZE);
-	st->waiting = queue_len(e, scheduler);
-	if (st->running == PM_UNKNOWN || st->waiting == PM_UNKNOWN)
-		note_bad(&self, &st->bad, PM_BAD_QUEUES);
-	st->requests = dict_len(read_attr(e, scheduler, &e->requests));
-	st->free_blocks = read_counter(e);
-	if (st->free_blocks == PM_UNKNOWN && e->counter)
-		note_bad(&self, &st->bad, PM_BAD_FREE);
-	e->free_blocks = st->free_blocks;
-
-	st->tokens = PM_UNKNOWN;
-	st->rows = PM_UNKNOWN;
-	st->new_requests = PM_UNKNOWN;
-	st->cached_requests = PM_UNKNOWN;
-	st->finished = PM_UNKNOWN;
-	st->preempted = PM_UNKNOWN;
-	st->drafts = PM_UNKNOWN;
-	st->encoder_inputs = PM_UNKNOWN;
-	st->victims = 0;
-	list = local(e, s->locals, e->l_victims);
-	if (list)
-		st->victims = read_len(list, OB_SIZE);
-
-	if (learn(&self, output, e->so_keys, e->so_at, &e->so_known) ||
-	    read_values(e, output, s->so, e->so_known)) {
-		note_bad(&self, &st->bad, PM_BAD_ROWS | PM_BAD_TOTALS);
-		send(e, &self, &st->hdr, PM_EV_STEP, sizeof(*st));
-		e->step++;
-		return 0;
-	}
-	st->tokens = read_long(&e->py, value(s->so, e->so_at, PM_SO_TOTAL));
-	if (st->tokens == PM_UNKNOWN)
-		note_bad(&self, &st->bad, PM_BAD_TOTALS);
-	st->rows = dict_len(value(s->so, e->so_at, PM_SO_SCHEDULED));
-	st->new_requests = read_len(value(s->so, e->so_at, PM_SO_NEW), OB_SIZE);
-	st->drafts = dict_len(value(s->so, e->so_at, PM_SO_DRAFTS));
-	st->encoder_inputs = dict_len(value(s->so, e->so_at, PM_SO_ENCODER));
-	st->finished = read_len(value(s->so, e->so_at, PM_SO_FINISHED), e->py.set_used);
-	list = value(s->so, e->so_at, PM_SO_PREEMPTED);
-	st->preempted = !list || list == e->none ? 0 : read_len(list, e->py.set_used);
-
-	cached = value(s->so, e->so_at, PM_SO_CACHED);
-	s->walk.cached = 0;
-	s->walk.next = 0;
-	s->walk.ids = 0;
-	s->walk.computed = 0;
-	s->walk.blocks = 0;
-	cached_blocks_ok = 0;
-	if (!learn(&self, cached, e->crd_keys, e->crd_at, &e->crd_known) &&
-	    !read_values(e, cached, s->other, e->crd_known)) {
-		n = list_items(e, value(s->other, e->crd_at, PM_CRD_IDS), &s->walk.ids);
-		st->cached_requests = n;
-		if (list_items(e, value(s->other, e->crd_at, PM_CRD_COMPUTED), &s->walk.computed) ==
-			    n &&
-		    list_items(e, value(s->other, e->crd_at, PM_CRD_BLOCKS), &s->walk.blocks) ==
-			    n) {
-			s->walk.cached = n;
-			cached_blocks_ok = 1;
-		}
-	}
-	if (!cached_blocks_ok)
-		note_bad(&self, &st->bad, PM_BAD_COMPUTED);
-	send(e, &self, &st->hdr, PM_EV_STEP, sizeof(*st));
-
-	if (st->finished &&
-	    send_set(&self, value(s->so, e->so_at, PM_SO_FINISHED), PM_KEYS_FINISHED) == PM_UNKNOWN)
-		lose(self.engine, self.probe, PM_LOST_FAULT);
-	if (st->preempted && send_set(&self, value(s->so, e->so_at, PM_SO_PREEMPTED),
-				      PM_KEYS_PREEMPTED) == PM_UNKNOWN)
-		lose(self.engine, self.probe, PM_LOST_FAULT);
-	n = list_items(e, local(e, s->locals, e->l_victims), &items);
-	if (n) {
-		s->walk.rows = 0;
-		s->walk.first = 0;
-		s->walk.bad = 0;
-		s->rows.head.what = PM_KEYS_VICTIMS;
-		self.a = items;
-		if (n > PM_MAX_REQUESTS) {
-			n = PM_MAX_REQUESTS;
-			note_bad(&self, &s->walk.bad, PM_BAD_CUT);
-		}
-		bpf_loop(n, victim_one, &self, 0);
-		flush_rows(e, s, &self, PM_EV_KEYS, 8);
-	}
-
-	/* Requests that this call took from waiting. */
-	n = list_items(e, local(e, s->locals, e->l_new), &items);
-	if (n) {
-		__u64 data;
-
-		if (list_items(e, value(s->so, e->so_at, PM_SO_NEW), &data) != n)
-			data = 0;
-		self.a = items;
-		self.b = data;
-		if (n > PM_MAX_REQUESTS) {
-			n = PM_MAX_REQUESTS;
-			lose(self.engine, self.probe, PM_LOST_LIMIT);
-		}
-		bpf_loop(n, new_one, &self, 0);
-	}
-	resumed = list_items(e, local(e, s->locals, e->l_resumed), &items);
-	if (resumed) {
-		self.a = items;
-		self.b = s->walk.cached - resumed;
-		if (resumed > PM_MAX_REQUESTS) {
-			resumed = PM_MAX_REQUESTS;
-			lose(self.engine, self.probe, PM_LOST_LIMIT);
-		}
-		bpf_loop(resumed, resumed_one, &self, 0);
-	}
-	if (e->sync) {
-		e->sync = 0;
-		n = list_items(e, read_attr(e, scheduler, &e->running), &items);
-		self.a = items;
-		if (n > PM_MAX_REQUESTS) {
-			n = PM_MAX_REQUESTS;
-			lose(self.engine, self.probe, PM_LOST_LIMIT);
-		}
-		bpf_loop(n, sync_one, &self, 0);
-	}
-
-	if (st->rows && st->rows != PM_UNKNOWN) {
-		s->walk.rows = 0;
-		s->walk.first = 0;
-		s->walk.bad = 0;
-		s->walk.base = 0;
-		s->walk.last_int = 0;
-		s->rows.head.what = 0;
-		if (open_dict(s, value(s->so, e->so_at, PM_SO_SCHEDULED)) == PM_UNKNOWN) {
-			note_bad(&self, &s->walk.bad, PM_BAD_ROWS);
-		} else {
-			if (s->walk.count > 2 * PM_MAX_REQUESTS) {
-				s->walk.count = 2 * PM_MAX_REQUESTS;
-				note_bad(&self, &s->walk.bad, PM_BAD_CUT);
-			}
-			bpf_loop(s->walk.count, row_one, &self, 0);
-		}
-		if (s->walk.rows || s->walk.bad)
-			flush_rows(e, s, &self, PM_EV_STEP_ROWS, sizeof(struct pm_step_row));
-	}
-	if (st->drafts && st->drafts != PM_UNKNOWN) {
-		s->walk.rows = 0;
-		s->walk.first = 0;
-		s->walk.bad = 0;
-		s->rows.head.what = 0;
-		if (open_dict(s, value(s->so, e->so_at, PM_SO_DRAFTS)) == PM_UNKNOWN ||
-		    s->walk.size != 16)
-			note_bad(&self, &s->walk.bad, PM_BAD_DRAFTS);
-		else
-			bpf_loop(2 * PM_MAX_REQUESTS, draft_one, &self, 0);
-		if (s->walk.rows || s->walk.bad)
-			flush_rows(e, s, &self, PM_EV_DRAFTS, sizeof(struct pm_draft_row));
+	s->step.step = e->step;
+	s->step.output = output;
+	s->step.bad = 0;
+	read_scheduler(e, s, &self, scheduler);
+	if (read_output(e, s, &self)) {
+		send(e, &self, &s->step.hdr, PM_EV_STEP, sizeof(s->step));
+	} else {
+		send(e, &self, &s->step.hdr, PM_EV_STEP, sizeof(s->step));
+		send_ended(e, s, &self);
+		send_requests(e, s, &self, scheduler);
+		if (s->step.rows && s->step.rows != PM_UNKNOWN)
+			send_rows(e, s, &self);
+		if (s->step.drafts && s->step.drafts != PM_UNKNOWN)
+			send_drafts(e, s, &self);
 	}
 	e->begun = 0;
 	e->step++;
@@ -296,11 +296,8 @@ int update_return(void *ctx)
 		return 0;
 	}
 	e->hits[PM_PROBE_UPDATE_RETURN]++;
-	s->walk.rows = 0;
-	s->walk.first = 0;
-	s->walk.bad = 0;
+	begin_rows(s, 0);
 	s->walk.step = e->update;
-	s->rows.head.what = 0;
 	s->update.output = output;
 	s->update.update = e->update;
 	s->update.rows = 0;

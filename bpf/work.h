@@ -138,8 +138,10 @@ static __always_inline void send(struct pm_engine *e, struct self *self, struct 
 	hdr->version = PM_WIRE_VERSION;
 	if ((hdr->seq & 31) == 0 && bpf_ringbuf_query(&events, BPF_RB_AVAIL_DATA) > (1 << 20))
 		wake = BPF_RB_FORCE_WAKEUP;
-	if (bpf_ringbuf_output(&events, hdr, size, wake))
+	if (bpf_ringbuf_output(&events, hdr, size, wake)) {
 		lose(self->engine, self->probe, PM_LOST_RING_FULL);
+		e->sync = 1; /* it may have been one that told a key's meaning */
+	}
 }
 
 static __always_inline void note_bad(struct self *self, __u32 *bad, __u32 bit)
@@ -156,8 +158,25 @@ static __always_inline int read_batch(__u64 *to, __u64 from, __u32 n)
 	return read_mem(to, n * 8, from);
 }
 
-/* Lists are read up to this length. */
-#define PM_MAX_REQUESTS (1 << 12)
+/* Lists of requests are read up to this length. */
+#define PM_MAX_REQUESTS (1 << 13)
+
+static __always_inline __u32 bounded(struct self *self, __u32 n)
+{
+	if (n <= PM_MAX_REQUESTS)
+		return n;
+	lose(self->engine, self->probe, PM_LOST_LIMIT);
+	return PM_MAX_REQUESTS;
+}
+
+/* Begins a list event. */
+static __always_inline void begin_rows(struct scratch *s, __u16 what)
+{
+	s->walk.rows = 0;
+	s->walk.first = 0;
+	s->walk.bad = 0;
+	s->rows.head.what = what;
+}
 
 /* The items and length of a list; 0 where there are none. */
 static __always_inline __u32 list_items(struct pm_engine *e, __u64 list, __u64 *items)
