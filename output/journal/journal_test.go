@@ -10,6 +10,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"runtime"
 	"syscall"
 	"testing"
 	"testing/fstest"
@@ -314,6 +315,39 @@ func TestDiskFull(t *testing.T) {
 		records, damages := readAll(t, os.DirFS(dir))
 		qt.Check(t, qt.HasLen(damages, 0))
 		qt.Check(t, qt.HasLen(records, len(flat(frames[:complete]))))
+	}
+}
+
+// Steady decode takes less than 3 bytes by request and step, and requests that
+// come and go less than 5; a writer holds a few MiB.
+func TestSize(t *testing.T) {
+	for _, c := range []struct {
+		shape traffic.Shape
+		most  float64
+	}{{traffic.Decode32, 3}, {traffic.Chat32, 5}} {
+		var before, after runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&before)
+		w, err := Create(dirOf(t, t.TempDir()), Options{})
+		qt.Assert(t, qt.IsNil(err))
+		s := traffic.New(c.shape)
+		s.Event = func(p []byte) { qt.Assert(t, qt.IsNil(w.Append(KindEvent, p))) }
+		requests := 0
+		for step := range 3000 {
+			n, err := s.Step()
+			qt.Assert(t, qt.IsNil(err))
+			requests += n
+			if step%50 == 49 { // each second
+				qt.Assert(t, qt.IsNil(w.Flush()))
+			}
+		}
+		runtime.GC()
+		runtime.ReadMemStats(&after)
+		size, live := float64(w.Size())/float64(requests), float64(int64(after.HeapAlloc)-int64(before.HeapAlloc))/1e6
+		t.Logf("%.2f bytes a step-request, %.1f MB live", size, live)
+		qt.Check(t, qt.IsTrue(size < c.most))
+		qt.Check(t, qt.IsTrue(live < 8))
+		qt.Assert(t, qt.IsNil(w.Close()))
 	}
 }
 

@@ -285,6 +285,27 @@ func TestFailedTableStaysFailedAndTheOthersGoOn(t *testing.T) {
 	qt.Check(t, qt.Equals(n, 10*batchRows))
 }
 
+// step_requests takes less than half a byte a row in steady decode, all tables
+// together less than 4 bytes by request and step with requests that come and go.
+func TestSize(t *testing.T) {
+	for _, c := range []struct {
+		shape     traffic.Shape
+		row, most float64
+	}{{traffic.Decode32, 0.5, 3}, {traffic.Chat32, 1.5, 5}} {
+		const steps = 10000
+		d, _ := traced(t, c.shape, steps, nil)
+		total := int64(0)
+		for _, size := range sizes(t, d) {
+			total += size
+		}
+		n := float64(steps * c.shape.Requests)
+		row, all := float64(sizes(t, d)[TableStepRequests])/n, float64(total)/n
+		t.Logf("%.2f bytes a row of step_requests, %.2f of all tables", row, all)
+		qt.Check(t, qt.IsTrue(row < c.row))
+		qt.Check(t, qt.IsTrue(all < c.most))
+	}
+}
+
 // What is in memory does not grow with the length of a run.
 func TestMemoryIsFlat(t *testing.T) {
 	d := newSession(t)
