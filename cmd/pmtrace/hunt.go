@@ -22,7 +22,8 @@ func (e *notReady) Error() string { return e.why }
 type huntState int
 
 const (
-	stateLoading     huntState = iota // wait for it
+	stateNone        huntState = iota // nothing looked into yet
+	stateLoading                      // wait for it
 	stateNoEngine                     // vLLM, but no engine here
 	stateNotVLLM                      // Python without vLLM
 	stateNotPython                    // no Python

@@ -33,9 +33,12 @@ func TestScripts(t *testing.T) {
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){"code": code},
 		Setup: func(e *testscript.Env) error {
-			// Where a user other than root can run it, too.
-			e.Setenv("PMTRACE", filepath.Join(e.WorkDir, "pmtrace-copy"))
-			return nil
+			// For a copy that users may run who cannot come to where tests are
+			// built.
+			dir, err := os.MkdirTemp("/tmp", "pmtrace-test-")
+			e.Setenv("PMTRACE", filepath.Join(dir, "pmtrace"))
+			e.Defer(func() { os.RemoveAll(dir) })
+			return err
 		},
 	})
 }

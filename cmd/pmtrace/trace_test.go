@@ -3,8 +3,11 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
+	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -118,7 +121,7 @@ func TestUnsupported(t *testing.T) {
 	b := newBench(t)
 	b.loading, b.state = 1<<30, stateUnsupported
 	qt.Check(t, qt.Equals(b.attachTo(t, pid), exitImpossible))
-	qt.Check(t, qt.StringContains(b.err.String(), "(VLLM::EngineCore): it is 4; see pmtrace check --pid"))
+	qt.Check(t, qt.StringContains(b.err.String(), "(VLLM::EngineCore): it is 5; see pmtrace check --pid"))
 
 	b = newBench(t)
 	b.tracer.refuse = fmt.Errorf("a: %w", fmt.Errorf("b: %w", errors.New("all slots are taken")))
@@ -168,9 +171,28 @@ func TestSeveralServers(t *testing.T) {
 	one, _ := startServer(t)
 	two, _ := startServer(t)
 	b := newBench(t)
+	var mu sync.Mutex
+	var tracers []*fakeTracer
+	var sessions []*fakeSession
+	b.world.tracer = func(tracerOptions) (tracer, error) {
+		mu.Lock()
+		defer mu.Unlock()
+		tracers = append(tracers, &fakeTracer{})
+		return tracers[len(tracers)-1], nil
+	}
+	b.world.create = func(string, time.Time, environment) (sessionDir, error) {
+		mu.Lock()
+		defer mu.Unlock()
+		sessions = append(sessions, &fakeSession{})
+		return sessions[len(sessions)-1], nil
+	}
 	code := b.attachTo(t, one, "--pid", fmt.Sprint(two), "--pid", fmt.Sprint(one), "--duration", "0.3")
 	qt.Check(t, qt.Equals(code, 0), qt.Commentf("%s", b.err))
-	qt.Check(t, qt.Equals(b.tracer.attached, 2))
+	qt.Assert(t, qt.HasLen(sessions, 2))
+	for i := range sessions {
+		qt.Check(t, qt.Equals(tracers[i].attached, 1))
+		qt.Check(t, qt.IsTrue(sessions[i].finished))
+	}
 }
 
 func TestDecode(t *testing.T) {
@@ -184,4 +206,61 @@ func TestDecode(t *testing.T) {
 	b = newBench(t)
 	qt.Check(t, qt.Equals(b.run(t.Context(), []string{"decode", "/sessions/session_x"}), exitFailed))
 	qt.Check(t, qt.StringContains(b.err.String(), "its journal is empty"))
+}
+
+// The privileged half: ready, then a process to trace, then how it went.
+func TestFollow(t *testing.T) {
+	pid, end := startServer(t)
+	b := newBench(t)
+	in, say := io.Pipe()
+	defer say.Close()
+	b.stdin = in
+	go fmt.Fprintf(say, "{\"pid\":%d}\n", pid)
+	time.AfterFunc(500*time.Millisecond, end)
+	b.tracer.lost = 2
+	qt.Assert(t, qt.Equals(b.run(t.Context(), []string{"follow", "--no-csv"}), 0), qt.Commentf("%s", b.err))
+	qt.Check(t, qt.Equals(b.out.String(), "{\"ready\":true}\n{\"session\":\"/sessions/session_x\",\"lost\":2}\n"))
+	qt.Check(t, qt.Equals(b.session.start.Mode, "record"))
+	qt.Check(t, qt.Equals(b.end(t).Reason, "server_exited"))
+
+	// record's death ends it.
+	pid, _ = startServer(t)
+	b = newBench(t)
+	b.stdin = strings.NewReader(fmt.Sprintf("{\"pid\":%d}\n", pid))
+	b.loading, b.state = 1<<30, stateLoading
+	qt.Assert(t, qt.Equals(b.run(t.Context(), []string{"follow"}), 0))
+	qt.Check(t, qt.Equals(b.out.String(), "{\"ready\":true}\n{\"code\":1}\n"))
+	qt.Check(t, qt.StringContains(b.err.String(), "nothing was traced: "))
+}
+
+func TestRecord(t *testing.T) {
+	for _, c := range []struct {
+		name    string
+		command []string
+		flag    string
+		spoil   func(*testBench)
+		code    int
+	}{
+		{"its code", []string{"sh", "-c", "sleep 0.5; exit 9"}, "--no-csv", nil, 9},
+		{"lost", []string{"sleep", "0.5"}, "--strict", func(b *testBench) { b.tracer.lost = 1 }, exitLost},
+		{"lost, its code first", []string{"sh", "-c", "sleep 0.5; exit 9"}, "--strict", func(b *testBench) { b.tracer.lost = 1 }, 9},
+		{"trouble", []string{"sleep", "0.5"}, "--no-csv", func(b *testBench) { b.session.limit = 5 }, 0},
+		{"trouble, strict", []string{"sh", "-c", "sleep 0.5; exit 9"}, "--strict", func(b *testBench) { b.session.limit = 5 }, exitStrict},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			b := newBench(t)
+			if c.spoil != nil {
+				c.spoil(b)
+			}
+			argv := append([]string{"record", c.flag, "--"}, c.command...)
+			qt.Check(t, qt.Equals(b.run(t.Context(), pythonLike(argv)), c.code), qt.Commentf("%s", b.err))
+		})
+	}
+}
+
+// pythonLike runs a command below a process that is called python3.
+func pythonLike(argv []string) []string {
+	i := slices.Index(argv, "--") + 1
+	script := "exec -a python3 bash -c '\"$@\"; exit $?' python3 \"$@\""
+	return append(append(slices.Clone(argv[:i]), "bash", "-c", script, "bash"), argv[i:]...)
 }

@@ -251,7 +251,7 @@ func nearest(dir string) (string, error) {
 			return "", fmt.Errorf("%s is not a directory", dir)
 		case err == nil:
 			return dir, nil
-		case !errors.Is(err, os.ErrNotExist) || dir == "/":
+		case !errors.Is(err, os.ErrNotExist) && !errors.Is(err, unix.ENOTDIR) || dir == "/":
 			return "", err
 		}
 		dir, err = filepath.Dir(dir), nil
