@@ -63,7 +63,7 @@ type life struct {
 	hit   int64 // newest time it was taken from the free queue for its content
 }
 
-// handedOut is a block that is handed out again.
+// again is a block that is handed out again.
 type again struct {
 	op, block, lifetime int64
 	idleAtMost          int64
@@ -73,10 +73,12 @@ type again struct {
 // replay follows each block. It returns the blocks that were handed out again.
 func replay(t *table, s *session) []again {
 	counts, states := t.count("kv: kv_blocks lists as many as kv_usage counts"), t.count("kv: no block handed out twice or freed twice")
-	used := t.count("kv: blocks in use = total - free (where all are known)")
+	used := t.count("kv: blocks in use = total - free (where all were free at attach)")
+	total := int64(s.engine().Blocks) - 1 // without the null block
+	empty := int64(s.engine().FreeBlocks) == total
 	lives := map[int32]*life{}
 	var list []again
-	at, inUse, unknown := 0, 0, int(num(firstTotal(s)))
+	at, inUse := 0, int64(0)
 	for i := range s.usage {
 		op := &s.usage[i]
 		from := at
@@ -87,13 +89,7 @@ func replay(t *table, s *session) []again {
 				l = &life{}
 				lives[b.BlockID] = l
 			}
-			if !l.known {
-				unknown--
-				if op.Op == record.KVFree {
-					inUse++ // it was in use before tracing began
-				}
-			}
-			if op.Op == record.KVAlloc && (l.born || b.HadHash) {
+			if op.Op == record.KVAlloc && (l.known || b.HadHash) && s.engine().Caching {
 				list = append(list, again{op.OpID, int64(b.BlockID), op.TimeNS - l.birth, op.TimeNS - l.hit, l.born})
 			}
 			problem := l.apply(op)
@@ -106,23 +102,13 @@ func replay(t *table, s *session) []again {
 			at++
 		}
 		counts.one(at-from == int(op.Blocks), "operation %d: want %d, got %d", op.OpID, op.Blocks, at-from)
-		if unknown == 0 || num(firstTotal(s)) == int64(op.FreeAfter) {
-			want := int(num(firstTotal(s)) - int64(op.FreeAfter))
+		if empty {
+			want := total - int64(op.FreeAfter)
 			used.one(inUse == want, "operation %d: want %d, got %d", op.OpID, want, inUse)
 		}
 	}
 	counts.one(at == len(s.blocks), "%d blocks of no operation", len(s.blocks)-at)
 	return list
-}
-
-// firstTotal is the size of the pool.
-func firstTotal(s *session) *int32 {
-	for i := range s.steps {
-		if s.steps[i].KVTotal != nil {
-			return s.steps[i].KVTotal
-		}
-	}
-	return nil
 }
 
 func (l *life) apply(op *record.KVUsageRow) (problem string) {
@@ -156,6 +142,7 @@ func checkEvictions(t *table, in *input, list []again) {
 		if !there.one(e != nil, "operation %d, block %d", a.op, a.block) {
 			continue
 		}
+		delete(rows, [2]int64{a.op, a.block})
 		if !a.known {
 			unknown.one(!e.BirthKnown && e.BirthNS == nil, "operation %d, block %d", a.op, a.block)
 			continue
@@ -163,11 +150,8 @@ func checkEvictions(t *table, in *input, list []again) {
 		known.one(e.BirthKnown && e.LifetimeNS == a.lifetime && e.IdleNS >= 0 && e.IdleNS <= a.idleAtMost,
 			"operation %d, block %d: want %d and up to %d ns, got %d and %d (birth known: %v)", a.op, a.block,
 			a.lifetime, a.idleAtMost, e.LifetimeNS, e.IdleNS, e.BirthKnown)
-		delete(rows, [2]int64{a.op, a.block})
 	}
-	// What is left was free, without a hash, and had been handed out before
-	// tracing began as its later operations tell.
-	for key, e := range rows {
-		unknown.one(!e.BirthKnown, "operation %d, block %d: nothing tells of a birth", key[0], key[1])
+	for key := range rows {
+		there.one(false, "operation %d, block %d: it was never handed out before", key[0], key[1])
 	}
 }

@@ -1,0 +1,168 @@
+//go:build e2e
+
+// Package e2e runs pmtrace against real vLLM servers and compares each session
+// with the server's own word (e2e/truth). Needs root, and what `make setup` has
+// set up.
+//
+//	PMTRACE_E2E=quick        one server, about three minutes (default)
+//	PMTRACE_E2E=full         everything
+//	PMTRACE_E2E_VLLM=0.32.0  the version of vLLM
+package e2e
+
+import (
+	"os"
+	"path/filepath"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// pressure makes requests wait for KV blocks, so that some are preempted and
+// blocks are handed out again.
+func pressure() []string { return []string{"--num-gpu-blocks-override", "300", "--max-num-seqs", "64"} }
+
+// prefixes is a load of which half begins with one of four shared prefixes.
+func prefixes() []string { return []string{"--prefix-fraction", "0.5", "--prefix-tokens", "128"} }
+
+func args(lists ...[]string) []string {
+	var all []string
+	for _, l := range lists {
+		all = append(all, l...)
+	}
+	return all
+}
+
+// TestServer has one server do all that one server can do: it takes a minute to
+// start.
+func TestServer(t *testing.T) {
+	b := newBench(t)
+	s := b.serve(t, "server", pressure()...)
+
+	// First, because only here no block was ever handed out before.
+	t.Run("attach before load", func(t *testing.T) {
+		s := s.in(t)
+		before := s.scrape(t, "before")
+		tr := s.attach(t)
+		one := s.load(t, "c1", "-c", "1", "-n", "6", "--seed", "1")
+		eight := s.load(t, "c8", args(prefixes(), []string{"-c", "8", "-n", "60", "--seed", "2", "--eos-fraction", "0.2"})...)
+		many := s.load(t, "c64", args(prefixes(), []string{"-c", "64", "-n", "250", "--seed", "3", "--eos-fraction", "0.1"})...)
+		s.settle()
+		after := s.scrape(t, "after")
+		tr.stop(t, 0)
+		s.truth(t, tr, "--load", one, "--load", eight, "--load", many, "--before", before, "--after", after, "--fresh")
+		tr.decodesTheSame(t)
+	})
+
+	t.Run("clients hang up", func(t *testing.T) {
+		s := s.in(t)
+		before := s.scrape(t, "before")
+		tr := s.attach(t)
+		load := s.load(t, "aborts", args(prefixes(), []string{"-c", "24", "-n", "120", "--seed", "4", "--eos-fraction", "0.2", "--abort-fraction", "0.25"})...)
+		s.settle()
+		after := s.scrape(t, "after")
+		tr.stop(t, 0)
+		s.truth(t, tr, "--load", load, "--before", before, "--after", after)
+	})
+
+	t.Run("attach in the middle of a load", func(t *testing.T) {
+		s := s.in(t)
+		load := s.begin(t, "mid", args(prefixes(), []string{"-c", "24", "-n", "160", "--seed", "5", "--eos-fraction", "0.1", "-o", "32:128"})...)
+		time.Sleep(4 * time.Second)
+		tr := s.attach(t)
+		path := load.wait(t)
+		s.settle()
+		tr.stop(t, 0)
+		s.truth(t, tr, "--load", path, "--midload")
+		tr.decodesTheSame(t)
+	})
+
+	t.Run("pmtrace is killed", func(t *testing.T) {
+		s := s.in(t)
+		tr := s.attach(t)
+		load := s.begin(t, "killed", "-c", "16", "-n", "120", "--seed", "6")
+		time.Sleep(5 * time.Second)
+		at := monotonic()
+		tr.kill(t)
+		path := load.wait(t) // fails if the server was harmed
+		tr.decode(t)
+		tr.reachesTo(t, at-1200*time.Millisecond)
+		s.truth(t, tr, "--load", path, "--cut")
+	})
+
+	t.Run("bad cases", func(t *testing.T) { badCases(t, s) })
+
+	t.Run("the server ends", func(t *testing.T) {
+		s := s.in(t)
+		tr := s.attach(t)
+		path := s.load(t, "last", "-c", "8", "-n", "16", "--seed", "7")
+		s.settle()
+		s.signal(t, syscall.SIGTERM)
+		tr.ends(t, 0, "server_exited")
+		s.truth(t, tr, "--load", path)
+	})
+}
+
+// TestRecord records a server from its start, under load, to its end by a
+// signal to pmtrace.
+func TestRecord(t *testing.T) {
+	b := newBench(t)
+	full(t)
+	s := b.record(t, "record", pressure()...)
+	before := s.scrape(t, "before")
+	load := s.load(t, "load", args(prefixes(), []string{"-c", "32", "-n", "160", "--seed", "8", "--eos-fraction", "0.1"})...)
+	s.settle()
+	after := s.scrape(t, "after")
+	s.tracer.signal(t, syscall.SIGINT)
+	s.tracer.ends(t, anyCode, "server_exited")
+	s.truth(t, s.tracer, "--load", load, "--before", before, "--after", after, "--fresh")
+	s.tracer.decodesTheSame(t)
+}
+
+// TestServerIsKilled kills a recorded server, all of it, under load.
+func TestServerIsKilled(t *testing.T) {
+	b := newBench(t)
+	full(t)
+	s := b.serve(t, "killed-server")
+	tr := s.attach(t)
+	load := s.begin(t, "load", "-c", "8", "-n", "100", "--seed", "9")
+	time.Sleep(3 * time.Second)
+	s.signalAll(t, syscall.SIGKILL)
+	tr.ends(t, 0, "server_exited")
+	load.fails(t)
+	s.truth(t, tr, "--cut", "--load", load.path)
+}
+
+// TestInProcess traces an engine that lives in its program's own process.
+func TestInProcess(t *testing.T) {
+	b := newBench(t)
+	full(t)
+	s := b.inProcess(t, "in-process")
+	tr := s.attach(t)
+	s.generate(t)
+	tr.stop(t, 0)
+	s.truth(t, tr, "--load", filepath.Join(s.out, "load.jsonl"), "--fresh")
+	tr.decodesTheSame(t)
+}
+
+// TestNamespace traces a server in another PID and mount namespace.
+func TestNamespace(t *testing.T) {
+	b := newBench(t)
+	full(t)
+	t.Setenv("PMTRACE_SERVE_WRAP", "unshare --pid --mount --fork --mount-proc --kill-child")
+	s := b.serve(t, "namespace", pressure()...)
+	before := s.scrape(t, "before")
+	tr := s.attach(t)
+	load := s.load(t, "load", args(prefixes(), []string{"-c", "32", "-n", "120", "--seed", "10"})...)
+	s.settle()
+	after := s.scrape(t, "after")
+	tr.stop(t, 0)
+	s.truth(t, tr, "--load", load, "--before", before, "--after", after, "--fresh")
+}
+
+// full skips what is not part of the quick selection.
+func full(t *testing.T) {
+	t.Helper()
+	if os.Getenv("PMTRACE_E2E") != "full" {
+		t.Skip("not in the quick selection: PMTRACE_E2E=full")
+	}
+}
