@@ -15,7 +15,7 @@ import (
 func TestLosses(t *testing.T) {
 	for name, c := range servers() {
 		t.Run(name, func(t *testing.T) {
-			for seed := range uint64(10) {
+			for seed := range uint64(4) {
 				for _, drop := range []float64{0.0005, 0.005, 0.05, 0.3} {
 					c.seed, c.drop = seed, drop
 					s := newSim(c)

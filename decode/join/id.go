@@ -41,21 +41,21 @@ func requestID(r *wire.Request) string {
 // digits to the client's request id (InputProcessor.assign_request_id: in
 // 0.15.1 and later, not in 0.12; 0.14 brought it). An unknown version is taken
 // for a new one.
-func suffixed(version string) bool {
-	major, rest, ok := strings.Cut(version, ".")
+func suffixed(version string) bool { return minor(version) >= 14 }
+
+// minor is N of version 0.N; large for a later or an unknown one.
+func minor(version string) int {
+	const late = 1 << 20
+	rest, ok := strings.CutPrefix(version, "0.")
 	if !ok {
-		return true
+		return late
 	}
-	minor, _, _ := strings.Cut(rest, ".")
-	a, err := strconv.Atoi(major)
+	digits, _, _ := strings.Cut(rest, ".")
+	n, err := strconv.Atoi(digits)
 	if err != nil {
-		return true
+		return late
 	}
-	b, err := strconv.Atoi(minor)
-	if err != nil {
-		return true
-	}
-	return a > 0 || b >= 14
+	return n
 }
 
 // externalID is the client's id: id without a random suffix.

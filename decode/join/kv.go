@@ -253,16 +253,20 @@ func (e *engine) owned(r *request, op *kvOp) {
 	}
 }
 
-// maxBlocks bounds the table: no pool has as many blocks.
-const maxBlocks = 1 << 26
+// The table's bounds: no pool has as many blocks, and one of unknown size is
+// not followed far, since its ids may be anything.
+const (
+	maxBlocks    = 1 << 26
+	maxUnbounded = 1 << 18
+)
 
 // block is the entry of a block, which is made to say nothing of a life before
 // the last loss; nil where there can be no such block.
 func (e *engine) block(id uint32) *block {
 	k := &e.kv
-	limit := uint32(maxBlocks)
+	limit := uint32(maxUnbounded)
 	if e.fact.Blocks > 0 {
-		limit = uint32(e.fact.Blocks)
+		limit = uint32(min(e.fact.Blocks, maxBlocks))
 	}
 	if id == 0 || id >= limit {
 		return nil

@@ -48,6 +48,7 @@ func (b *lossBook) init() {
 }
 
 func (s *lossSpan) add(from, to, n int64) {
+	from = min(from, to) // times of hostile events may go back
 	if s.count == 0 {
 		s.from, s.to = from, to
 	}

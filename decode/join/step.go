@@ -142,16 +142,28 @@ func (e *engine) emit(st *step) {
 	e.emitOperations(st, row)
 }
 
-// number gives the step vLLM's own number: steps without a token have none.
+// number gives the step vLLM's own number. Steps without a token have none;
+// up to 0.22 vLLM counts them nevertheless, from 0.25 it does not
+// (EngineCore.log_iteration_details, capture_iteration_details).
 func (e *engine) number(st *step, row *record.StepRow) {
 	if e.emitted && e.lastStep+1 != st.num || !e.emitted && st.num != 0 || st.tokens < 0 {
 		e.iterations = false
 	}
 	e.emitted, e.lastStep = true, st.num
-	if e.iterations && st.tokens > 0 {
-		row.Iteration = e.j.ptr.int64(e.iteration)
-		e.iteration++
+	if !e.iterations {
+		return
 	}
+	if st.tokens == 0 {
+		switch n := minor(e.fact.VLLM); {
+		case n <= 22:
+			e.iteration++
+		case n < 25:
+			e.iterations = false // somewhere in between it changed
+		}
+		return
+	}
+	row.Iteration = e.j.ptr.int64(e.iteration)
+	e.iteration++
 }
 
 func (e *engine) stepRow(st *step) *record.StepRow {
@@ -176,7 +188,7 @@ func (e *engine) stepRow(st *step) *record.StepRow {
 	}
 	if st.updateDone != unset {
 		row.EndNS = ptr.int64(st.updateDone)
-		if st.updateBegan != unset {
+		if st.updateBegan != unset && st.updateBegan <= st.updateDone {
 			row.UpdateDurNS = ptr.int64(st.updateDone - st.updateBegan)
 		}
 		if st.outputs >= 0 {
