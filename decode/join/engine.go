@@ -118,7 +118,6 @@ func (e *engine) distrust(t int64) {
 		e.gapTo++
 	}
 	e.call.gap = true
-	e.update.gap = true
 	for _, st := range e.flight {
 		st.gap = true
 	}

@@ -5,7 +5,6 @@ import "github.com/pmtrace/pmtrace/decode/wire"
 // update collects the rows and the end of one update_from_output.
 type update struct {
 	open   bool
-	gap    bool // events were lost while it was open
 	num    uint32
 	hasEnd bool
 	end    wire.Update
@@ -98,7 +97,7 @@ func (j *Joiner) updatePart(h *wire.Header, num uint32) *engine {
 	}
 	if !e.update.open {
 		e.flushOps(t, nil)
-		e.update.open, e.update.num, e.update.gap = true, num, false
+		e.update.open, e.update.num = true, num
 	}
 	e.update.at = t
 	return e
