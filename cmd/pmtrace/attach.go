@@ -121,13 +121,21 @@ func (a *app) resolve(pid int, force bool) (target.Server, error) {
 		return target.Server{}, usage("--pid %d is no process", pid)
 	}
 	s, err := a.world.proc.Resolve(pid)
-	if errors.Is(err, target.ErrNotVLLM) && force {
+	if errors.Is(err, target.ErrNotVLLM) && (force || a.importsVLLM(pid)) {
 		s, err = a.world.proc.Tree(pid)
 	}
 	if err != nil {
 		return target.Server{}, targetFailure(pid, err)
 	}
 	return s, nil
+}
+
+// importsVLLM looks into a Python process whose command and files do not speak
+// of vLLM: a program of one's own that runs an engine in process.
+func (a *app) importsVLLM(pid int) bool {
+	_, err := a.world.find(pid, false)
+	var not *notReady
+	return err == nil || errors.As(err, &not) && (not.state == stateLoading || not.state == stateNoEngine)
 }
 
 // theOne is the one server that runs here.

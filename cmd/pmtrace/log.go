@@ -31,11 +31,11 @@ func (l *sessionLog) Write(b []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.also != nil {
-		l.also.Write(b)
+		_, _ = l.also.Write(b)
 	}
 	switch {
 	case l.file != nil:
-		l.file.Write(b) // a full disk must not end tracing here
+		_, _ = l.file.Write(b) // a full disk must not end tracing here
 	case l.early.Len() < maxEarlyLog:
 		l.early.Write(b)
 	}
@@ -46,7 +46,7 @@ func (l *sessionLog) to(file io.Writer) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if file != nil {
-		file.Write(l.early.Bytes())
+		_, _ = file.Write(l.early.Bytes())
 	}
 	l.early = bytes.Buffer{}
 	l.file = file

@@ -116,8 +116,11 @@ func (s *spawn) startFailure(err error, underSudo bool) error {
 // wait hands signals on until the command ends and returns its code. The first
 // of a kind is handed on as it is, whatever comes after it kills.
 func (s *spawn) wait() int {
-	ended := make(chan error, 1)
-	go func() { ended <- s.cmd.Wait() }()
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		_ = s.cmd.Wait() // ProcessState has the code
+	}()
 	defer signal.Stop(s.signals)
 	for sent := false; ; sent = true {
 		select {

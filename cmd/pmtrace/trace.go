@@ -250,7 +250,9 @@ func (t *trace) finish(why error) result {
 	l, _ := t.rec.live()
 	r.lost = l.lost
 	end := t.end(why)
-	t.rec.fact(record.Fact{End: &end})
+	if err := t.rec.fact(record.Fact{End: &end}); err != nil {
+		t.log.Error("end", "error", err)
+	}
 	t.rec.close()
 	t.tracer.Close()
 	r.err = t.close(why)
@@ -346,22 +348,16 @@ func sessionFailure(err error) error {
 // prefixes help nobody. The log has the whole.
 func rootCause(err error) error {
 	for {
-		switch u := err.(type) {
-		case interface{ Unwrap() []error }:
-			list := u.Unwrap()
-			if len(list) == 0 {
-				return err
+		inner := errors.Unwrap(err)
+		if many, ok := err.(interface{ Unwrap() []error }); ok {
+			if list := many.Unwrap(); len(list) > 0 {
+				inner = list[len(list)-1]
 			}
-			err = list[len(list)-1]
-		case interface{ Unwrap() error }:
-			inner := u.Unwrap()
-			if inner == nil {
-				return err
-			}
-			err = inner
-		default:
+		}
+		if inner == nil {
 			return err
 		}
+		err = inner
 	}
 }
 

@@ -30,12 +30,12 @@ type Process struct {
 	Exe     string   `json:"exe,omitempty"` // as seen inside the process's mount namespace
 	UID     int      `json:"uid"`
 
-	NSPID          int    `json:"ns_pid"`        // its number in its own PID namespace
-	OtherPIDs      bool   `json:"other_pid_ns"`  // a PID namespace that is not ours
-	OtherMounts    bool   `json:"other_mnt_ns"`  // a mount namespace that is not ours
-	OtherUsers     bool   `json:"other_user_ns"` // a user namespace that is not ours
-	Container      string `json:"container_id,omitempty"`
-	helper         bool
+	NSPID       int    `json:"ns_pid"`        // its number in its own PID namespace
+	OtherPIDs   bool   `json:"other_pid_ns"`  // a PID namespace that is not ours
+	OtherMounts bool   `json:"other_mnt_ns"`  // a mount namespace that is not ours
+	OtherUsers  bool   `json:"other_user_ns"` // a user namespace that is not ours
+	Container   string `json:"container_id,omitempty"`
+	helper      bool
 }
 
 // Root path of the process's files as seen from here.
