@@ -66,8 +66,8 @@ func TestServer(t *testing.T) {
 
 	t.Run("attach in the middle of a load", func(t *testing.T) {
 		s := s.in(t)
-		load := s.begin(t, "mid", args(prefixes(), []string{"-c", "24", "-n", "160", "--seed", "5", "--eos-fraction", "0.1", "-o", "32:128"})...)
-		time.Sleep(4 * time.Second)
+		load := s.begin(t, "mid", args(prefixes(), []string{"-c", "64", "-n", "300", "--seed", "5", "--eos-fraction", "0.1", "-o", "32:192"})...)
+		time.Sleep(3 * time.Second)
 		tr := s.attach(t)
 		path := load.wait(t)
 		s.settle()
@@ -105,8 +105,8 @@ func TestServer(t *testing.T) {
 // TestRecord records a server from its start, under load, to its end by a
 // signal to pmtrace.
 func TestRecord(t *testing.T) {
-	b := newBench(t)
 	full(t)
+	b := newBench(t)
 	s := b.record(t, "record", pressure()...)
 	before := s.scrape(t, "before")
 	load := s.load(t, "load", args(prefixes(), []string{"-c", "32", "-n", "160", "--seed", "8", "--eos-fraction", "0.1"})...)
@@ -120,8 +120,8 @@ func TestRecord(t *testing.T) {
 
 // TestServerIsKilled kills a recorded server, all of it, under load.
 func TestServerIsKilled(t *testing.T) {
-	b := newBench(t)
 	full(t)
+	b := newBench(t)
 	s := b.serve(t, "killed-server")
 	tr := s.attach(t)
 	load := s.begin(t, "load", "-c", "8", "-n", "100", "--seed", "9")
@@ -134,8 +134,8 @@ func TestServerIsKilled(t *testing.T) {
 
 // TestInProcess traces an engine that lives in its program's own process.
 func TestInProcess(t *testing.T) {
-	b := newBench(t)
 	full(t)
+	b := newBench(t)
 	s := b.inProcess(t, "in-process")
 	tr := s.attach(t)
 	s.generate(t)
@@ -146,8 +146,8 @@ func TestInProcess(t *testing.T) {
 
 // TestNamespace traces a server in another PID and mount namespace.
 func TestNamespace(t *testing.T) {
-	b := newBench(t)
 	full(t)
+	b := newBench(t)
 	t.Setenv("PMTRACE_SERVE_WRAP", "unshare --pid --mount --fork --mount-proc --kill-child")
 	s := b.serve(t, "namespace", pressure()...)
 	before := s.scrape(t, "before")
@@ -157,6 +157,40 @@ func TestNamespace(t *testing.T) {
 	after := s.scrape(t, "after")
 	tr.stop(t, 0)
 	s.truth(t, tr, "--load", load, "--before", before, "--after", after, "--fresh")
+}
+
+// TestAsynchronous traces a scheduler that schedules the next step before it
+// knows the output of the last, as it does on GPUs (e2e/async makes it do so).
+func TestAsynchronous(t *testing.T) {
+	full(t)
+	b := newBench(t)
+	t.Setenv("PYTHONPATH", filepath.Join(b.repo, "e2e", "async"))
+	s := b.serve(t, "async", pressure()...)
+
+	t.Run("attach before load", func(t *testing.T) {
+		s := s.in(t)
+		before := s.scrape(t, "before")
+		tr := s.attach(t)
+		eight := s.load(t, "c8", args(prefixes(), []string{"-c", "8", "-n", "60", "--seed", "11", "--eos-fraction", "0.3"})...)
+		many := s.load(t, "c64", args(prefixes(), []string{"-c", "64", "-n", "250", "--seed", "12", "--eos-fraction", "0.3"})...)
+		s.settle()
+		after := s.scrape(t, "after")
+		tr.stop(t, 0)
+		s.truth(t, tr, "--load", eight, "--load", many, "--before", before, "--after", after, "--fresh", "--async")
+		tr.decodesTheSame(t)
+	})
+
+	t.Run("clients hang up, attach in the middle", func(t *testing.T) {
+		s := s.in(t)
+		load := s.begin(t, "mid", args(prefixes(), []string{"-c", "48", "-n", "250", "--seed", "13", "--eos-fraction", "0.2", "--abort-fraction", "0.2"})...)
+		time.Sleep(2 * time.Second)
+		tr := s.attach(t)
+		path := load.wait(t)
+		s.settle()
+		tr.stop(t, 0)
+		s.truth(t, tr, "--load", path, "--midload", "--async")
+		tr.decodesTheSame(t)
+	})
 }
 
 // full skips what is not part of the quick selection.

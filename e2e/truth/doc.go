@@ -17,6 +17,7 @@
 //	--cut       requests ran when tracing ended
 //	--fresh     no block was ever handed out before tracing began: the births of
 //	            all blocks are known, and evictions must be equal
+//	--async     the scheduler is one that schedules ahead
 //
 // Where vLLM's own definition of a number differs from the obvious one, or
 // between versions, the check follows vLLM's source and says so beside it.

@@ -41,6 +41,7 @@ type input struct {
 	midload bool
 	cut     bool
 	fresh   bool
+	async   bool
 }
 
 // files may be given several times.
@@ -63,6 +64,7 @@ func read(stderr io.Writer, args []string) (*input, error) {
 	flags.BoolVar(&in.midload, "midload", false, "requests ran when tracing began")
 	flags.BoolVar(&in.cut, "cut", false, "requests ran when tracing ended")
 	flags.BoolVar(&in.fresh, "fresh", false, "no block was handed out before tracing began")
+	flags.BoolVar(&in.async, "async", false, "the scheduler must be an asynchronous one")
 	if err := flags.Parse(args); err != nil {
 		return nil, err
 	}
@@ -125,6 +127,9 @@ func compare(in *input) *table {
 	}
 	if in.metrics != nil {
 		checkMetrics(t, in, ix)
+	}
+	if in.async {
+		t.same("asynchronous scheduling", true, in.session.engine().AsyncSched)
 	}
 	checkSteps(t, in, ix)
 	checkRequests(t, in, ix)
