@@ -27,7 +27,7 @@ STEP := e2e/step.sh
 # Tests that trace other processes need root: compiled as the user, run by sudo.
 ROOT := $(if $(filter 0,$(shell id -u)),,sudo -E env "PATH=$(PATH)" "HOME=$(HOME)")
 ROOT_TESTS := ./bpf/... ./probes/...
-PURE_TESTS = $(shell go list ./... | grep -vE '/(bpf|probes|e2e)(/|$$)')
+PURE_TESTS = $(shell go list ./... | grep -vE '/(bpf|probes)(/|$$)|/e2e$$')
 
 .PHONY: help build generate check-generated fmt lint lint-quick test test-pure test-root cross e2e e2e-quick demo bench fuzz install clean setup setup-clang setup-cpython setup-vllm setup-vllm-old setup-lint setup-analysis
 
@@ -68,12 +68,14 @@ test-pure: setup-analysis ## tests that need no privileges and no server
 test-root: setup-cpython ## tests on the kernel and on real CPythons 3.11 to 3.14 (root)
 	@$(STEP) "go test: kernel and real CPythons" go test -count=1 $(if $(ROOT),-exec '$(ROOT)') $(ROOT_TESTS)
 
+# The real servers are Go tests as well: e2e/e2e_test.go says what each selection holds.
+E2E = env PMTRACE_E2E=$(1) PMTRACE_E2E_VLLM=$(2) go test -tags e2e -count=1 -timeout 45m -v $(if $(ROOT),-exec '$(ROOT)') ./e2e
 e2e-quick: build setup-vllm setup-analysis ## one run against a real vLLM: everything compared with the server's own word
-	@$(STEP) "end to end: vLLM $(VLLM), quick" e2e/run.sh $(VLLM) quick
+	@$(STEP) "end to end: vLLM $(VLLM), quick" $(call E2E,quick,$(VLLM))
 
 e2e: build setup-vllm setup-vllm-old setup-analysis ## the whole truth table, against two versions of vLLM
-	@$(STEP) "end to end: vLLM $(VLLM)" e2e/run.sh $(VLLM) all
-	@$(STEP) "end to end: vLLM $(VLLM_OLD)" e2e/run.sh $(VLLM_OLD) all
+	@$(STEP) "end to end: vLLM $(VLLM)" $(call E2E,full,$(VLLM))
+	@$(STEP) "end to end: vLLM $(VLLM_OLD)" $(call E2E,full,$(VLLM_OLD))
 
 demo: build setup-vllm setup-analysis ## record a real vLLM under load and ask the tables three questions
 	@e2e/demo.sh $(VLLM)

@@ -7,6 +7,7 @@ quick)
 	unformatted=$(git ls-files -co --exclude-standard -z -- '*.go' | xargs -0 gofmt -l)
 	[ -z "$unformatted" ] || { echo "not gofmt'ed: $unformatted" >&2; exit 1; }
 	go vet ./...
+	go vet -tags e2e ./e2e/...
 	git ls-files -co --exclude-standard -z -- '*.c' '*.h' | xargs -0r clang-format --dry-run -Werror
 	if command -v shellcheck >/dev/null; then
 		git ls-files -co --exclude-standard -z -- '*.sh' .ci/run | xargs -0 shellcheck -x -P SCRIPTDIR -e SC1091
