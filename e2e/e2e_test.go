@@ -109,7 +109,7 @@ func TestRecord(t *testing.T) {
 	b := newBench(t)
 	s := b.record(t, "record", pressure()...)
 	before := s.scrape(t, "before")
-	load := s.load(t, "load", args(prefixes(), []string{"-c", "32", "-n", "160", "--seed", "8", "--eos-fraction", "0.1"})...)
+	load := s.load(t, "load", args(prefixes(), []string{"-c", "64", "-n", "240", "--seed", "8", "-o", "32:192", "--eos-fraction", "0.1"})...)
 	s.settle()
 	after := s.scrape(t, "after")
 	s.tracer.signal(t, syscall.SIGINT)
@@ -129,7 +129,7 @@ func TestServerIsKilled(t *testing.T) {
 	s.signalAll(t, syscall.SIGKILL)
 	tr.ends(t, 0, "server_exited")
 	load.fails(t)
-	s.truth(t, tr, "--cut", "--load", load.path)
+	s.truth(t, tr, "--killed", "--load", load.path)
 }
 
 // TestInProcess traces an engine that lives in its program's own process.
@@ -152,7 +152,7 @@ func TestNamespace(t *testing.T) {
 	s := b.serve(t, "namespace", pressure()...)
 	before := s.scrape(t, "before")
 	tr := s.attach(t)
-	load := s.load(t, "load", args(prefixes(), []string{"-c", "32", "-n", "120", "--seed", "10"})...)
+	load := s.load(t, "load", args(prefixes(), []string{"-c", "64", "-n", "160", "--seed", "10", "-o", "32:192"})...)
 	s.settle()
 	after := s.scrape(t, "after")
 	tr.stop(t, 0)

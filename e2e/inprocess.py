@@ -21,7 +21,7 @@ def main(out):
     os.dup2(2, 1)  # whatever the engine prints
     llm = LLM(
         model=MODEL, load_format="dummy", enforce_eager=True, dtype="bfloat16", max_model_len=2048, max_num_seqs=16,
-        block_size=32, num_gpu_blocks_override=64, disable_log_stats=False, enable_logging_iteration_details=True,
+        block_size=32, num_gpu_blocks_override=96, disable_log_stats=False, enable_logging_iteration_details=True,
         kv_cache_metrics=True, kv_cache_metrics_sample=1.0,
     )
     print("ready", file=say, flush=True)

@@ -70,6 +70,9 @@ func (a answered) whole(in *input) bool {
 	if !in.cut {
 		return true
 	}
+	if a.client.Error != "" {
+		return false // its server was killed
+	}
 	return a.client.Last != nil && *a.client.Last <= in.session.monotonic(in.session.last())
 }
 

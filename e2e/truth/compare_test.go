@@ -386,3 +386,19 @@ func TestRunUsage(t *testing.T) {
 	qt.Check(t, qt.Equals(run(&out, &errs, []string{"--session", t.TempDir()}), 2))
 	qt.Check(t, qt.StringContains(errs.String(), "truth: give --session DIR"))
 }
+
+// TestKilled: the last step of a server that was killed need not be in its log,
+// nor its clients' last tokens with them.
+func TestKilled(t *testing.T) {
+	in := made()
+	in.metrics, in.cut, in.killed = nil, true, true
+	in.log = in.log[:3]
+	in.clients[1].Error, in.clients[1].Reason, in.clients[1].Completion = "connection lost", "", 2
+	table := compare(in)
+	var out strings.Builder
+	table.print(&out)
+	qt.Check(t, qt.Equals(table.mismatches(), 0), qt.Commentf("%s", out.String()))
+	in.log = in.log[:2]
+	c := find(compare(in), "log: iterations = steps with tokens")
+	qt.Check(t, qt.IsTrue(c == nil || c.differ > 0))
+}

@@ -4,7 +4,8 @@
 // differs.
 //
 //	truth --session DIR [--log SERVER.log [--log-from BYTES]] [--load LOAD.jsonl]...
-//	      [--before A.json --after B.json] [--fresh] [--midload] [--cut]
+//	      [--before A.json --after B.json] [--fresh] [--midload]
+//	      [--cut] [--killed] [--async]
 //
 // The words: the iteration log (--enable-logging-iteration-details), what the
 // clients got (e2e/load/load.py), and /metrics (e2e/load/metrics.py scrape).
@@ -15,6 +16,7 @@
 //	--midload   requests ran when tracing began: everything from the first step
 //	            seen must be exact, and what is from before must say so
 //	--cut       requests ran when tracing ended
+//	--killed    the server was killed: its log may lack the last step, too
 //	--fresh     no block was ever handed out before tracing began: the births of
 //	            all blocks are known, and evictions must be equal
 //	--async     the scheduler is one that schedules ahead

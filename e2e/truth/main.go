@@ -40,6 +40,7 @@ type input struct {
 	metrics metrics // nil: not given
 	midload bool
 	cut     bool
+	killed  bool
 	fresh   bool
 	async   bool
 }
@@ -63,11 +64,13 @@ func read(stderr io.Writer, args []string) (*input, error) {
 	after := flags.String("after", "", "scrape of /metrics from after it")
 	flags.BoolVar(&in.midload, "midload", false, "requests ran when tracing began")
 	flags.BoolVar(&in.cut, "cut", false, "requests ran when tracing ended")
+	flags.BoolVar(&in.killed, "killed", false, "the server was killed under load, so that its word may lack the last step; implies --cut")
 	flags.BoolVar(&in.fresh, "fresh", false, "no block was handed out before tracing began")
 	flags.BoolVar(&in.async, "async", false, "the scheduler must be an asynchronous one")
 	if err := flags.Parse(args); err != nil {
 		return nil, err
 	}
+	in.cut = in.cut || in.killed
 	if *dir == "" || flags.NArg() > 0 {
 		return nil, errors.New("give --session DIR, and flags only; see --help")
 	}
