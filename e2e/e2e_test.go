@@ -91,6 +91,17 @@ func TestServer(t *testing.T) {
 
 	t.Run("bad cases", func(t *testing.T) { badCases(t, s) })
 
+	t.Run("events are lost", func(t *testing.T) {
+		full(t)
+		s := s.in(t)
+		tr := s.attach(t, "--ring-size", "8KiB")
+		load := s.load(t, "lossy", args(prefixes(), []string{"-c", "64", "-n", "200", "--seed", "14", "--eos-fraction", "0.1"})...)
+		s.settle()
+		tr.stop(t, 0)
+		s.truth(t, tr, "--load", load, "--lossy")
+		tr.decodesTheSame(t)
+	})
+
 	t.Run("the server ends", func(t *testing.T) {
 		s := s.in(t)
 		tr := s.attach(t)

@@ -402,3 +402,64 @@ func TestKilled(t *testing.T) {
 	c := find(compare(in), "log: iterations = steps with tokens")
 	qt.Check(t, qt.IsTrue(c == nil || c.differ > 0))
 }
+
+// lossy has no step 1, and does not know what request 1 did in step 2.
+func lossy() *input {
+	in := made()
+	in.lossy, in.metrics = true, nil
+	s := &in.session
+	s.losses = []record.LossRow{{Probe: "ring", Reason: "full", Count: 4}}
+	s.facts.Losses = []record.Loss{{Probe: "ring", Reason: "full", Count: 4, Lost: true}}
+	s.steps = append(s.steps[:1:1], s.steps[2:]...)
+	s.steps[1].Phase, s.steps[1].ContextRequests, s.steps[1].Iteration = record.PhaseUnknown, nil, nil
+	s.rows = append(s.rows[:2:2], s.rows[3], s.rows[5])
+	for i := range s.requests {
+		r := &s.requests[i]
+		r.Steps, r.Scheduled, r.OutputTokens, r.Reason = 2, []int64{11, 7}[i], nil, nil
+	}
+	return in
+}
+
+func TestLossy(t *testing.T) {
+	table := compare(lossy())
+	var out strings.Builder
+	table.print(&out)
+	qt.Check(t, qt.Equals(table.mismatches(), 0), qt.Commentf("%s", out.String()))
+	seen := map[string]bool{}
+	for _, plant := range []struct {
+		check string
+		do    func(*input)
+	}{
+		{"losses: some", func(in *input) { in.session.losses = nil }},
+		{"losses: all that was counted is in the table", func(in *input) { in.session.facts.Losses[0].Count = 5 }},
+		{"log: each step with tokens has its line, in order", func(in *input) { in.session.steps[1].Tokens++ }},
+		{"log: each step with tokens has its line, in order", func(in *input) { in.session.steps[1].StepID = 1 }},
+		{"log: iteration number a step, or null", func(in *input) { in.session.steps[1].Iteration = p(int64(1)) }},
+		{"steps: no fewer than step_requests has", func(in *input) { in.session.steps[0].Requests = 1 }},
+		{"steps: phase follows from the kinds, or is unknown", func(in *input) { in.session.steps[0].Phase = record.PhaseDecode }},
+		{"steps: times in order", func(in *input) { in.session.steps[0].EndNS = p(int64(1)) }},
+		{"steps: ids rise", func(in *input) { in.session.steps[1].StepID = 0 }},
+		{"requests: steps and tokens are the sums of step_requests", func(in *input) { in.session.requests[0].Steps = 3 }},
+		{"requests: times in order", func(in *input) { in.session.requests[0].FinishedNS = p(int64(1)) }},
+		{"requests: kinds right or unknown", func(in *input) { in.session.rows[0].Kind = record.KindDecode }},
+		{"requests: kinds right or unknown", func(in *input) { in.session.rows[2].Kind = record.KindRecompute }},
+		{"kv: free blocks within the pool", func(in *input) { in.session.usage[0].FreeAfter = 6 }},
+		{"evictions: births that are known were seen", func(in *input) { in.session.evictions[0].BirthNS = p(int64(12_000_000)) }},
+		{"client: finish reason, or null", func(in *input) { in.session.requests[0].Reason = p("stop") }},
+		{"client: prompt tokens, or null", func(in *input) { in.session.requests[0].PromptTokens = p(int32(11)) }},
+		{"client: output tokens, or null", func(in *input) { in.session.requests[0].OutputTokens = p(int32(2)) }},
+		{"client: cached tokens, or null", func(in *input) { in.session.requests[0].CachedTokens = p(int32(2)) }},
+		{"client: requests are a client's", func(in *input) { in.session.requests[0].ExternalID = "x" }},
+	} {
+		in := lossy()
+		plant.do(in)
+		seen[plant.check] = true
+		c := find(compare(in), plant.check)
+		if qt.Check(t, qt.IsNotNil(c), qt.Commentf("%s", plant.check)) {
+			qt.Check(t, qt.Not(qt.Equals(c.differ, 0)), qt.Commentf("%s: not seen", plant.check))
+		}
+	}
+	for _, c := range table.checks {
+		qt.Check(t, qt.IsTrue(seen[c.name]), qt.Commentf("%s: nothing is planted for it", c.name))
+	}
+}

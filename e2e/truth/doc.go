@@ -5,7 +5,7 @@
 //
 //	truth --session DIR [--log SERVER.log [--log-from BYTES]] [--load LOAD.jsonl]...
 //	      [--before A.json --after B.json] [--fresh] [--midload]
-//	      [--cut] [--killed] [--async]
+//	      [--cut] [--killed] [--lossy] [--async]
 //
 // The words: the iteration log (--enable-logging-iteration-details), what the
 // clients got (e2e/load/load.py), and /metrics (e2e/load/metrics.py scrape).
@@ -19,6 +19,8 @@
 //	--killed    the server was killed: its log may lack the last step, too
 //	--fresh     no block was ever handed out before tracing began: the births of
 //	            all blocks are known, and evictions must be equal
+//	--lossy     events were lost: what is there must be right or null, and what
+//	            is missing must be counted
 //	--async     the scheduler is one that schedules ahead
 //
 // Where vLLM's own definition of a number differs from the obvious one, or

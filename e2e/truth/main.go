@@ -41,6 +41,7 @@ type input struct {
 	midload bool
 	cut     bool
 	killed  bool
+	lossy   bool
 	fresh   bool
 	async   bool
 }
@@ -65,6 +66,7 @@ func read(stderr io.Writer, args []string) (*input, error) {
 	flags.BoolVar(&in.midload, "midload", false, "requests ran when tracing began")
 	flags.BoolVar(&in.cut, "cut", false, "requests ran when tracing ended")
 	flags.BoolVar(&in.killed, "killed", false, "the server was killed under load, so that its word may lack the last step; implies --cut")
+	flags.BoolVar(&in.lossy, "lossy", false, "events were lost: what is there must be right or null")
 	flags.BoolVar(&in.fresh, "fresh", false, "no block was handed out before tracing began")
 	flags.BoolVar(&in.async, "async", false, "the scheduler must be an asynchronous one")
 	if err := flags.Parse(args); err != nil {
@@ -120,6 +122,9 @@ func readFile[T any](name string, parse func(io.Reader) (T, error)) (T, error) {
 
 // compare makes all comparisons that the input allows.
 func compare(in *input) *table {
+	if in.lossy {
+		return compareLossy(in)
+	}
 	t := &table{}
 	ix := newIndex(&in.session)
 	if in.hasLog {
