@@ -91,7 +91,6 @@ type server struct {
 	*bench
 	out    string // place of what belongs to it
 	log    string
-	from   int64 // bytes of the log that are from before tracing began
 	pid    int
 	url    string
 	tracer *tracer // record: its parent
