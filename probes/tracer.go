@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
 	"runtime/debug"
 	"slices"
 	"sync"
@@ -26,8 +25,8 @@ type Options struct {
 	// RingBytes is the size of the ring buffer: a power of two of at least a page;
 	// 0 means 8 MiB.
 	RingBytes int
-	// Poll is how often the ring is looked into; 0 means 40 ms. BPF wakes the
-	// reader earlier only when much is waiting.
+	// Poll is how often the ring is looked into; 0 means 250 ms, and 40 ms for a ring
+	// below 2 MiB. BPF wakes the reader earlier only when 1 MiB is waiting.
 	Poll time.Duration
 	// Watches that may be set; nil means all. A watch that is left out costs its
 	// columns and nothing else.
@@ -37,9 +36,9 @@ type Options struct {
 
 // Tracer holds the programs and the watches in force.
 type Tracer struct {
-	opts   Options
-	objs   bpf.SchedulerObjects
-	reader *ringbuf.Reader
+	opts Options
+	objs bpf.SchedulerObjects
+	ring *ring
 
 	mu      sync.Mutex
 	engines []*traced
@@ -59,7 +58,10 @@ func New(opts Options) (*Tracer, error) {
 		opts.RingBytes = 8 << 20
 	}
 	if opts.Poll == 0 {
-		opts.Poll = 40 * time.Millisecond
+		opts.Poll = 250 * time.Millisecond
+		if opts.RingBytes < 2<<20 {
+			opts.Poll = 40 * time.Millisecond
+		}
 	}
 	if opts.Log == nil {
 		opts.Log = slog.New(slog.DiscardHandler)
@@ -73,7 +75,7 @@ func New(opts Options) (*Tracer, error) {
 	if err := spec.LoadAndAssign(&t.objs, nil); err != nil {
 		return nil, fmt.Errorf("load the BPF programs: %w", err)
 	}
-	t.reader, err = ringbuf.NewReader(t.objs.Events)
+	t.ring, err = newRing(t.objs.Events)
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open the ring buffer: %w", err), t.objs.Close())
 	}
@@ -160,30 +162,23 @@ func (t *Tracer) Detach(index int) error {
 // are called from this goroutine alone; the event is valid until sink returns.
 func (t *Tracer) Run(ctx context.Context, sink func(event []byte) error, idle func() error) error {
 	var rec ringbuf.Record
+	counted := func(event []byte) error {
+		t.events++
+		return sink(event)
+	}
 	for {
 		done := ctx.Err() != nil
-		t.reader.SetDeadline(time.Now().Add(t.opts.Poll))
-		if done {
-			t.reader.SetDeadline(time.Now())
-		}
-		for {
-			err := t.reader.ReadInto(&rec)
-			if errors.Is(err, os.ErrDeadlineExceeded) {
-				break
-			}
-			if err != nil {
-				return fmt.Errorf("read the ring buffer: %w", err)
-			}
-			t.events++
-			if err := sink(rec.RawSample); err != nil {
-				return err
-			}
+		if err := t.ring.drain(&rec, counted); err != nil {
+			return err
 		}
 		if err := idle(); err != nil {
 			return err
 		}
 		if done {
 			return nil
+		}
+		if err := t.ring.wait(t.opts.Poll); err != nil {
+			return fmt.Errorf("wait for the ring buffer: %w", err)
 		}
 	}
 }
@@ -197,7 +192,7 @@ func (t *Tracer) Close() error {
 	for i := range t.engines {
 		errs = append(errs, t.Detach(i))
 	}
-	return errors.Join(append(errs, t.reader.Close(), t.objs.Close())...)
+	return errors.Join(append(errs, t.ring.close(), t.objs.Close())...)
 }
 
 // loss says which columns a missing watch leaves empty.
