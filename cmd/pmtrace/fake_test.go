@@ -112,7 +112,7 @@ func (t *fakeTracer) Attach(engine) (record.Engine, []record.Unavailable, error)
 	return record.Engine{Engine: t.attached - 1, DP: 1, VLLM: "0.0.1", Model: "org/model"}, t.missing, nil
 }
 
-func (t *fakeTracer) Run(ctx context.Context, sink func(byte, []byte) error) error {
+func (t *fakeTracer) Run(ctx context.Context, sink func(byte, []byte) error, idle func() error) error {
 	for n := 0; ; n++ {
 		t.mu.Lock()
 		attached := t.attached
@@ -121,6 +121,9 @@ func (t *fakeTracer) Run(ctx context.Context, sink func(byte, []byte) error) err
 			if err := sink(journal.KindEvent, []byte("event")); err != nil {
 				return err
 			}
+		}
+		if err := idle(); err != nil {
+			return err
 		}
 		if t.fail != nil && n > 20 {
 			return t.fail

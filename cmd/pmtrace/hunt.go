@@ -34,7 +34,7 @@ const (
 const (
 	huntPause  = 50 * time.Millisecond  // an engine is about to come up
 	settlePace = 250 * time.Millisecond // others of its group may be
-	idlePause  = 5 * time.Second        // all known ones are armed
+	idlePause  = 10 * time.Second       // all known ones are armed
 	settleTime = 2 * time.Minute
 	// Looking into a process costs the more, the bigger it is. An engine goes on
 	// loading for longer than huntMost after it can be found.

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/pmtrace/pmtrace/decode/record"
 	"github.com/pmtrace/pmtrace/output/journal"
@@ -22,6 +23,7 @@ type recorder struct {
 	clock   func() record.Clock
 	events  uint64
 	rotated bool
+	flushed int64 // when
 
 	journalErr error // ends tracing
 	pipeErr    error // the journal goes on; decode makes the tables again
@@ -98,13 +100,23 @@ func (r *recorder) broken() error {
 	return r.journalErr
 }
 
-// flush makes what was recorded survive our death.
-func (r *recorder) flush() error {
+// flushEvery is how much time's events may be lost with us: a little less than
+// a second, since idle comes at a few moments of one only.
+const flushEvery = 900 * time.Millisecond
+
+// idle is called when all events there are have been taken. Once a second it
+// makes what was recorded survive our death: just then nothing newer waits.
+func (r *recorder) idle() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.journalErr != nil {
 		return r.journalErr
 	}
+	now := r.clock().MonoNS
+	if now-r.flushed < flushEvery.Nanoseconds() {
+		return nil
+	}
+	r.flushed = now
 	if r.journalErr = r.journal.Flush(); r.journalErr != nil {
 		return r.journalErr
 	}

@@ -18,7 +18,7 @@ import (
 
 // How often things are done while tracing.
 const (
-	tick        = time.Second      // journal flush, status line
+	tick        = time.Second      // status line
 	lossesEvery = 5 * time.Second  // loss counters into the journal
 	clockEvery  = 10 * time.Minute // wall time into the journal
 )
@@ -159,7 +159,7 @@ func (t *trace) second(now time.Time, losses, clock bool) error {
 	}
 	l, _ := t.rec.live()
 	t.status.show(now, l)
-	return t.rec.flush()
+	return t.rec.broken()
 }
 
 func (t *trace) writeLosses() error {
@@ -209,7 +209,7 @@ func (t *trace) begin(c record.Clock) error {
 func (t *trace) drain() {
 	ctx, cancel := context.WithCancel(context.Background())
 	t.stop, t.ended = cancel, make(chan error, 1)
-	go func(ended chan<- error, rec *recorder) { ended <- t.tracer.Run(ctx, rec.event) }(t.ended, t.rec)
+	go func(ended chan<- error, rec *recorder) { ended <- t.tracer.Run(ctx, rec.event, rec.idle) }(t.ended, t.rec)
 }
 
 func (t *trace) start(c record.Clock) record.Start {

@@ -109,9 +109,9 @@ func (t realTracer) Attach(e engine) (record.Engine, []record.Unavailable, error
 	return fact, missing, nil
 }
 
-func (t realTracer) Run(ctx context.Context, sink func(kind byte, payload []byte) error) error {
+func (t realTracer) Run(ctx context.Context, sink func(kind byte, payload []byte) error, idle func() error) error {
 	event := func(b []byte) error { return sink(journal.KindEvent, b) }
-	return t.Tracer.Run(ctx, event, func() error { return nil })
+	return t.Tracer.Run(ctx, event, idle)
 }
 
 // realSession is a session directory with the packages that fill it.

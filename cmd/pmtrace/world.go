@@ -48,8 +48,9 @@ type tracer interface {
 	// Attach arms the watches on an engine; it returns what is known of the
 	// engine as it is traced, and what could not be had.
 	Attach(engine) (record.Engine, []record.Unavailable, error)
-	// Run hands on what comes until ctx ends and all is handed on.
-	Run(ctx context.Context, sink func(kind byte, payload []byte) error) error
+	// Run hands on what comes until ctx ends and all is handed on. idle is called
+	// each time that nothing is waiting, a few times a second.
+	Run(ctx context.Context, sink func(kind byte, payload []byte) error, idle func() error) error
 	// Losses are counters that only rise.
 	Losses() ([]record.Loss, error)
 	Close() error
