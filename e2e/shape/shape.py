@@ -1,14 +1,16 @@
 """Runs a program of vLLM's shape and writes down what it did.
 
-    python shape.py --truth FILE [--steps N] [--rate STEPS/S] [--requests N]
+    python shape.py [--truth FILE] [--counter FILE] [--steps N] [--rate STEPS/S] [--requests N]
                     [--concurrency N] [--blocks N] [--async] [--abort FRACTION]
 
 It prints its pid, waits for a line on standard input (so that a tracer can
 attach first), runs, waits again, and ends. --go: do not wait.
 The truth is JSON lines: step, update, request, eviction, kv, abort, total.
+The counter is 8 bytes, the number of steps made so far, for who watches its pace.
 """
 import argparse
 import json
+import mmap
 import os
 import random
 import sys
@@ -57,6 +59,27 @@ class Truth:
         self.lines.append(("abort", req_id))
 
 
+class NoTruth:
+    """Keeps nothing, for runs of millions of steps."""
+
+    kv_ops = 0
+
+    def ignore(self, *_):
+        pass
+
+    step = update = eviction = kv = abort = ignore
+
+
+def counter(path):
+    """Eight bytes of a file that others read while it changes."""
+    if not path:
+        return memoryview(bytearray(8)).cast("Q")
+    with open(path, "w+b") as f:
+        f.write(bytes(8))
+        f.flush()
+        return memoryview(mmap.mmap(f.fileno(), 8)).cast("Q")
+
+
 class Load:
     """Feeds requests so that `concurrency` are always under way."""
 
@@ -65,6 +88,7 @@ class Load:
         self.rng = random.Random(args.seed)
         self.made = 0
         self.steps = 0
+        self.counter = counter(args.counter)
         self.next = time.monotonic()
         self.prefixes = [[self.rng.randrange(1000) for _ in range(BLOCK * 4)] for _ in range(4)]
 
@@ -85,6 +109,7 @@ class Load:
             scheduler.add_request(self.request())
         if a.abort and scheduler.requests and self.rng.random() < a.abort:
             scheduler.finish_requests([self.rng.choice(list(scheduler.requests))])
+        self.counter[0] = self.steps
         self.steps += 1
         if a.steps and self.steps > a.steps:
             return False
@@ -110,7 +135,8 @@ def model(scheduler, out):
 
 def main():
     p = argparse.ArgumentParser()
-    p.add_argument("--truth", required=True)
+    p.add_argument("--truth")
+    p.add_argument("--counter")
     p.add_argument("--steps", type=int, default=0)
     p.add_argument("--rate", type=float, default=0)
     p.add_argument("--requests", type=int, default=200)
@@ -133,7 +159,7 @@ def main():
         parallel_config=SimpleNamespace(tensor_parallel_size=1, pipeline_parallel_size=1, data_parallel_size=1,
                                         data_parallel_rank=0),
     )
-    truth = Truth()
+    truth = Truth() if args.truth else NoTruth()
     load = Load(args)
     engine = EngineCoreProc(config, model, truth)
     state = {"go": args.go}
@@ -148,10 +174,11 @@ def main():
         return load(scheduler)
 
     engine.run_busy_loop(source)
-    with open(args.truth, "w") as f:
-        for line in truth.lines:
-            f.write(json.dumps(line) + "\n")
-        f.write(json.dumps(("total", truth.steps, load.made)) + "\n")
+    if args.truth:
+        with open(args.truth, "w") as f:
+            for line in truth.lines:
+                f.write(json.dumps(line) + "\n")
+            f.write(json.dumps(("total", truth.steps, load.made)) + "\n")
     if not args.go:
         print("done", flush=True)
         sys.stdin.readline()
