@@ -54,7 +54,7 @@ enum pm_keys {
 enum pm_request_why {
 	PM_REQ_NEW = 1, /* scheduled for the first time */
 	PM_REQ_RESUMED = 2, /* scheduled again after a preemption */
-	PM_REQ_SYNC = 3, /* was running when tracing began (or after a loss) */
+	PM_REQ_SYNC = 3, /* ran when tracing began (or after a loss), until this call */
 };
 
 /* What was done to the free block queue (pm_kv.op). */

@@ -146,7 +146,7 @@ static __always_inline void send_ended(struct pm_engine *e, struct scratch *s, s
 	flush_rows(e, s, self, PM_EV_KEYS, 8);
 }
 
-/* Requests that this call took from waiting; and, where asked for, all others. */
+/* Requests that this call took from waiting; and, where asked for, all others that it knew. */
 static __always_inline void send_requests(struct pm_engine *e, struct scratch *s, struct self *self,
 					  __u64 scheduler)
 {
@@ -167,6 +167,10 @@ static __always_inline void send_requests(struct pm_engine *e, struct scratch *s
 		e->sync = 0;
 		n = list_items(e, read_attr(e, scheduler, &e->running), &self->a);
 		bpf_loop(bounded(self, n), sync_one, self, 0);
+		/* What this very call preempted runs no more. */
+		n = list_items(e, local(e, s->locals, e->l_victims), &self->a);
+		if (n)
+			bpf_loop(bounded(self, n), sync_one, self, 0);
 	}
 }
 

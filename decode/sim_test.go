@@ -351,10 +351,10 @@ func (s *sim) preempt(r *simRequest, reason string) {
 	}
 	r.preemptions++
 	r.dropStale = false
-	if r.known {
-		r.pre = &record.PreemptionRow{
-			RequestUID: r.uid, RequestID: r.id, Reason: reason,
-			BlocksFreed: i32(freed), Computed: i32(lost),
+	if s.armed {
+		r.pre = &record.PreemptionRow{RequestUID: r.uid, RequestID: r.id, Reason: reason, BlocksFreed: i32(freed)}
+		if r.known {
+			r.pre.Computed = i32(lost)
 		}
 		if t != 0 {
 			r.pre.TimeNS = rel(t)
@@ -617,7 +617,7 @@ func (s *sim) sendStep(st *simStep, began float64, tokens int, preempted, victim
 	if s.sync > 0 {
 		s.sync--
 		if s.sync == 0 {
-			for _, r := range s.running {
+			for _, r := range slices.Concat(s.running, victims) {
 				s.announce(st, r, wire.WhySync)
 			}
 		}
@@ -698,8 +698,18 @@ func (s *sim) trueStep(st *simStep, beganNS uint64, tokens int, preempted, victi
 		}
 	}
 	if s.sync == 1 {
-		for _, r := range s.running {
+		for _, r := range slices.Concat(s.running, victims) {
+			known := r.known
 			s.makeKnown(r, false)
+			if !known && r.pre != nil {
+				// Whether all of the call was seen is not known.
+				r.pre.RequestUID, r.pre.RunningNS, r.pre.BlocksFreed = r.uid, nil, nil
+			}
+		}
+	}
+	for _, r := range s.waiting {
+		if !r.known {
+			r.pre = nil // nobody will hear of it
 		}
 	}
 	row := &st.row

@@ -264,7 +264,8 @@ func (e *engine) finished(c *call, st *step) {
 	for _, key := range c.keys[wire.ListFinished] {
 		r := e.byKey[key]
 		if r == nil {
-			if !e.gapInWindow() {
+			// Those of the first call may have ended before tracing began.
+			if e.window > 0 && !e.gapInWindow() {
 				e.j.stats.NeverScheduled++
 			}
 			continue

@@ -56,7 +56,7 @@ func (e *engine) preempt(r *request, st *step, reason string) {
 		row.Computed = ptr.count(r.computed)
 	}
 	r.preemption = row
-	r.preempted, r.preemptEpoch = true, e.epoch
+	r.preempted, r.preemptEpoch, r.preemptWindow = true, e.epoch, e.window+1
 	r.preemptions++
 	r.computed = -1
 	r.runSince = unset

@@ -53,11 +53,12 @@ type request struct {
 	runSince int64
 	runEpoch uint32
 
-	preempted    bool
-	preemptEpoch uint32
-	preemption   record.PreemptionRow // where preempted, or its row waits
-	preemptedNS  int64
-	preemptedOff bool // preempted_ns is not known: a preemption was not seen
+	preempted     bool
+	preemptEpoch  uint32
+	preemptWindow uint32               // of the call that it was preempted in or before, plus one
+	preemption    record.PreemptionRow // where preempted, or its row waits
+	preemptedNS   int64
+	preemptedOff  bool // preempted_ns is not known: a preemption was not seen
 
 	freeWindow  uint32 // window of the newest freed blocks, plus one
 	freed       int32
@@ -114,6 +115,9 @@ func (e *engine) announce(r *request, a *announcement) (unseen bool) {
 	}
 	r.computed = count(a.Computed)
 	if a.Why == wire.WhySync {
+		if r.preempted && r.preemptWindow == e.window+1 {
+			return false // by this very call
+		}
 		if unseen || r.preempted { // it runs: it was resumed, and nothing said so
 			r.preemptedOff = true
 			r.caughtUp = false
