@@ -76,6 +76,26 @@ func TestServer(t *testing.T) {
 		tr.decodesTheSame(t)
 	})
 
+	t.Run("attach again and again", func(t *testing.T) {
+		full(t)
+		s := s.in(t)
+		load := s.begin(t, "again", args(prefixes(), []string{
+			"-c", "64", "-n", "4000", "--seconds", "36", "--seed", "15", "--eos-fraction", "0.1", "--abort-fraction", "0.05", "-o", "32:192"})...)
+		var windows []*tracer
+		for range 9 {
+			time.Sleep(time.Second)
+			tr := s.attach(t)
+			time.Sleep(1200 * time.Millisecond)
+			tr.stop(t, 0)
+			windows = append(windows, tr)
+		}
+		path := load.wait(t)
+		s.settle()
+		for _, tr := range windows {
+			s.truth(t, tr, "--load", path, "--midload", "--cut")
+		}
+	})
+
 	t.Run("pmtrace is killed", func(t *testing.T) {
 		s := s.in(t)
 		tr := s.attach(t)

@@ -99,7 +99,7 @@ func (t realTracer) Attach(e engine) (record.Engine, []record.Unavailable, error
 	if err != nil {
 		return record.Engine{}, nil, err
 	}
-	fact := v.Fact()
+	fact := v.Armed()
 	fact.Engine = index
 	fact.MonoNS = monotonic()
 	fact.Watches = nil

@@ -44,6 +44,7 @@ type Engine struct {
 
 	None uint64
 
+	core uint64 // the EngineCore
 	fact record.Engine
 }
 
@@ -76,5 +77,5 @@ type QueueOp struct {
 	Blocks Blocks
 }
 
-// Fact is what the journal keeps of the engine.
+// Fact is what the journal keeps of the engine, as it was when it was found.
 func (e *Engine) Fact() record.Engine { return e.fact }

@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/pmtrace/pmtrace/decode/record"
 )
 
 // facts reads what the session says of the engine. What is not there stays
@@ -131,6 +133,28 @@ func (r *resolver) iteration() {
 		f.Iteration = new(int64)
 		f.FromStart = true
 	}
+}
+
+// Armed is the fact of an engine whose watches are set by now. Requests may have
+// come and gone between the reading of the fact and that: the number of the next
+// step is kept only if it is the same still, and the engine idle still.
+func (e *Engine) Armed() record.Engine {
+	fact := e.fact
+	if fact.Iteration == nil {
+		return fact
+	}
+	now := &Engine{Scheduler: e.Scheduler, fact: record.Engine{Blocks: fact.Blocks, Caching: fact.Caching}}
+	r := resolver{rt: e.Python, core: e.core, e: now} // not a snapshot
+	if obj, err := r.rt.AttrPath(e.Scheduler, "kv_cache_manager", "block_pool", "free_block_queue", "num_free_blocks"); err == nil {
+		if v, err := r.rt.Int(obj); err == nil {
+			now.fact.FreeBlocks = int(v)
+		}
+	}
+	r.iteration()
+	if again := now.fact.Iteration; again == nil || *again != *fact.Iteration {
+		fact.Iteration, fact.FromStart = nil, false
+	}
+	return fact
 }
 
 // noBlockEverHashed: the prefix cache is empty, so (with caching on) no request

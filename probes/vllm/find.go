@@ -67,7 +67,7 @@ func Find(pid int, opts Options) (*Engine, error) {
 	if !ok {
 		return nil, fail(Loading, nil, "thread %d of the engine is gone", thread.NativeID)
 	}
-	e := &Engine{PID: pid, Thread: tid, ThreadState: thread.Addr, Python: live}
+	e := &Engine{PID: pid, Thread: tid, ThreadState: thread.Addr, Python: live, core: core}
 	r := resolver{rt: rt, interp: interp, core: core, e: e}
 	if err := r.resolve(); err != nil {
 		if errors.Is(err, errStarting) {
