@@ -124,7 +124,7 @@ static __always_inline void lose(__u32 engine, __u32 probe, __u32 reason)
 		__sync_fetch_and_add(n, 1);
 }
 
-/* Names, numbers and sends an event. User space looks into the ring a few
+/* Names, numbers and sends an event. User space looks into the ring two
  * times a second by itself; it is woken only when the ring fills. */
 static __always_inline void send(struct pm_engine *e, struct self *self, struct pm_hdr *hdr,
 				 __u16 kind, __u32 size)

@@ -1,6 +1,7 @@
 package probes
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -53,11 +54,13 @@ func (r *ring) open(events int) error {
 	return err
 }
 
-// wait returns after d, or when BPF has woken us since the last wait.
-func (r *ring) wait(d time.Duration) error {
+// wait returns after d, when BPF has woken us since the last wait, or when ctx
+// ends.
+func (r *ring) wait(ctx context.Context, d time.Duration) error {
 	if err := r.file.SetReadDeadline(time.Now().Add(d)); err != nil {
 		return err
 	}
+	defer context.AfterFunc(ctx, func() { _ = r.file.SetReadDeadline(time.Unix(1, 0)) })()
 	asked := false
 	err := r.conn.Read(func(uintptr) bool {
 		woken := asked
