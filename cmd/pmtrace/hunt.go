@@ -38,7 +38,7 @@ const (
 	settleTime = 2 * time.Minute
 	// Looking into a process costs the more, the bigger it is. An engine goes on
 	// loading for longer than huntMost after it can be found.
-	huntCost = 10
+	huntCost = 25
 	huntMost = 500 * time.Millisecond
 	// A process that says that it is an engine is unreadable for a moment
 	// around exec; longer is for good.
