@@ -150,7 +150,7 @@ async def run(a):
     began = time.monotonic()
     out = sys.stdout if a.out == "-" else open(a.out, "w")
     timeout = aiohttp.ClientTimeout(total=600)
-    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), timeout=timeout) as session:
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=3), timeout=timeout) as session:
 
         async def client():
             for r in todo:
