@@ -80,8 +80,9 @@ e2e: build setup-vllm setup-vllm-old setup-analysis ## the whole truth table, ag
 demo: build setup-vllm setup-analysis ## record a real vLLM under load and ask the tables three questions
 	@e2e/demo.sh $(VLLM)
 
-bench: build setup-vllm ## what tracing costs (figures go to a file)
-	@e2e/bench/run.sh
+bench: build setup-vllm setup-cpython ## what tracing costs, into e2e/bench/RESULTS.md (root; BENCH=-quick: a rough minute or two)
+	@go build -o build/bench ./e2e/bench
+	@$(STEP) "what tracing costs" $(ROOT) build/bench -vllm $(VLLM) $(BENCH)
 
 fuzz: ## run each fuzz target for FUZZTIME (30s)
 	@e2e/fuzz.sh $(FUZZTIME)

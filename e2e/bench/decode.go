@@ -1,0 +1,103 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"time"
+
+	"github.com/pmtrace/pmtrace/decode"
+	"github.com/pmtrace/pmtrace/decode/record"
+	"github.com/pmtrace/pmtrace/output/journal"
+)
+
+// Decode is how fast a journal becomes tables, in rows of step_requests a
+// second: one a request and step.
+type Decode struct {
+	Rows    int64 `json:"step_requests"`
+	AllRows int64 `json:"rows_of_all_tables"`
+	Runs    int   `json:"runs"`
+	// In one process: journal read, decoded and joined, rows dropped.
+	Pipeline float64 `json:"pipeline_rows_per_s"`
+	// The command, with Parquet, and with all files.
+	Parquet float64 `json:"parquet_rows_per_s"`
+	Files   float64 `json:"all_files_rows_per_s"`
+}
+
+// measureDecode takes the long run's session.
+func measureDecode(ctx context.Context, b *bench, _ *server) error {
+	session := filepath.Join(b.work, "recorded")
+	if _, err := os.Stat(session); err != nil {
+		return errors.New("it takes the session of long: measure both")
+	}
+	r := &Decode{Runs: pick(b, 3, 1)}
+	var pipeline, tables, files []float64
+	for range r.Runs {
+		began := time.Now()
+		rows, err := pipe(session)
+		if err != nil {
+			return err
+		}
+		r.Rows, r.AllRows = rows.stepRequests, rows.all
+		pipeline = append(pipeline, float64(r.Rows)/time.Since(began).Seconds())
+		for _, c := range []struct {
+			into *[]float64
+			args []string
+		}{{&tables, []string{"decode", "--no-csv", session}}, {&files, []string{"decode", session}}} {
+			began := time.Now()
+			if out, err := exec.CommandContext(ctx, "./pmtrace", c.args...).CombinedOutput(); err != nil {
+				return fmt.Errorf("pmtrace decode: %w: %s", err, out)
+			}
+			*c.into = append(*c.into, float64(r.Rows)/time.Since(began).Seconds())
+		}
+	}
+	r.Pipeline, r.Parquet, r.Files = median(pipeline), median(tables), median(files)
+	b.results.Decode = r
+	return nil
+}
+
+// pipe reads, decodes and joins a journal, as the tracer does live.
+func pipe(session string) (*dropped, error) {
+	r, err := journal.Open(os.DirFS(filepath.Join(session, "journal")))
+	if err != nil {
+		return nil, err
+	}
+	defer r.Close()
+	rows := &dropped{}
+	p := decode.NewPipeline(rows, decode.Options{})
+	for {
+		rec, err := r.Next()
+		if errors.Is(err, io.EOF) {
+			_, err := p.Close()
+			return rows, err
+		}
+		if err != nil {
+			return nil, err
+		}
+		if err := p.Record(rec.Kind, rec.Payload); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// dropped counts rows.
+type dropped struct{ all, stepRequests int64 }
+
+func (d *dropped) StepRequest(*record.StepRequestRow) error {
+	d.stepRequests++
+	d.all++
+	return nil
+}
+func (d *dropped) Process(*record.ProcessRow) error           { d.all++; return nil }
+func (d *dropped) Step(*record.StepRow) error                 { d.all++; return nil }
+func (d *dropped) Request(*record.RequestRow) error           { d.all++; return nil }
+func (d *dropped) Preemption(*record.PreemptionRow) error     { d.all++; return nil }
+func (d *dropped) KVUsage(*record.KVUsageRow) error           { d.all++; return nil }
+func (d *dropped) KVBlock(*record.KVBlockRow) error           { d.all++; return nil }
+func (d *dropped) KVEviction(*record.KVEvictionRow) error     { d.all++; return nil }
+func (d *dropped) CPUOperation(*record.CPUOperationRow) error { d.all++; return nil }
+func (d *dropped) Loss(*record.LossRow) error                 { d.all++; return nil }

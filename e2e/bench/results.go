@@ -1,0 +1,119 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Results are all that was measured: results.json.
+type Results struct {
+	Machine Machine     `json:"machine"`
+	Step    []StepCost  `json:"step,omitempty"`
+	Tracer  *TracerCost `json:"tracer,omitempty"`
+	Long    *Long       `json:"long,omitempty"`
+	Decode  *Decode     `json:"decode,omitempty"`
+	Attach  *Start      `json:"attach,omitempty"`
+	Server  *Paired     `json:"server,omitempty"`
+	Worst   *Paired     `json:"worst,omitempty"`
+}
+
+// Machine says where and when.
+type Machine struct {
+	Date       string  `json:"date"`
+	Quick      bool    `json:"quick"`
+	CPU        string  `json:"cpu"`
+	Cores      int     `json:"cores"`
+	MemoryGiB  float64 `json:"memory_gib"`
+	Hypervisor bool    `json:"virtual_machine"`
+	Kernel     string  `json:"kernel"`
+	Go         string  `json:"go"`
+	VLLM       string  `json:"vllm"`
+	Python     string  `json:"shape_python"`
+}
+
+func thisMachine(vllm string, quick bool) (Machine, error) {
+	var u unix.Utsname
+	var info unix.Sysinfo_t
+	if err := errors.Join(unix.Uname(&u), unix.Sysinfo(&info)); err != nil {
+		return Machine{}, err
+	}
+	m := Machine{
+		Date: time.Now().UTC().Format("2006-01-02"), Quick: quick, Cores: runtime.NumCPU(),
+		MemoryGiB: float64(info.Totalram) * float64(info.Unit) / (1 << 30),
+		Kernel:    unix.ByteSliceToString(u.Release[:]) + " " + unix.ByteSliceToString(u.Machine[:]),
+		Go:        runtime.Version(), VLLM: vllm, Python: shapePython,
+	}
+	b, err := os.ReadFile("/proc/cpuinfo")
+	for line := range strings.Lines(string(b)) {
+		name, value, _ := strings.Cut(strings.TrimSpace(line), ":")
+		switch strings.TrimSpace(name) {
+		case "model name":
+			m.CPU = strings.TrimSpace(value)
+		case "flags":
+			m.Hypervisor = strings.Contains(value+" ", " hypervisor ")
+		}
+	}
+	return m, err
+}
+
+func readResults(dir string, keep bool) (*Results, error) {
+	r := &Results{}
+	b, err := os.ReadFile(filepath.Join(dir, "results.json"))
+	if !keep || errors.Is(err, fs.ErrNotExist) {
+		return r, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return r, json.Unmarshal(b, r)
+}
+
+func (r *Results) write(dir string) error {
+	b, err := json.MarshalIndent(r, "", " ")
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(filepath.Join(dir, "results.json"), append(b, '\n'), 0o644); err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(dir, "RESULTS.md"), []byte(r.markdown()), 0o644)
+}
+
+// markdown is RESULTS.md.
+func (r *Results) markdown() string {
+	var w report
+	w.line("# What tracing costs")
+	w.line("")
+	w.line("Written by `make bench`; the figures are results.json's. Nothing else ran on the machine that took much of it.")
+	w.line("")
+	m := r.Machine
+	where := "bare metal"
+	if m.Hypervisor {
+		where = "a virtual machine, which makes each breakpoint's trap and each context switch of a watched thread dearer"
+	}
+	w.line("%s: %s, %d cores, %.0f GiB, %s; Linux %s; vLLM %s on the CPU with a tiny model; the program of vLLM's shape on CPython %s; %s.",
+		m.Date, m.CPU, m.Cores, m.MemoryGiB, where, m.Kernel, m.VLLM, m.Python, m.Go)
+	if m.Quick {
+		w.line("")
+		w.line("A quick run: the figures are rough.")
+	}
+	w.targets(r)
+	w.step(r.Step)
+	w.paired(r)
+	w.long(r.Long)
+	return w.String()
+}
+
+// report is a Markdown text.
+type report struct{ strings.Builder }
+
+func (w *report) line(format string, args ...any) { fmt.Fprintf(w, format+"\n", args...) }
