@@ -43,6 +43,7 @@ func (p *realPipeline) Live() live {
 }
 
 func (p *realPipeline) Close() error {
-	_, err := p.decode.Close()
+	sum, err := p.decode.Close()
+	p.facts.NeverScheduled, p.facts.Unreadable = sum.NeverScheduled, sum.Unreadable
 	return errors.Join(err, p.tables.Close())
 }

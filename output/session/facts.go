@@ -22,8 +22,8 @@ const (
 	ProfilerKernels        = "kernels"
 )
 
-// Facts gathers what the journal's facts say of a session, live and in decode
-// alike.
+// Facts gathers what the journal's facts say of a session, and what its decoding
+// counted, live and in decode alike.
 type Facts struct {
 	Start       record.Start
 	Processes   []record.Process
@@ -32,6 +32,9 @@ type Facts struct {
 	Unavailable []record.Unavailable
 	Clocks      []record.Clock // the first and the newest
 	End         *record.End    // nil: the session did not end in order
+
+	NeverScheduled int64            // requests that ended without having been scheduled
+	Unreadable     map[string]int64 // parts of events, by name
 }
 
 // Add takes a fact. A newer one of the same process, engine or counter takes
@@ -53,9 +56,7 @@ func (f *Facts) Add(fact record.Fact) {
 	}
 	if l := fact.Losses; l != nil {
 		for _, count := range l.Counts {
-			f.Losses = put(f.Losses, count, func(a, b record.Loss) int {
-				return cmp.Or(cmp.Compare(a.Engine, b.Engine), cmp.Compare(a.Probe, b.Probe), cmp.Compare(a.Reason, b.Reason))
-			})
+			f.Losses = put(f.Losses, count, compareLosses)
 		}
 	}
 	if u := fact.Unavailable; u != nil {
@@ -64,6 +65,10 @@ func (f *Facts) Add(fact record.Fact) {
 	if fact.End != nil {
 		f.End = fact.End
 	}
+}
+
+func compareLosses(a, b record.Loss) int {
+	return cmp.Or(cmp.Compare(a.Engine, b.Engine), cmp.Compare(a.Probe, b.Probe), cmp.Compare(a.Reason, b.Reason))
 }
 
 // put inserts v into the sorted list, or replaces its equal.

@@ -45,6 +45,7 @@ type visitor struct {
 	kvUsage    func(*record.KVUsageRow) error
 	kvEviction func(*record.KVEvictionRow) error
 	cpu        func(*record.CPUOperationRow) error
+	loss       func(*record.LossRow) error
 	done       func() error // after the last row
 }
 
@@ -56,6 +57,7 @@ func visit(session *Dir, visitors []visitor) error {
 	var usage []func(*record.KVUsageRow) error
 	var evictions []func(*record.KVEvictionRow) error
 	var cpu []func(*record.CPUOperationRow) error
+	var losses []func(*record.LossRow) error
 	for _, v := range visitors {
 		steps = with(steps, v.step)
 		preemptions = with(preemptions, v.preemption)
@@ -63,6 +65,7 @@ func visit(session *Dir, visitors []visitor) error {
 		usage = with(usage, v.kvUsage)
 		evictions = with(evictions, v.kvEviction)
 		cpu = with(cpu, v.cpu)
+		losses = with(losses, v.loss)
 	}
 	if err := errors.Join(
 		pass(session, steps),
@@ -71,6 +74,7 @@ func visit(session *Dir, visitors []visitor) error {
 		pass(session, usage),
 		pass(session, evictions),
 		pass(session, cpu),
+		pass(session, losses),
 	); err != nil {
 		return err
 	}

@@ -131,6 +131,13 @@ func TestFilesSayWhatTheTablesSay(t *testing.T) {
 		} {
 			qt.Assert(t, qt.IsNil(tables.Preemption(&r)))
 		}
+		for _, r := range []record.LossRow{
+			{Engine: new(int32(0)), Probe: "schedule_return", Reason: "ring_full", Count: 1},
+			{Probe: "decode", Reason: "step_size", Count: 1},
+			{Engine: new(int32(0)), Probe: "schedule_return", Reason: "ring_full", Count: 2},
+		} {
+			qt.Assert(t, qt.IsNil(tables.Loss(&r)))
+		}
 		for _, r := range []record.RequestRow{
 			{RequestUID: 1, RequestID: `a,"b"`, ScheduledNS: new(int64(1e9)), FinishedNS: new(int64(9e9)), Reason: new("stop"), ArrivalNS: new(int64(0)), FirstTokNS: new(int64(2e9)), DecodeNS: new(int64(7e9)), OutputTokens: new(int32(8))},
 			{RequestUID: 2, RequestID: "c"},
@@ -138,6 +145,7 @@ func TestFilesSayWhatTheTablesSay(t *testing.T) {
 			qt.Assert(t, qt.IsNil(tables.Request(&r)))
 		}
 	})
+	facts.NeverScheduled = 2
 	summary, err := WriteFiles(d, facts, true)
 	qt.Assert(t, qt.IsNil(err))
 
@@ -234,11 +242,13 @@ c,,7.000,,,,
 
 	var meta map[string]any
 	qt.Assert(t, qt.IsNil(json.Unmarshal([]byte(read(t, d, FileMetadata)), &meta)))
-	for _, key := range strings.Fields("session_id start_time output_dir cuda_graph_tracking kv_cache_tracking moe_expert_tracking forward_pass_timing cpu_timing batch_utilization_tracking preemption_tracking encoder_decoder_timing cuda_events_enabled end versions host command engines processes forward_timing_source unavailable events_seen events_lost losses") {
+	for _, key := range strings.Fields("session_id start_time output_dir cuda_graph_tracking kv_cache_tracking moe_expert_tracking forward_pass_timing cpu_timing batch_utilization_tracking preemption_tracking encoder_decoder_timing cuda_events_enabled end versions host command engines processes forward_timing_source requests_never_scheduled unavailable unreadable events_seen events_lost losses") {
 		_, ok := meta[key]
 		qt.Check(t, qt.IsTrue(ok), qt.Commentf(key))
 	}
-	qt.Check(t, qt.Equals(meta["events_lost"], any(3.0)))
+	qt.Check(t, qt.Equals(meta["events_lost"], any(4.0)))
+	qt.Check(t, qt.HasLen(meta["losses"].([]any), 3))
+	qt.Check(t, qt.Equals(meta["requests_never_scheduled"], any(2.0)))
 	qt.Check(t, qt.Equals(meta["forward_timing_source"], any("cpu_bound")))
 
 	qt.Check(t, qt.Equals(summary.Steps, 2))
@@ -249,7 +259,7 @@ c,,7.000,,,,
 	var text bytes.Buffer
 	qt.Assert(t, qt.IsNil(summary.WriteText(&text)))
 	t.Log(text.String())
-	qt.Check(t, qt.StringContains(text.String(), "Lost events  3 schedule_return: ring_full\n"))
+	qt.Check(t, qt.StringContains(text.String(), "Lost events  1 decode: step_size\n             3 schedule_return: ring_full\n"))
 	qt.Check(t, qt.StringContains(text.String(), d.Path()))
 
 	// Nothing hidden is left, and writing it all again changes nothing.

@@ -1,6 +1,7 @@
 package session
 
 import (
+	"slices"
 	"time"
 
 	"github.com/pmtrace/pmtrace/decode/record"
@@ -36,10 +37,12 @@ type metadata struct {
 	ForwardTimings      map[string]int64     `json:"forward_timings"`
 	Steps               int64                `json:"steps"`
 	Requests            int64                `json:"requests"`
+	NeverScheduled      int64                `json:"requests_never_scheduled"`
 	Unavailable         []record.Unavailable `json:"unavailable"`
 	Events              *uint64              `json:"events_seen"`
+	Unreadable          map[string]int64     `json:"unreadable"` // parts of events: their columns are null
 	Lost                uint64               `json:"events_lost"`
-	Losses              []record.Loss        `json:"losses"`
+	Losses              []record.Loss        `json:"losses"` // what was left out rightly, too
 }
 
 type versions struct {
@@ -74,8 +77,10 @@ func metadataOf(f *Facts, s *Summary) metadata {
 		ForwardTimings: s.TimingSources,
 		Steps:          s.Steps + s.EmptySteps,
 		Requests:       s.Requests,
+		NeverScheduled: f.NeverScheduled,
 		Unavailable:    notNil(f.Unavailable),
-		Losses:         notNil(f.Losses),
+		Unreadable:     f.Unreadable,
+		Losses:         notNil(slices.Clone(s.Lost)),
 	}
 	for _, e := range f.Engines {
 		m.Versions.Python = first(m.Versions.Python, e.Python)
@@ -96,8 +101,16 @@ func metadataOf(f *Facts, s *Summary) metadata {
 	if source := s.Dominant(); source != "" {
 		m.ForwardTimingSource = &source
 	}
-	for _, l := range s.Lost() {
+	for _, l := range s.Lost {
 		m.Lost += l.Count
+	}
+	for _, l := range f.Losses {
+		if !l.Lost && l.Count > 0 {
+			m.Losses = put(m.Losses, l, compareLosses)
+		}
+	}
+	if m.Unreadable == nil {
+		m.Unreadable = map[string]int64{}
 	}
 	return m
 }

@@ -1,6 +1,8 @@
 package session
 
 import (
+	"slices"
+
 	"github.com/pmtrace/pmtrace/decode/record"
 )
 
@@ -39,6 +41,10 @@ type Summary struct {
 
 	KV          KVSummary
 	Preemptions map[string]int64 // by reason
+	// Lost has what is missing, by engine, probe and reason in this order: what
+	// the counters of the kernel and the reader say, and what only decoding the
+	// journal showed.
+	Lost []record.Loss
 
 	requestsSum int64
 	tokensSum   int64
@@ -77,6 +83,7 @@ func (s *Summary) visitor() visitor {
 		preemption: func(r *record.PreemptionRow) error { s.Preemptions[r.Reason]++; return nil },
 		kvUsage:    func(r *record.KVUsageRow) error { s.kv.operation(r); return nil },
 		kvEviction: func(r *record.KVEvictionRow) error { s.kv.eviction(r); return nil },
+		loss:       func(r *record.LossRow) error { s.loss(r); return nil },
 		done:       func() error { s.finish(); return nil },
 	}
 }
@@ -155,6 +162,18 @@ func (s *Summary) request(r *record.RequestRow) {
 	}
 }
 
+func (s *Summary) loss(r *record.LossRow) {
+	l := record.Loss{Engine: -1, Probe: r.Probe, Reason: r.Reason, Lost: true}
+	if r.Engine != nil {
+		l.Engine = int(*r.Engine)
+	}
+	i, found := slices.BinarySearchFunc(s.Lost, l, compareLosses)
+	if !found {
+		s.Lost = slices.Insert(s.Lost, i, l)
+	}
+	s.Lost[i].Count += uint64(r.Count)
+}
+
 func addKnown(s *Stat, ns *int64) {
 	if ns != nil {
 		s.Add(*ns)
@@ -175,17 +194,6 @@ func (s *Summary) finish() {
 		s.MeanRequests = float64(s.requestsSum) / float64(s.Steps)
 		s.MeanTokens = float64(s.tokensSum) / float64(s.Steps)
 	}
-}
-
-// Lost returns the counters of events that are missing, those not 0.
-func (s *Summary) Lost() []record.Loss {
-	var lost []record.Loss
-	for _, l := range s.Facts.Losses {
-		if l.Lost && l.Count > 0 {
-			lost = append(lost, l)
-		}
-	}
-	return lost
 }
 
 // TracedNS is how long the session lasted: by its end's record, else by its

@@ -115,11 +115,10 @@ func (s *Summary) rates(w io.Writer) {
 
 // trouble says what is missing. It always says something: that nothing is, too.
 func (s *Summary) trouble(w io.Writer) {
-	lost := s.Lost()
-	if len(lost) == 0 {
+	if len(s.Lost) == 0 {
 		fmt.Fprint(w, "Lost events\t0\n")
 	}
-	for i, l := range lost {
+	for i, l := range s.Lost {
 		name := ""
 		if i == 0 {
 			name = "Lost events"
@@ -127,6 +126,9 @@ func (s *Summary) trouble(w io.Writer) {
 		fmt.Fprintf(w, "%s\t%d %s: %s\n", name, l.Count, l.Probe, l.Reason)
 	}
 	for _, u := range s.Facts.Unavailable {
+		if !s.Facts.On(u.Profiler) {
+			continue // nobody asked for it
+		}
 		what := u.Profiler
 		if len(u.Columns) > 0 {
 			what += " (" + strings.Join(u.Columns, ", ") + ")"
