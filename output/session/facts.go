@@ -86,7 +86,7 @@ func (f *Facts) On(profiler string) bool { return slices.Contains(f.Start.Profil
 
 // Works says whether a profiler was on and could work, on one engine at least.
 func (f *Facts) Works(profiler string) bool {
-	if !f.On(profiler) {
+	if !f.On(profiler) || profiler == ProfilerForwardPass && !f.watched(watchUpdateEntry) {
 		return false
 	}
 	without := map[int]bool{}
@@ -105,6 +105,21 @@ func (f *Facts) Works(profiler string) bool {
 		}
 	}
 	return len(f.Engines) == 0
+}
+
+// Watches that columns come from, by record.Engine's names.
+const (
+	watchFreeBlocks   = "free_blocks"
+	watchUpdateReturn = "update_return"
+	watchUpdateEntry  = "update_entry"
+)
+
+// watched says whether a watch was in force on one engine at least: without it
+// nothing was counted, which is not the same as a count of 0.
+func (f *Facts) watched(name string) bool {
+	return len(f.Engines) == 0 || slices.ContainsFunc(f.Engines, func(e record.Engine) bool {
+		return e.Watches == nil || slices.Contains(e.Watches, name)
+	})
 }
 
 // Engine returns what is known of an engine; the zero value if nothing is.

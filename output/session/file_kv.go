@@ -11,6 +11,7 @@ import (
 
 // kvCount is what kv_cache_summary.txt and the Summary say of the KV cache.
 type kvCount struct {
+	unwatched            bool    // of the free blocks only the number at each step is known
 	total, peak          int64   // blocks; of all engines, of the fullest moment of each
 	peakPct              float64 // of one engine
 	allocated, freed     int64
@@ -82,11 +83,14 @@ func (k *kvCount) finish() {
 
 // kvFiles has one line a step in kv_cache_usage.csv (every single change is in
 // the table kv_usage), and one a cached block that was handed out again in
-// kv_cache_evictions.csv.
+// kv_cache_evictions.csv, which is absent where nobody watched the free blocks.
 func kvFiles(out *outputs, facts *Facts) visitor {
 	usage := out.csv(FileKVUsage, headerKVUsage)
-	evictions := out.csv(FileKVEvictions, headerKVEvictions)
-	var count kvCount
+	count := kvCount{unwatched: !facts.watched(watchFreeBlocks)}
+	var evictions *csvFile
+	if !count.unwatched {
+		evictions = out.csv(FileKVEvictions, headerKVEvictions)
+	}
 	return visitor{
 		step: func(r *record.StepRow) error {
 			count.step(r)
@@ -100,7 +104,7 @@ func kvFiles(out *outputs, facts *Facts) visitor {
 		kvUsage: func(r *record.KVUsageRow) error { count.operation(r); return nil },
 		kvEviction: func(r *record.KVEvictionRow) error {
 			count.eviction(r)
-			if !r.HadHash {
+			if !r.HadHash || count.unwatched {
 				return nil
 			}
 			evictions.sec(r.TimeNS).sec(r.LifetimeNS).sec(r.IdleNS).end()
@@ -122,6 +126,12 @@ func (k *kvCount) text(w io.Writer) error {
 	b := bufio.NewWriter(w)
 	fmt.Fprintf(b, "KV Cache Statistics\n%s\n\n", strings.Repeat("=", 50))
 	fmt.Fprintf(b, "Total blocks available: %d\n", k.total)
+	if k.unwatched {
+		fmt.Fprintf(b, "Peak blocks used: %d\n", k.peak)
+		fmt.Fprintf(b, "Peak usage: %.2f%%\n", k.peakPct)
+		fmt.Fprintf(b, "\nCounted at each step. The changes between were not watched: metadata.json says why.\n")
+		return b.Flush()
+	}
 	fmt.Fprintf(b, "Total allocations: %d\n", k.allocated)
 	fmt.Fprintf(b, "Total deallocations: %d\n", k.freed)
 	fmt.Fprintf(b, "Peak blocks used: %d\n", k.peak)

@@ -105,6 +105,25 @@ func TestFilesOfProfilersThatCannotWorkAreAbsent(t *testing.T) {
 	qt.Check(t, qt.StringContains(read(t, d, FileMetadata), "all slots taken"))
 }
 
+func TestFilesDoNotCountWhatNobodyWatched(t *testing.T) {
+	d, facts := traced(t, traffic.Decode32, 2, nil)
+	facts.Engines[0].Watches = []string{"schedule_return"}
+	s, err := WriteFiles(d, facts, true)
+	qt.Assert(t, qt.IsNil(err))
+	for _, name := range []string{FileKVEvictions, FileForward, FileForwardSummary} {
+		_, err := fs.Stat(d.FS(), name)
+		qt.Check(t, qt.ErrorIs(err, fs.ErrNotExist), qt.Commentf(name))
+	}
+	read(t, d, FileKVUsage)
+	var text bytes.Buffer
+	qt.Assert(t, qt.IsNil(s.WriteText(&text)))
+	for _, said := range []string{read(t, d, FileKVSummary), text.String()} {
+		qt.Check(t, qt.StringContains(strings.ToLower(said), "peak"))
+		qt.Check(t, qt.Not(qt.StringContains(said, "victions")))
+		qt.Check(t, qt.Not(qt.StringContains(said, "/s out")))
+	}
+}
+
 func TestFilesSayWhatTheTablesSay(t *testing.T) {
 	d, facts := traced(t, traffic.Chat32, 0, func(tables *Tables) {
 		step := record.StepRow{StepID: 0, StartNS: -5e6, ScheduledNS: 1_234_567_890, EndNS: new(int64(1_300_000_000)), ForwardNS: new(int64(50_000_000)),

@@ -92,7 +92,11 @@ func (s *Summary) rates(w io.Writer) {
 		if s.AgainTokens > 0 {
 			fmt.Fprintf(w, ", %d again after preemptions", s.AgainTokens)
 		}
-		fmt.Fprintf(w, "), %.1f/s out (%d)\n", float64(s.OutputTokens)/span, s.OutputTokens)
+		fmt.Fprint(w, ")")
+		if s.Facts.watched(watchUpdateReturn) {
+			fmt.Fprintf(w, ", %.1f/s out (%d)", float64(s.OutputTokens)/span, s.OutputTokens)
+		}
+		fmt.Fprintln(w)
 	}
 	if s.Steps > 0 {
 		seqs, tokens := 0, 0
@@ -103,8 +107,11 @@ func (s *Summary) rates(w io.Writer) {
 			s.MeanRequests, s.MaxRequests, limit(seqs), s.MeanTokens, s.MaxTokens, limit(tokens), s.MaxWaiting)
 	}
 	if s.KV.Known {
-		fmt.Fprintf(w, "KV cache\tpeak %.1f%% (%d of %d blocks), %d evictions of cached blocks\n",
-			s.KV.PeakPct, s.KV.PeakBlocks, s.KV.Blocks, s.KV.Evictions)
+		fmt.Fprintf(w, "KV cache\tpeak %.1f%% (%d of %d blocks)", s.KV.PeakPct, s.KV.PeakBlocks, s.KV.Blocks)
+		if s.Facts.watched(watchFreeBlocks) {
+			fmt.Fprintf(w, ", %d evictions of cached blocks", s.KV.Evictions)
+		}
+		fmt.Fprintln(w)
 	}
 	n := int64(0)
 	for _, c := range s.Preemptions {
