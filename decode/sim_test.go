@@ -1010,7 +1010,7 @@ func (s *sim) kv(op wire.KVOp, r *simRequest, before int, blocks []*simBlock) ui
 		}
 		s.truth.Usage = append(s.truth.Usage, record.KVUsageRow{
 			OpID: opID, TimeNS: rel(t), Op: names[op], Blocks: int32(len(blocks)),
-			FreeAfter: int32(len(s.pool.free)), RequestUID: uid(),
+			FreeAfter: new(int32(len(s.pool.free))), RequestUID: uid(),
 		})
 		s.owners = append(s.owners, r)
 	}

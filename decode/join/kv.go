@@ -155,7 +155,7 @@ func (e *engine) apply(op *kvOp, st *step) {
 	usage := &e.j.rows.usage
 	*usage = record.KVUsageRow{
 		Engine: e.id, OpID: op.id, TimeNS: op.time, Op: opName(op.op),
-		Blocks: op.count, FreeAfter: int32(op.after), RequestUID: owner,
+		Blocks: op.count, FreeAfter: ptr.count(int32(op.after)), RequestUID: owner,
 	}
 	if st != nil {
 		usage.StepID = ptr.int64(int64(st.num))

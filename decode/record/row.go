@@ -165,7 +165,7 @@ type KVUsageRow struct {
 	StepID     *int64 `parquet:"step_id,optional"` // the schedule call it was part of; null between steps
 	Op         string `parquet:"op,dict"`
 	Blocks     int32  `parquet:"blocks,dict"`
-	FreeAfter  int32  `parquet:"free_after"`
+	FreeAfter  *int32 `parquet:"free_after,optional"`
 	RequestUID *int64 `parquet:"request_uid,optional"`
 }
 

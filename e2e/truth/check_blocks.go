@@ -17,12 +17,12 @@ func checkBlocks(t *table, in *input) {
 	chain := t.count(name)
 	for i := range s.usage {
 		op := &s.usage[i]
-		ok := op.Op != record.KVOther && op.FreeAfter >= 0
+		ok := op.Op != record.KVOther && op.FreeAfter != nil
 		if i > 0 {
 			before := &s.usage[i-1]
-			ok = ok && op.OpID == before.OpID+1 && op.TimeNS >= before.TimeNS && op.FreeAfter == before.FreeAfter+gain(op)
+			ok = ok && op.OpID == before.OpID+1 && op.TimeNS >= before.TimeNS && num(op.FreeAfter) == num(before.FreeAfter)+int64(gain(op))
 		}
-		chain.one(ok, "operation %d: %s of %d, %d free after", op.OpID, op.Op, op.Blocks, op.FreeAfter)
+		chain.one(ok, "operation %d: %s of %d, %s free after", op.OpID, op.Op, op.Blocks, show(op.FreeAfter))
 	}
 	checkStepUsage(t, s)
 	p := replay(t, s)
@@ -49,7 +49,7 @@ func checkStepUsage(t *table, s *session) {
 		if at == 0 {
 			continue
 		}
-		want := num(st.KVTotal) - int64(s.usage[at-1].FreeAfter)
+		want := num(st.KVTotal) - num(s.usage[at-1].FreeAfter)
 		c.one(st.KVUsed != nil && int64(*st.KVUsed) == want, "step %d: want %d, got %s", st.StepID, want, show(st.KVUsed))
 	}
 }
@@ -103,7 +103,7 @@ func replay(t *table, s *session) []again {
 		}
 		counts.one(at-from == int(op.Blocks), "operation %d: want %d, got %d", op.OpID, op.Blocks, at-from)
 		if empty {
-			want := total - int64(op.FreeAfter)
+			want := total - num(op.FreeAfter)
 			used.one(inUse == want, "operation %d: want %d, got %d", op.OpID, want, inUse)
 		}
 	}

@@ -157,7 +157,11 @@ func (u *usageWalk) after(s *record.StepRow) (percent float64, known bool) {
 	}
 	used := *s.KVUsed // as schedule returned
 	if u.at > 0 && u.ops[u.at-1].TimeNS > s.ScheduledNS {
-		used = *s.KVTotal - u.ops[u.at-1].FreeAfter
+		free := u.ops[u.at-1].FreeAfter
+		if free == nil {
+			return 0, false
+		}
+		used = *s.KVTotal - *free
 	}
 	return 100 * float64(used) / float64(*s.KVTotal), true
 }

@@ -77,7 +77,7 @@ func made() *input {
 	// it gets 4 again, by its content, and 3 anew.
 	op := func(at int64, kind string, free int32, hashed bool, blocks ...int32) {
 		id := int64(len(s.usage))
-		s.usage = append(s.usage, record.KVUsageRow{OpID: id, TimeNS: at * ms, Op: kind, Blocks: int32(len(blocks)), FreeAfter: free})
+		s.usage = append(s.usage, record.KVUsageRow{OpID: id, TimeNS: at * ms, Op: kind, Blocks: int32(len(blocks)), FreeAfter: &free})
 		for _, b := range blocks {
 			s.blocks = append(s.blocks, record.KVBlockRow{OpID: id, TimeNS: at * ms, Op: kind, BlockID: b, HadHash: hashed})
 		}
@@ -218,12 +218,12 @@ func TestEachCheckFails(t *testing.T) {
 		{"preemptions: as many as steps.preempted says", func(in *input) { in.session.steps[1].Preempted = 0 }},
 		{"preemptions: as many as requests.preemptions says", func(in *input) { in.session.requests[0].Preemptions = 1 }},
 
-		{"kv: each operation goes on from the one before", func(in *input) { in.session.usage[3].FreeAfter = 1 }},
+		{"kv: each operation goes on from the one before", func(in *input) { *in.session.usage[3].FreeAfter = 1 }},
 		{"kv: each operation goes on from the one before", func(in *input) { in.session.usage[3].OpID = 9 }},
 		{"kv: kv_used_blocks of a step = the operations' counter", func(in *input) { in.session.steps[2].KVUsed = p(int32(3)) }},
 		{"kv: kv_blocks lists as many as kv_usage counts", func(in *input) { in.session.blocks = in.session.blocks[:len(in.session.blocks)-1] }},
 		{"kv: no block handed out twice or freed twice", func(in *input) { in.session.blocks[1].BlockID = 1 }},
-		{"kv: blocks in use = total - free (where all were free at attach)", func(in *input) { in.session.usage[0].FreeAfter = 4 }},
+		{"kv: blocks in use = total - free (where all were free at attach)", func(in *input) { *in.session.usage[0].FreeAfter = 4 }},
 		{"evictions: a row for each block handed out again", func(in *input) { in.session.evictions = nil }},
 		{"evictions: a row for each block handed out again", func(in *input) { in.session.evictions[0].BlockID = 2 }},
 		{"evictions: lifetime and idle time", func(in *input) { in.session.evictions[0].LifetimeNS++ }},
@@ -443,7 +443,7 @@ func TestLossy(t *testing.T) {
 		{"requests: times in order", func(in *input) { in.session.requests[0].FinishedNS = p(int64(1)) }},
 		{"requests: kinds right or unknown", func(in *input) { in.session.rows[0].Kind = record.KindDecode }},
 		{"requests: kinds right or unknown", func(in *input) { in.session.rows[2].Kind = record.KindRecompute }},
-		{"kv: free blocks within the pool", func(in *input) { in.session.usage[0].FreeAfter = 6 }},
+		{"kv: free blocks within the pool", func(in *input) { *in.session.usage[0].FreeAfter = 6 }},
 		{"evictions: births that are known were seen", func(in *input) { in.session.evictions[0].BirthNS = p(int64(12_000_000)) }},
 		{"client: finish reason, or null", func(in *input) { in.session.requests[0].Reason = p("stop") }},
 		{"client: prompt tokens, or null", func(in *input) { in.session.requests[0].PromptTokens = p(int32(11)) }},

@@ -108,7 +108,7 @@ func lossyRows(t *table, in *input, ix *index) {
 	free := t.count("kv: free blocks within the pool")
 	for i := range s.usage {
 		op := &s.usage[i]
-		free.one(op.FreeAfter >= -1 && int(op.FreeAfter) < s.engine().Blocks, "operation %d: %d", op.OpID, op.FreeAfter)
+		free.one(num(op.FreeAfter) < int64(s.engine().Blocks), "operation %d: %s", op.OpID, show(op.FreeAfter))
 	}
 	births := t.count("evictions: births that are known were seen")
 	alloced := map[int32]map[int64]bool{}

@@ -53,8 +53,8 @@ func (k *kvCount) operation(r *record.KVUsageRow) {
 		k.freed += int64(r.Blocks)
 	}
 	// Between two steps the cache may have been fuller than at either.
-	if total := k.totals[r.Engine]; total > 0 {
-		k.use(r.Engine, total-int64(r.FreeAfter))
+	if total := k.totals[r.Engine]; total > 0 && r.FreeAfter != nil {
+		k.use(r.Engine, total-int64(*r.FreeAfter))
 	}
 }
 

@@ -134,7 +134,7 @@ func TestFilesSayWhatTheTablesSay(t *testing.T) {
 		for _, r := range []*record.StepRow{&step, &empty, &other} {
 			qt.Assert(t, qt.IsNil(tables.Step(r)))
 		}
-		for _, r := range []record.KVUsageRow{{Op: record.KVAlloc, Blocks: 200, FreeAfter: 800}, {OpID: 1, Op: record.KVFree, Blocks: 77, FreeAfter: 877}, {OpID: 2, Op: record.KVReuse, Blocks: 3, FreeAfter: 874}} {
+		for _, r := range []record.KVUsageRow{{Op: record.KVAlloc, Blocks: 200, FreeAfter: new(int32(800))}, {OpID: 1, Op: record.KVFree, Blocks: 77, FreeAfter: new(int32(877))}, {OpID: 2, Op: record.KVReuse, Blocks: 3}} {
 			qt.Assert(t, qt.IsNil(tables.KVUsage(&r)))
 		}
 		for _, r := range []record.KVEvictionRow{{TimeNS: 1e9, HadHash: true, BirthKnown: true, LifetimeNS: 3e9, IdleNS: 1e9}, {TimeNS: 2e9, LifetimeNS: 1e9, IdleNS: 1e9}} {

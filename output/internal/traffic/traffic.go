@@ -225,7 +225,7 @@ func (s *Server) alloc(r *request, n int32) error {
 		return nil
 	}
 	if err := s.Rows.KVUsage(&record.KVUsageRow{OpID: s.op, TimeNS: s.now, StepID: new(s.step), Op: record.KVAlloc,
-		Blocks: n, FreeAfter: int32(len(s.free)), RequestUID: new(r.uid)}); err != nil {
+		Blocks: n, FreeAfter: new(int32(len(s.free))), RequestUID: new(r.uid)}); err != nil {
 		return err
 	}
 	for _, b := range blocks {
