@@ -14,6 +14,12 @@ static __always_inline void copy_keys(struct scratch *s, const __u64 *keys)
 		s->want[j] = keys[j] ? keys[j] : ~0ull;
 }
 
+static __always_inline long find_failed(struct scratch *s)
+{
+	s->find.count = 0;
+	return 1;
+}
+
 static long find_one(__u32 i, struct self *self)
 {
 	struct scratch *s = scratch();
@@ -29,9 +35,9 @@ static long find_one(__u32 i, struct self *self)
 			left = PM_BATCH;
 		if (s->find.size == 24) {
 			if (read_mem(s->entries, left * 24, s->find.entries + 24ull * i))
-				return 1;
+				return find_failed(s);
 		} else if (read_mem(s->entries, left * 16, s->find.entries + 16ull * i)) {
-			return 1;
+			return find_failed(s);
 		}
 	}
 	if (s->find.size == 24) {
@@ -55,7 +61,8 @@ static long find_one(__u32 i, struct self *self)
 /*
  * Looks for the wanted names among the attributes of an instance: found[] gets
  * the values and found_at[] where they are stored. The slow way, for objects
- * that are seen once or for the first time.
+ * that are seen once or for the first time. Returns 1 for inline values, 0 for a
+ * dict, -1 where the names could not be read.
  */
 __noinline int find_values(struct self *caller, __u64 object)
 {
@@ -90,6 +97,8 @@ __noinline int find_values(struct self *caller, __u64 object)
 	s->find.count = k.count;
 	s->find.size = k.size;
 	bpf_loop(PM_MAX_ENTRIES, find_one, self, 0);
+	if (k.count && !s->find.count)
+		return -1;
 	if (values) {
 		for (int j = 0; j < PM_MAX_KEYS; j++) {
 			if (s->found_at[j] < PM_MAX_VALUES &&

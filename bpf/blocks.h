@@ -69,8 +69,12 @@ static long chain_one(__u32 i, struct self *self)
 	struct pm_engine *e = engine(self->engine);
 	struct scratch *s = scratch();
 
-	if (!e || !s || !s->walk.cursor || s->walk.cursor == e->none)
+	if (!e || !s)
 		return 1;
+	if (!s->walk.cursor || s->walk.cursor == e->none) {
+		note_bad(self, &s->walk.bad, PM_BAD_BLOCKS); /* shorter than the count */
+		return 1;
+	}
 	s->walk.cursor = add_block(e, s, self, s->walk.cursor);
 	return 0;
 }

@@ -194,7 +194,6 @@ struct pm_engine {
 	__u8 so_at[PM_MAX_KEYS]; /* numbers of the inline values */
 	__u8 crd_at[PM_MAX_KEYS];
 	__u8 nrd_at[PM_MAX_KEYS];
-	__u64 hits[4]; /* by enum pm_probe */
 };
 
 enum pm_probe {

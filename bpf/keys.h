@@ -105,11 +105,15 @@ static long victim_one(__u32 i, struct self *self)
 
 	if (!e || !s)
 		return 1;
-	if (read_ptr(self->a + 8ull * i, &object))
+	if (read_ptr(self->a + 8ull * i, &object)) {
+		note_bad(self, &s->walk.bad, PM_BAD_PREEMPTED);
 		return 1;
+	}
 	copy_keys(s, e->req_keys);
 	if (find_values(self, object) >= 0 && s->found[PM_REQ_ID])
 		add_key(e, s, self, s->found[PM_REQ_ID]);
+	else
+		note_bad(self, &s->walk.bad, PM_BAD_PREEMPTED);
 	return 0;
 }
 

@@ -47,7 +47,7 @@ static long output_one(__u32 i, struct self *self)
 		note_bad(self, &w->bad, PM_BAD_ROWS);
 	row->finish = -1;
 	row->client = w->client;
-	object = s->object[e->out_finish / 8 & 31];
+	object = e->out_finish ? s->object[e->out_finish / 8 & 31] : 0;
 	if (object && object != e->none) {
 		finish = read_long(&e->py, object);
 		row->finish = finish > 0x7fff ? 0x7fff : (__s16)finish;
@@ -73,9 +73,22 @@ static long client_one(__u32 i, struct self *self)
 		return 1;
 	}
 	at = self->b == 24 ? entry[2] : entry[1];
-	if (!at || read_ptr(at + e->outputs_list, &at))
+	if (!at)
+		return 0; /* deleted */
+	if (read_ptr(at + e->outputs_list, &at)) {
+		note_bad(self, &s->update.bad, PM_BAD_ROWS);
 		return 0;
-	n = bounded(self, list_items(e, at, &s->walk.entries));
+	}
+	n = list_items(e, at, &s->walk.entries);
+	if (n == PM_UNKNOWN) {
+		note_bad(self, &s->update.bad, PM_BAD_ROWS);
+		return 0;
+	}
+	/* Of all clients together: a request is one client's. */
+	if (n > PM_MAX_REQUESTS - s->update.rows) {
+		note_bad(self, &s->update.bad, PM_BAD_CUT);
+		n = PM_MAX_REQUESTS - s->update.rows;
+	}
 	s->walk.count = n;
 	s->walk.client = self->b == 24 ? read_long(&e->py, entry[1]) : i;
 	s->update.rows += n;

@@ -120,7 +120,6 @@ static long prefix_one(__u32 i, struct self *self)
 }
 
 #define PM_MAX_PREFIX (1 << 15)
-#define PM_MAX_GROUPS 4
 
 /*
  * Sends the ids of the blocks that a new or resumed request found computed:
@@ -143,18 +142,28 @@ __noinline int send_prefix(struct self *caller, __u64 key, __u64 block_ids, __u3
 		return 0;
 	blocks = (computed + e->block_size - 1) / e->block_size;
 	groups = read_len(block_ids, OB_SIZE);
-	if (groups == PM_UNKNOWN)
+	if (groups == PM_UNKNOWN) {
+		lose(self->engine, self->probe, PM_LOST_FAULT);
 		return -1;
-	if (groups > PM_MAX_GROUPS)
+	}
+	if (groups > PM_MAX_GROUPS) {
+		lose(self->engine, self->probe, PM_LOST_LIMIT);
 		groups = PM_MAX_GROUPS;
+	}
+	if (blocks > PM_MAX_PREFIX) {
+		lose(self->engine, self->probe, PM_LOST_LIMIT);
+		blocks = PM_MAX_PREFIX;
+	}
 	for (__u32 g = 0; g < PM_MAX_GROUPS; g++) {
 		if (g >= groups)
 			break;
 		if (read_ptr(block_ids + e->py.tuple_items + 8ull * g, &list))
-			return -1;
+			list = 0;
 		n = read_len(list, OB_SIZE);
-		if (n == PM_UNKNOWN || read_ptr(list + e->py.list_items, &s->walk.entries))
+		if (n == PM_UNKNOWN || read_ptr(list + e->py.list_items, &s->walk.entries)) {
+			lose(self->engine, self->probe, PM_LOST_FAULT);
 			return -1;
+		}
 		s->walk.count = n < blocks ? n : blocks;
 		s->walk.rows = 0;
 		s->walk.first = 0;
@@ -169,7 +178,8 @@ __noinline int send_prefix(struct self *caller, __u64 key, __u64 block_ids, __u3
 	return 0;
 }
 
-/* A scheduled_new_reqs entry i of both lists: the Request and its NewRequestData. */
+/* An entry of scheduled_new_reqs: the Request is in the items a, its NewRequestData
+ * in the items b. */
 static long new_one(__u32 i, struct self *self)
 {
 	struct pm_engine *e = engine(self->engine);
@@ -183,8 +193,10 @@ static long new_one(__u32 i, struct self *self)
 		return 1;
 	}
 	key = send_request(self, object, PM_REQ_NEW);
-	if (!self->b || read_ptr(self->b + 8ull * i, &data))
+	if (!self->b || read_ptr(self->b + 8ull * i, &data)) {
+		lose(self->engine, self->probe, PM_LOST_FAULT);
 		return 0;
+	}
 	if (learn(self, data, e->nrd_keys, e->nrd_at, &e->nrd_known))
 		return 0;
 	if (read_values(e, data, s->other, e->nrd_known)) {
@@ -196,8 +208,8 @@ static long new_one(__u32 i, struct self *self)
 	return 0;
 }
 
-/* A scheduled_resumed_reqs entry; a and b are the lists' items, c the offset of
- * the first resumed request in CachedRequestData. */
+/* A scheduled_resumed_reqs entry; a is the list's items, b the place of the first
+ * resumed request in CachedRequestData. */
 static long resumed_one(__u32 i, struct self *self)
 {
 	struct pm_engine *e = engine(self->engine);
@@ -212,9 +224,13 @@ static long resumed_one(__u32 i, struct self *self)
 	}
 	key = send_request(self, object, PM_REQ_RESUMED);
 	i += (__u32)self->b;
-	if (read_ptr(s->walk.blocks + 8ull * i, &blocks) ||
-	    read_ptr(s->walk.computed + 8ull * i, &computed))
+	if (i >= s->walk.cached) /* CachedRequestData could not be read: PM_BAD_COMPUTED */
 		return 0;
+	if (read_ptr(s->walk.blocks + 8ull * i, &blocks) ||
+	    read_ptr(s->walk.computed + 8ull * i, &computed)) {
+		lose(self->engine, self->probe, PM_LOST_FAULT);
+		return 0;
+	}
 	if (blocks != e->none)
 		send_prefix(self, key, blocks, read_long(&e->py, computed));
 	return 0;

@@ -15,7 +15,7 @@ static __always_inline __u32 count_blocks(struct pm_engine *e, __u64 tuple)
 	if (!tuple || tuple == e->none)
 		return 0;
 	groups = read_len(tuple, OB_SIZE);
-	if (groups == PM_UNKNOWN)
+	if (groups > PM_MAX_GROUPS)
 		return PM_UNKNOWN;
 	for (__u32 g = 0; g < PM_MAX_GROUPS; g++) {
 		if (g >= groups)

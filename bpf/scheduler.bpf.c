@@ -85,7 +85,8 @@ static __always_inline int open_cached(struct pm_engine *e, struct scratch *s, s
 		return -1;
 	n = list_items(e, value(s->other, e->crd_at, PM_CRD_IDS), &s->walk.ids);
 	s->step.cached_requests = n;
-	if (list_items(e, value(s->other, e->crd_at, PM_CRD_COMPUTED), &s->walk.computed) != n ||
+	if (n == PM_UNKNOWN ||
+	    list_items(e, value(s->other, e->crd_at, PM_CRD_COMPUTED), &s->walk.computed) != n ||
 	    list_items(e, value(s->other, e->crd_at, PM_CRD_BLOCKS), &s->walk.blocks) != n)
 		return -1;
 	s->walk.cached = n;
@@ -163,14 +164,14 @@ static __always_inline void send_requests(struct pm_engine *e, struct scratch *s
 		self->b = s->walk.cached - n;
 		bpf_loop(bounded(self, n), resumed_one, self, 0);
 	}
-	if (e->sync) {
+	/* Only once the ring is being read again: else each step would do this. */
+	if (e->sync && ring_has_room()) {
 		e->sync = 0;
 		n = list_items(e, read_attr(e, scheduler, &e->running), &self->a);
 		bpf_loop(bounded(self, n), sync_one, self, 0);
 		/* What this very call preempted runs no more. */
 		n = list_items(e, local(e, s->locals, e->l_victims), &self->a);
-		if (n)
-			bpf_loop(bounded(self, n), sync_one, self, 0);
+		bpf_loop(bounded(self, n), sync_one, self, 0);
 	}
 }
 
@@ -220,7 +221,6 @@ int schedule_return(void *ctx)
 		lose(self.engine, self.probe, PM_SEEN_FOREIGN);
 		return 0;
 	}
-	e->hits[PM_PROBE_SCHEDULE_RETURN]++;
 	scheduler = local(e, s->locals, e->l_self);
 	s->walk.step = e->step;
 	s->step.step = e->step;
@@ -267,7 +267,6 @@ int update_entry(void *ctx)
 		return 0;
 	}
 	e->begun = output;
-	e->hits[PM_PROBE_UPDATE_ENTRY]++;
 	s->update.output = output;
 	s->update.update = e->update;
 	s->update.rows = 0;
@@ -299,7 +298,6 @@ int update_return(void *ctx)
 		lose(self.engine, self.probe, PM_SEEN_FOREIGN);
 		return 0;
 	}
-	e->hits[PM_PROBE_UPDATE_RETURN]++;
 	begin_rows(s, 0);
 	s->walk.step = e->update;
 	s->update.output = output;
@@ -341,7 +339,6 @@ int free_blocks(void *ctx)
 		lose(self.engine & (PM_MAX_ENGINES - 1), self.probe, PM_LOST_NOT_CONFIGURED);
 		return 0;
 	}
-	e->hits[PM_PROBE_FREE_BLOCKS]++;
 	kv = &s->kv.head;
 	frame = current_frame(e);
 	code = frame_code(e, frame);
@@ -362,8 +359,10 @@ int free_blocks(void *ctx)
 		note_bad(&self, &s->walk.bad, PM_BAD_FREE);
 	e->free_blocks = kv->free_after;
 	if (blocks != PM_OP_NONE) {
-		if (read_ptr(frame + e->py.frame_locals + 8, &argument))
+		if (read_ptr(frame + e->py.frame_locals + 8, &argument)) {
+			note_bad(&self, &s->walk.bad, PM_BAD_BLOCKS);
 			argument = 0;
+		}
 		argument &= e->py.ref_mask;
 	}
 	switch (blocks) {

@@ -106,7 +106,6 @@ type SchedulerPmEngine struct {
 	SoAt           [16]uint8
 	CrdAt          [16]uint8
 	NrdAt          [16]uint8
-	Hits           [4]uint64
 }
 
 type SchedulerPmKind uint32
@@ -216,7 +215,6 @@ type SchedulerScratch struct {
 	Find     struct {
 		_       structs.HostLayout
 		Entries uint64
-		Values  uint64
 		Count   uint32
 		Size    uint32
 	}
@@ -238,8 +236,8 @@ type SchedulerScratch struct {
 		Bad       uint32
 		Step      uint32
 		Size      uint32
-		Limit     uint32
 		Client    uint32
+		Spare     uint32
 	}
 	Step struct {
 		_   structs.HostLayout

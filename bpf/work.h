@@ -32,7 +32,7 @@ struct {
 } losses SEC(".maps");
 
 struct find {
-	__u64 entries, values;
+	__u64 entries;
 	__u32 count, size;
 };
 
@@ -46,7 +46,7 @@ struct walk {
 	__u32 next, base; /* in the CachedRequestData lists */
 	__u32 rows, first, bad, step;
 	__u32 size; /* of an entry */
-	__u32 limit, client;
+	__u32 client, spare;
 };
 
 /* Room to work in; too much for a stack of 512 bytes. */
@@ -124,6 +124,13 @@ static __always_inline void lose(__u32 engine, __u32 probe, __u32 reason)
 		__sync_fetch_and_add(n, 1);
 }
 
+/* Whether less than half of the ring waits to be read. */
+static __always_inline int ring_has_room(void)
+{
+	return bpf_ringbuf_query(&events, BPF_RB_AVAIL_DATA) <
+	       bpf_ringbuf_query(&events, BPF_RB_RING_SIZE) / 2;
+}
+
 /* Names, numbers and sends an event. User space looks into the ring two
  * times a second by itself; it is woken only when the ring fills. */
 static __always_inline void send(struct pm_engine *e, struct self *self, struct pm_hdr *hdr,
@@ -158,13 +165,21 @@ static __always_inline int read_batch(__u64 *to, __u64 from, __u32 n)
 	return read_mem(to, n * 8, from);
 }
 
+/* KV cache groups of a hybrid model. */
+#define PM_MAX_GROUPS 16
+
 /* Lists of requests are read up to this length. */
 #define PM_MAX_REQUESTS (1 << 13)
 
+/* How far to walk a list of n requests; PM_UNKNOWN: it could not be read. */
 static __always_inline __u32 bounded(struct self *self, __u32 n)
 {
 	if (n <= PM_MAX_REQUESTS)
 		return n;
+	if (n == PM_UNKNOWN) {
+		lose(self->engine, self->probe, PM_LOST_FAULT);
+		return 0;
+	}
 	lose(self->engine, self->probe, PM_LOST_LIMIT);
 	return PM_MAX_REQUESTS;
 }
@@ -178,15 +193,16 @@ static __always_inline void begin_rows(struct scratch *s, __u16 what)
 	s->rows.head.what = what;
 }
 
-/* The items and length of a list; 0 where there are none. */
+/* The items and length of a list: 0 where there is none, PM_UNKNOWN where it
+ * could not be read. */
 static __always_inline __u32 list_items(struct pm_engine *e, __u64 list, __u64 *items)
 {
 	__u32 n = list && list != e->none ? read_len(list, OB_SIZE) : 0;
 
 	*items = 0;
-	if (n == 0 || n == PM_UNKNOWN || read_ptr(list + e->py.list_items, items))
-		return 0;
-	return n;
+	if (n == 0 || n == PM_UNKNOWN)
+		return n;
+	return read_ptr(list + e->py.list_items, items) ? PM_UNKNOWN : n;
 }
 
 static __always_inline __u32 dict_len(__u64 dict)

@@ -54,11 +54,7 @@ func config(e *vllm.Engine) bpf.SchedulerPmEngine {
 	c.UpdateLocals = uint16(u.Code.Nlocalsplus)
 	c.L_updateOutput = local(u, "scheduler_output")
 	c.L_outputs = local(u, "engine_core_outputs")
-	c.OutputsList = uint16(e.OutputsList)
-	c.OutId = uint16(e.OutputID)
-	c.OutTokens = uint16(e.OutputTokens)
-	c.OutFinish = uint16(e.OutputFinish)
-	c.OutBytes = uint16(max(e.OutputID, e.OutputTokens, e.OutputFinish) + 8)
+	outputs(&c, e)
 
 	copy(c.SoKeys[:], e.OutputNames)
 	copy(c.CrdKeys[:], e.CachedNames)
@@ -98,15 +94,48 @@ func config(e *vllm.Engine) bpf.SchedulerPmEngine {
 		c.Ops[i] = bpf.SchedulerPmOp{Code: op.Code, Op: uint16(changes[op.Change]), Blocks: uint16(blocks[op.Blocks])}
 	}
 	copy(c.Owners[:], e.Owners)
+	blockLayout(&c, e)
+	return c
+}
+
+// maxObject is how much of an object the programs read at once (struct
+// scratch, object; of a block half).
+const maxObject = 256
+
+// outputs tells the fields of EngineCoreOutput. Where one that rows cannot do
+// without is not known, the return of the update is not watched: its events
+// would be wrong.
+func outputs(c *bpf.SchedulerPmEngine, e *vllm.Engine) {
+	end := max(e.OutputID, e.OutputTokens, e.OutputFinish) + 8
+	if e.OutputsList == 0 || e.OutputID == 0 || e.OutputTokens == 0 || end > maxObject {
+		c.UpdateReturn = 0
+		return
+	}
+	c.OutputsList = uint16(e.OutputsList)
+	c.OutId = uint16(e.OutputID)
+	c.OutTokens = uint16(e.OutputTokens)
+	c.OutFinish = uint16(e.OutputFinish)
+	c.OutBytes = uint16(end)
+}
+
+// blockLayout tells the fields of KVCacheBlock. Where they are not known, the
+// operations are counted without their blocks.
+func blockLayout(c *bpf.SchedulerPmEngine, e *vllm.Engine) {
 	c.HeadNext = attr(e.BlockNext)
 	c.BlockId = attr(e.BlockID)
 	c.BlockHash = attr(e.BlockHash)
-	c.BlockBytes = max(c.HeadNext.At, c.BlockId.At, c.BlockHash.At)
+	end := max(c.HeadNext.At, c.BlockId.At, c.BlockHash.At)
 	if c.BlockId.Storage == bpf.SchedulerPmStoragePM_STORED_INLINE {
-		c.BlockBytes *= 8
+		end *= 8
 	}
-	c.BlockBytes += 8
-	return c
+	end += 8
+	if k := c.BlockId.Storage; k == bpf.SchedulerPmStoragePM_STORED_NOT || c.HeadNext.Storage != k || c.BlockHash.Storage != k || end > maxObject/2 {
+		for i := range c.Ops {
+			c.Ops[i].Blocks = uint16(bpf.SchedulerPmOpBlocksPM_OP_NONE)
+		}
+		return
+	}
+	c.BlockBytes = end
 }
 
 // attr tells how to reach one attribute.

@@ -51,8 +51,8 @@ type Engine struct {
 // Function is a watched function; Code.Addr is 0 where it was not found.
 type Function struct {
 	Code   cpython.Code
-	Entry  uint64 // address of the instruction behind its RESUME
-	Return uint64 // address of its only RETURN_VALUE
+	Entry  uint64 // address of the instruction behind its RESUME; 0: not found
+	Return uint64 // address of its RETURN_VALUE (of the first, where it has several); 0: not found
 }
 
 // Local gives the index of a local variable. cell: it is shared with a nested
