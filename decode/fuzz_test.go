@@ -75,8 +75,45 @@ func (s *sane) Step(r *record.StepRow) error {
 	if r.Requests < 0 || r.Tokens < 0 || r.PrefillRequests+r.DecodeRequests+r.RecomputeRequests > r.Requests {
 		s.t.Fatalf("%+v", r)
 	}
+	if r.PrefillTokens < 0 || r.DecodeTokens < 0 || r.RecomputeTokens < 0 || r.DraftTokens < 0 ||
+		negative(r.OutputTokens) || negative(r.ContextTokens) || negative(r.GenerationTokens) ||
+		r.ForwardNS != nil && *r.ForwardNS < 0 || r.ScheduleDurNS != nil && *r.ScheduleDurNS < 0 || r.UpdateDurNS != nil && *r.UpdateDurNS < 0 {
+		s.t.Fatalf("%+v", r)
+	}
 	if r.KVUsed != nil && (*r.KVUsed < 0 || *r.KVUsed > *r.KVTotal) {
 		s.t.Fatalf("%d of %d blocks used", *r.KVUsed, *r.KVTotal)
+	}
+	return nil
+}
+
+func negative(n *int32) bool { return n != nil && *n < 0 }
+
+func (s *sane) Request(r *record.RequestRow) error {
+	if negative(r.PromptTokens) || negative(r.CachedTokens) || negative(r.OutputTokens) || negative(r.MaxTokens) || r.Scheduled < 0 ||
+		r.PreemptedNS != nil && *r.PreemptedNS < 0 || r.DecodeNS != nil && *r.DecodeNS < 0 || r.PrefillNS != nil && *r.PrefillNS < 0 {
+		s.t.Fatalf("%+v", r)
+	}
+	return nil
+}
+
+func (s *sane) Preemption(r *record.PreemptionRow) error {
+	if negative(r.BlocksFreed) || negative(r.Computed) || r.RunningNS != nil && *r.RunningNS < 0 ||
+		r.ResumedNS != nil && *r.ResumedNS < r.TimeNS {
+		s.t.Fatalf("%+v", r)
+	}
+	return nil
+}
+
+func (s *sane) KVUsage(r *record.KVUsageRow) error {
+	if r.Blocks < 0 || negative(r.FreeAfter) {
+		s.t.Fatalf("%+v", r)
+	}
+	return nil
+}
+
+func (s *sane) KVEviction(r *record.KVEvictionRow) error {
+	if r.LifetimeNS < 0 || r.IdleNS < 0 || r.UnusedNS != nil && *r.UnusedNS < 0 || r.Hits < 0 {
+		s.t.Fatalf("%+v", r)
 	}
 	return nil
 }

@@ -332,10 +332,10 @@ func (e *engine) addRows(c *call, st *step) {
 		switch e.context(r, &row, first || taken && r.takenNew) {
 		case yes:
 			st.ctxRequests++
-			st.ctxTokens += n
+			st.ctxTokens = sum(st.ctxTokens, n)
 		case no:
 			st.genRequests++
-			st.genTokens += n
+			st.genTokens = sum(st.genTokens, n)
 		default:
 			ctxKnown = false
 		}
@@ -351,7 +351,7 @@ func (e *engine) addRows(c *call, st *step) {
 	if st.tokens < 0 && st.complete {
 		st.tokens = 0
 		for i := range st.rows {
-			st.tokens += st.rows[i].scheduled
+			st.tokens = sum(st.tokens, st.rows[i].scheduled)
 		}
 	}
 }
@@ -441,7 +441,7 @@ func (e *engine) stepped(r *request, row *stepRow, st *step, taken bool) {
 	r.lastStep, r.rowEpoch, r.rowWindow = st.num, e.epoch, e.window
 	r.computed = -1
 	if row.computed >= 0 {
-		r.computed = row.computed + row.scheduled
+		r.computed = sum(row.computed, row.scheduled)
 	}
 }
 
@@ -456,7 +456,7 @@ func (e *engine) addDrafts(c *call, st *step) {
 		}
 		if row := st.find(r, &at); row != nil {
 			row.drafts = n
-			st.draftTokens += n
+			st.draftTokens = sum(st.draftTokens, n)
 		}
 	}
 }
@@ -476,7 +476,7 @@ func (e *engine) beganAt(seconds float64, scheduled int64) int64 {
 		return unset
 	}
 	t := int64(math.Round(seconds*1e9)) - e.j.base
-	if t > scheduled || t < scheduled-sane {
+	if t > scheduled || t < scheduled-sane || t < e.called {
 		return unset
 	}
 	return t

@@ -18,6 +18,7 @@ type engine struct {
 	watch watches
 
 	seq     uint32 // of the next event
+	called  int64  // when schedule last returned; unset before
 	begun   bool   // an event was seen
 	last    int64  // time of the newest event
 	epoch   uint32 // rises with every loss
@@ -54,7 +55,7 @@ type engine struct {
 func newEngine(j *Joiner, i uint8) *engine {
 	return &engine{
 		j: j, id: int32(i), watch: watchesOf(nil), running: -1, waiting: -1, free: -1,
-		since: math.MinInt64,
+		since: math.MinInt64, called: unset,
 		byKey: map[uint64]*request{}, byObject: map[uint64]*request{},
 	}
 }
@@ -89,6 +90,10 @@ func (j *Joiner) enter(h *wire.Header) (*engine, int64) {
 	}
 	if !e.begun && e.since == math.MinInt64 {
 		e.since = t
+	}
+	if e.begun && t < e.last { // one thread's clock: the event is damaged
+		e.j.losses.add(lossKey{e.id, "ring", "time_went_back"}, e.last, e.last, 1)
+		t = e.last
 	}
 	e.begun = true
 	e.seq = h.Seq + 1

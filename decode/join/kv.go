@@ -241,14 +241,14 @@ func (e *engine) owned(r *request, op *kvOp) {
 		if r.freeWindow != window {
 			r.freeWindow, r.freed = window, 0
 		}
-		r.freed += op.count
+		r.freed = sum(r.freed, op.count)
 		r.freedAt = op.time
 	case wire.OpAlloc, wire.OpReuse:
 		if r.allocWindow != window {
 			r.allocWindow, r.alloced, r.allocAt = window, 0, op.time
 		}
 		if op.op == wire.OpAlloc {
-			r.alloced += op.count
+			r.alloced = sum(r.alloced, op.count)
 		}
 	}
 }

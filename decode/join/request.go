@@ -135,7 +135,7 @@ func (r *request) all() int32 {
 	if r.prompt < 0 || r.outputs < 0 {
 		return -1
 	}
-	return r.prompt + r.outputs
+	return sum(r.prompt, r.outputs)
 }
 
 // exact reports whether its counts can be relied on.
@@ -158,6 +158,9 @@ func count(v uint32) int32 {
 	}
 	return int32(v)
 }
+
+// sum adds what a hostile journal counts, and stays a number.
+func sum(a, b int32) int32 { return int32(min(int64(a)+int64(b), math.MaxInt32)) }
 
 // forget drops a request whose key means another one now, or whose end was
 // not seen.
@@ -257,10 +260,11 @@ func (e *engine) reason(number int16) string {
 	return "reason_" + strconv.Itoa(int(number))
 }
 
-// sweep forgets requests that ended in a loss: their keys would stay for ever.
+// sweep forgets requests whose end was in events that are lost, or in a list of
+// finished ones that could not be read: their keys would stay for ever.
 func (e *engine) sweep() {
 	const patience = 1024 // schedule calls
-	if e.epoch == 0 || e.window-e.swept < patience {
+	if e.window-e.swept < patience {
 		return
 	}
 	e.swept = e.window

@@ -67,6 +67,7 @@ func (e *engine) newStep(c *call) *step {
 		st.scheduled = c.at
 		st.tokens = count(c.head.Tokens)
 		st.began = e.beganAt(c.head.Began, st.scheduled)
+		e.called = st.scheduled
 	}
 	return st
 }
@@ -211,7 +212,7 @@ func (e *engine) split(st *step, row *record.StepRow) {
 	for i := range st.rows {
 		r := &st.rows[i]
 		requests[r.kind]++
-		tokens[r.kind] += r.scheduled
+		tokens[r.kind] = sum(tokens[r.kind], r.scheduled)
 		switch r.taken {
 		case takenFirst:
 			row.NewRequests++

@@ -152,7 +152,7 @@ func (e *engine) closeUpdate() {
 func (e *engine) outputRow(out *wire.OutputRow, num uint32, st *step, at *int, t int64, complete bool) {
 	n := count(out.Tokens)
 	if st != nil && n > 0 && complete {
-		st.outputs += n
+		st.outputs = sum(st.outputs, n)
 	}
 	if st != nil && out.Finish >= 0 {
 		st.finished++
@@ -190,7 +190,7 @@ func (e *engine) outputRow(out *wire.OutputRow, num uint32, st *step, at *int, t
 		if n > 0 && r.outputs == 0 && e.exact(r) && st != nil {
 			r.firstToken = t
 		}
-		r.outputs += n
+		r.outputs = sum(r.outputs, n)
 	}
 	if out.Finish >= 0 {
 		e.finish(r, t, e.reason(out.Finish))
