@@ -38,9 +38,6 @@ type Process struct {
 	helper      bool
 }
 
-// Root path of the process's files as seen from here.
-func (p Proc) rootOf(pid int) string { return p.path(pid, "root") }
-
 // Process finds the server's process of that PID.
 func (s *Server) Process(pid int) *Process {
 	for i := range s.Processes {

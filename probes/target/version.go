@@ -3,11 +3,9 @@ package target
 import (
 	"bufio"
 	"io"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 )
 
 // Versions are those of a process's Python environment, as its files name
@@ -22,7 +20,7 @@ type Versions struct {
 // Bounds on the directories that are looked into.
 const (
 	maxSites      = 8
-	maxSiteNames  = 1 << 16
+	maxNames      = 1 << 16
 	maxVersionPy  = 64 << 10
 	maxPathLength = 4096
 )
@@ -68,9 +66,11 @@ func (p Proc) sites(pid int) []string {
 		return len(sites) < maxSites
 	})
 	for _, env := range p.environments(pid) {
-		dirs, _ := filepath.Glob(p.inside(pid, env) + "/lib/python3.*/site-packages")
-		for _, d := range dirs {
-			add(strings.TrimPrefix(d, p.rootOf(pid)))
+		lib := filepath.Join(env, "lib")
+		for _, name := range p.namesInside(pid, lib, isPythonLib) {
+			if site := filepath.Join(lib, name, "site-packages"); p.isDirInside(pid, site) {
+				add(site)
+			}
 		}
 	}
 	return sites
@@ -85,32 +85,25 @@ func (p Proc) environments(pid int) []string {
 	var envs []string
 	for _, f := range paths {
 		dir := filepath.Dir(f)
-		if strings.HasPrefix(f, "/") && filepath.Base(dir) == "bin" && !strings.ContainsAny(dir, "*?[\\") {
+		if strings.HasPrefix(f, "/") && filepath.Base(dir) == "bin" {
 			envs = append(envs, filepath.Dir(dir))
 		}
 	}
 	return envs
 }
 
-// inside names a file of the process from here. The path comes from the
-// process: Clean keeps ".." from leaving its root.
-func (p Proc) inside(pid int, path string) string {
-	return p.rootOf(pid) + filepath.Clean("/"+path)
-}
-
 func (p Proc) readSite(pid int, site string, v *Versions) {
-	dir := p.inside(pid, site)
 	if v.VLLM == "" {
-		v.VLLM = pyAssigned(filepath.Join(dir, "vllm", "_version.py"), "__version__")
+		v.VLLM = p.pyAssigned(pid, filepath.Join(site, "vllm", "_version.py"), "__version__")
 	}
 	if v.Torch == "" {
-		v.Torch = pyAssigned(filepath.Join(dir, "torch", "version.py"), "__version__")
-		v.CUDA = pyAssigned(filepath.Join(dir, "torch", "version.py"), "cuda")
+		v.Torch = p.pyAssigned(pid, filepath.Join(site, "torch", "version.py"), "__version__")
+		v.CUDA = p.pyAssigned(pid, filepath.Join(site, "torch", "version.py"), "cuda")
 	}
 	if v.VLLM != "" && v.Torch != "" {
 		return
 	}
-	for _, name := range siteNames(dir) {
+	for _, name := range p.namesInside(pid, site, isDistInfo) {
 		name = strings.TrimSuffix(name, ".dist-info")
 		if s, ok := strings.CutPrefix(name, "vllm-"); ok && v.VLLM == "" {
 			v.VLLM = clean(s)
@@ -121,31 +114,14 @@ func (p Proc) readSite(pid int, site string, v *Versions) {
 	}
 }
 
-// siteNames lists the dist-info directories of a site-packages.
-func siteNames(dir string) []string {
-	d, err := os.Open(dir)
-	if err != nil {
-		return nil
-	}
-	defer d.Close()
-	names, _ := d.Readdirnames(maxSiteNames)
-	names = slices.DeleteFunc(names, func(n string) bool { return !strings.HasSuffix(n, ".dist-info") })
-	slices.Sort(names)
-	return names
-}
-
 // pyAssigned finds a string that a generated Python file assigns to a name:
 // `cuda: Optional[str] = '13.0'`, `__version__ = version = '0.32.0'`.
-func pyAssigned(file, name string) string {
-	// Not to wait for a writer, should it be a FIFO.
-	f, err := os.OpenFile(file, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+func (p Proc) pyAssigned(pid int, file, name string) string {
+	f, err := p.openInside(pid, file)
 	if err != nil {
 		return ""
 	}
 	defer f.Close()
-	if fi, err := f.Stat(); err != nil || !fi.Mode().IsRegular() {
-		return ""
-	}
 	lines := bufio.NewScanner(io.LimitReader(f, maxVersionPy))
 	for lines.Scan() {
 		left, right, ok := strings.Cut(lines.Text(), "=")
