@@ -927,6 +927,8 @@ func (s *sim) updateFromOutput() {
 		}
 		outs = append(outs, o)
 	}
+	more := uint64(max(len(outs)-1, 0) / s.rowsInEvent) // events of outputs behind the first, a nanosecond each
+	s.now += more
 	end := s.tick(20_000)
 	for _, o := range outs {
 		if o.r.known && o.r.row.FirstTokNS == nil && o.r.outputs == o.n && st.seen {
@@ -945,7 +947,7 @@ func (s *sim) updateFromOutput() {
 		s.lastEnd = 0
 		return
 	}
-	s.now = end - 1
+	s.now = end - 1 - more
 	s.lists(wire.KindOutputRows, int(s.update), 0, len(outs), func(e *encoder, i int) {
 		e.u64(outs[i].r.key).u32(outs[i].n).u16(int(uint16(outs[i].finish))).u16(0)
 	})
