@@ -36,19 +36,11 @@ type Pipeline struct {
 // Live is what a status line shows.
 type Live = join.Live
 
-// Summary is what is known of a session besides its rows.
+// Summary is what decoding counted.
 type Summary struct {
 	join.Stats
-	Start       *record.Start
-	End         *record.End // nil: the journal ends without one
-	Engines     []record.Engine
-	Processes   []record.Process
-	Unavailable []record.Unavailable
-	Counters    []record.Loss    // the kernel's and the reader's, as last read
-	Events      map[string]int64 // read, by kind
-	Malformed   []ErrorCount
-	BadFacts    int64
-	LastNS      int64 // time of the newest event
+	Malformed []ErrorCount
+	BadFacts  int64
 }
 
 // NewPipeline returns a Pipeline that writes to sink.
@@ -90,41 +82,7 @@ func (p *Pipeline) fact(payload []byte) error {
 		p.report(fmt.Errorf("fact: %w", err))
 		return nil
 	}
-	p.keep(&f)
 	return p.join.Fact(&f)
-}
-
-func (p *Pipeline) keep(f *record.Fact) {
-	s := &p.sum
-	if f.Start != nil {
-		s.Start = f.Start
-	}
-	if f.End != nil {
-		s.End = f.End
-	}
-	if f.Process != nil {
-		s.Processes = append(s.Processes, *f.Process)
-	}
-	if f.Engine != nil {
-		s.addEngine(*f.Engine)
-	}
-	if f.Unavailable != nil {
-		s.Unavailable = append(s.Unavailable, *f.Unavailable)
-	}
-	if f.Losses != nil {
-		s.Counters = f.Losses.Counts
-	}
-}
-
-// addEngine keeps the newest word on each engine.
-func (s *Summary) addEngine(e record.Engine) {
-	for i := range s.Engines {
-		if s.Engines[i].Engine == e.Engine {
-			s.Engines[i] = e
-			return
-		}
-	}
-	s.Engines = append(s.Engines, e)
 }
 
 func (p *Pipeline) report(err error) {
@@ -141,13 +99,6 @@ func (p *Pipeline) Close() (Summary, error) {
 	err := p.join.Close()
 	s := p.sum
 	s.Stats = p.join.Stats()
-	s.LastNS = p.join.Live().TimeNS
 	s.Malformed = p.dec.Errors()
-	s.Events = map[string]int64{}
-	for k := wire.KindStep; k <= wire.KindKV; k++ {
-		if n := p.dec.Events(k); n > 0 {
-			s.Events[k.String()] = n
-		}
-	}
 	return s, err
 }

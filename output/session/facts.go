@@ -81,8 +81,15 @@ func put[T any](list []T, v T, compare func(a, b T) int) []T {
 	return slices.Insert(list, i, v)
 }
 
-// On says whether a profiler was switched on.
-func (f *Facts) On(profiler string) bool { return slices.Contains(f.Start.Profilers, profiler) }
+// On says whether a profiler was switched on. Where the journal's beginning is
+// damaged nobody knows, and those that have files get them.
+func (f *Facts) On(profiler string) bool {
+	on := f.Start.Profilers
+	if on == nil {
+		on = []string{ProfilerKVCache, ProfilerForwardPass, ProfilerCPU, ProfilerBatch, ProfilerPreemption}
+	}
+	return slices.Contains(on, profiler)
+}
 
 // Works says whether a profiler was on and could work, on one engine at least.
 func (f *Facts) Works(profiler string) bool {

@@ -9,16 +9,15 @@ import (
 // exactValues bounds the values that a Stat keeps as they are.
 const exactValues = 64 << 10
 
-// subBuckets divide each power of two of a Stat's histogram: a percentile is
+// Sub-buckets divide each power of two of a Stat's histogram: a percentile is
 // off by at most half of 1/1024 of its value.
 const subBucketBits = 10
 
-// Stat describes a set of durations. Count, sum, extremes and deviation are
+// Stat describes a set of durations. Count, mean, extremes and deviation are
 // exact; percentiles are exact up to 65,536 values, and beyond that right to
 // 0.05 %, from a histogram of bounded size.
 type Stat struct {
 	count    int64
-	sum      float64
 	mean, m2 float64 // Welford
 	min, max int64
 	values   []int64
@@ -34,7 +33,6 @@ func (s *Stat) Add(v int64) {
 	}
 	s.max = max(s.max, v)
 	s.count++
-	s.sum += float64(v)
 	d := float64(v) - s.mean
 	s.mean += d / float64(s.count)
 	s.m2 += d * (float64(v) - s.mean)
@@ -65,7 +63,6 @@ func (s *Stat) bucket(v int64) {
 func (s *Stat) Count() int64 { return s.count }
 func (s *Stat) Min() int64   { return s.min }
 func (s *Stat) Max() int64   { return s.max }
-func (s *Stat) Sum() float64 { return s.sum }
 
 // Mean is 0 without values.
 func (s *Stat) Mean() float64 { return s.mean }

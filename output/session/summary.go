@@ -25,14 +25,12 @@ type Summary struct {
 	MaxRequests  int32
 	MeanTokens   float64
 	MaxTokens    int32
-	MaxRunning   int32
 	MaxWaiting   int32
 
 	Requests     int64
 	Unfinished   int64
 	Finished     map[string]int64 // by reason; "unknown" where it could not be read
 	CachedTokens int64
-	PromptTokens int64
 	FirstToken   Stat // arrival to first token, as the engine saw it
 	Queue        Stat
 	Prefill      Stat
@@ -62,12 +60,11 @@ type PhaseSummary struct {
 
 // KVSummary describes the KV cache, all engines together.
 type KVSummary struct {
-	Known            bool
-	Blocks           int64
-	PeakBlocks       int64
-	PeakPct          float64
-	Evictions        int64 // cached blocks handed out again
-	EvictionsCounted int64 // as vLLM counts them: without a hash, too
+	Known      bool
+	Blocks     int64
+	PeakBlocks int64
+	PeakPct    float64
+	Evictions  int64 // cached blocks handed out again
 }
 
 func newSummary(session *Dir, facts *Facts) *Summary {
@@ -96,9 +93,6 @@ func (s *Summary) step(r *record.StepRow) {
 	s.LastNS = max(s.LastNS, r.ScheduledNS)
 	if r.EndNS != nil {
 		s.LastNS = max(s.LastNS, *r.EndNS)
-	}
-	if r.Running != nil {
-		s.MaxRunning = max(s.MaxRunning, *r.Running)
 	}
 	if r.Waiting != nil {
 		s.MaxWaiting = max(s.MaxWaiting, *r.Waiting)
@@ -145,9 +139,6 @@ func (s *Summary) request(r *record.RequestRow) {
 	default:
 		s.Finished[*r.Reason]++
 	}
-	if r.PromptTokens != nil {
-		s.PromptTokens += int64(*r.PromptTokens)
-	}
 	if r.CachedTokens != nil {
 		s.CachedTokens += int64(*r.CachedTokens)
 	}
@@ -183,12 +174,11 @@ func addKnown(s *Stat, ns *int64) {
 func (s *Summary) finish() {
 	s.kv.finish()
 	s.KV = KVSummary{
-		Known:            s.kv.totals != nil,
-		Blocks:           s.kv.total,
-		PeakBlocks:       s.kv.peak,
-		PeakPct:          s.kv.peakPct,
-		Evictions:        s.kv.evicted,
-		EvictionsCounted: s.kv.evicted + s.kv.withoutHash,
+		Known:      s.kv.totals != nil,
+		Blocks:     s.kv.total,
+		PeakBlocks: s.kv.peak,
+		PeakPct:    s.kv.peakPct,
+		Evictions:  s.kv.evicted,
 	}
 	if s.Steps > 0 {
 		s.MeanRequests = float64(s.requestsSum) / float64(s.Steps)
