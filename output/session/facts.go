@@ -35,6 +35,7 @@ type Facts struct {
 
 	NeverScheduled int64            // requests that ended without having been scheduled
 	Unreadable     map[string]int64 // parts of events, by name
+	Damage         []string         // pieces of the journal that could not be read
 }
 
 // Add takes a fact. A newer one of the same process, engine or counter takes
@@ -147,9 +148,10 @@ func (f *Facts) About() About {
 	return About{SessionID: f.Start.SessionID, Start: f.Began().Format(time.RFC3339Nano)}
 }
 
-// DurationNS is how long the session lasted; 0 if its end was not recorded.
+// DurationNS is how long the session lasted; 0 if its beginning or end is not
+// recorded.
 func (f *Facts) DurationNS() int64 {
-	if f.End == nil {
+	if f.End == nil || f.Start.MonoNS == 0 {
 		return 0
 	}
 	return f.End.MonoNS - f.Start.MonoNS

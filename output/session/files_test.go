@@ -105,6 +105,23 @@ func TestFilesOfProfilersThatCannotWorkAreAbsent(t *testing.T) {
 	qt.Check(t, qt.StringContains(read(t, d, FileMetadata), "all slots taken"))
 }
 
+func TestFilesOfAJournalWithoutItsBeginning(t *testing.T) {
+	d, facts := traced(t, traffic.Decode32, 2, nil)
+	facts.Start = record.Start{SessionID: d.Name()}
+	facts.Damage = []string{"journal 00000.pmj: checksum does not match"}
+	s, err := WriteFiles(d, facts, true)
+	qt.Assert(t, qt.IsNil(err))
+	read(t, d, FileBatch)
+	var meta map[string]any
+	qt.Assert(t, qt.IsNil(json.Unmarshal([]byte(read(t, d, FileMetadata)), &meta)))
+	qt.Check(t, qt.IsNil(meta["start_time"]))
+	qt.Check(t, qt.IsNil(meta["duration_s"]))
+	qt.Check(t, qt.HasLen(meta["journal_damage"].([]any), 1))
+	var text bytes.Buffer
+	qt.Assert(t, qt.IsNil(s.WriteText(&text)))
+	qt.Check(t, qt.StringContains(text.String(), "damaged in 1 places"))
+}
+
 func TestFilesDoNotCountWhatNobodyWatched(t *testing.T) {
 	d, facts := traced(t, traffic.Decode32, 2, nil)
 	facts.Engines[0].Watches = []string{"schedule_return"}

@@ -9,17 +9,17 @@ import (
 
 // metadata is metadata.json: profilemate's keys, then ours.
 type metadata struct {
-	SessionID      string `json:"session_id"`
-	StartTime      string `json:"start_time"`
-	OutputDir      string `json:"output_dir"`
-	CUDAGraph      bool   `json:"cuda_graph_tracking"`
-	KVCache        bool   `json:"kv_cache_tracking"`
-	MoE            bool   `json:"moe_expert_tracking"`
-	ForwardPass    bool   `json:"forward_pass_timing"`
-	CPU            bool   `json:"cpu_timing"`
-	Batch          bool   `json:"batch_utilization_tracking"`
-	Preemption     bool   `json:"preemption_tracking"`
-	EncoderDecoder bool   `json:"encoder_decoder_timing"`
+	SessionID      string  `json:"session_id"`
+	StartTime      *string `json:"start_time"` // null: the journal's beginning is damaged
+	OutputDir      string  `json:"output_dir"`
+	CUDAGraph      bool    `json:"cuda_graph_tracking"`
+	KVCache        bool    `json:"kv_cache_tracking"`
+	MoE            bool    `json:"moe_expert_tracking"`
+	ForwardPass    bool    `json:"forward_pass_timing"`
+	CPU            bool    `json:"cpu_timing"`
+	Batch          bool    `json:"batch_utilization_tracking"`
+	Preemption     bool    `json:"preemption_tracking"`
+	EncoderDecoder bool    `json:"encoder_decoder_timing"`
 	// No CUDA events are put into the server.
 	CUDAEvents bool `json:"cuda_events_enabled"`
 
@@ -43,6 +43,7 @@ type metadata struct {
 	Unreadable          map[string]int64     `json:"unreadable"` // parts of events: their columns are null
 	Lost                uint64               `json:"events_lost"`
 	Losses              []record.Loss        `json:"losses"` // what was left out rightly, too
+	Damage              []string             `json:"journal_damage"`
 }
 
 type versions struct {
@@ -61,7 +62,7 @@ type host struct {
 
 func metadataOf(f *Facts, s *Summary) metadata {
 	m := metadata{
-		SessionID: f.Start.SessionID, StartTime: f.Began().Format(time.RFC3339Nano), OutputDir: f.Start.OutputDir,
+		SessionID: f.Start.SessionID, OutputDir: f.Start.OutputDir,
 		CUDAGraph: f.Works(ProfilerCUDAGraph), KVCache: f.Works(ProfilerKVCache), MoE: f.Works(ProfilerMoE),
 		ForwardPass: f.Works(ProfilerForwardPass), CPU: f.Works(ProfilerCPU), Batch: f.Works(ProfilerBatch),
 		Preemption: f.Works(ProfilerPreemption), EncoderDecoder: f.Works(ProfilerEncoderDecoder),
@@ -81,6 +82,10 @@ func metadataOf(f *Facts, s *Summary) metadata {
 		Unavailable:    notNil(f.Unavailable),
 		Unreadable:     f.Unreadable,
 		Losses:         notNil(slices.Clone(s.Lost)),
+		Damage:         notNil(f.Damage),
+	}
+	if f.Start.WallNS != 0 {
+		m.StartTime = new(f.Began().Format(time.RFC3339Nano))
 	}
 	for _, e := range f.Engines {
 		m.Versions.Python = first(m.Versions.Python, e.Python)
@@ -96,7 +101,9 @@ func metadataOf(f *Facts, s *Summary) metadata {
 		end := time.Unix(0, f.End.WallNS).UTC().Format(time.RFC3339Nano)
 		m.EndTime = &end
 		m.Events = &f.End.Events
-		m.DurationS = new(seconds(f.DurationNS()))
+		if ns := f.DurationNS(); ns > 0 {
+			m.DurationS = new(seconds(ns))
+		}
 	}
 	if source := s.Dominant(); source != "" {
 		m.ForwardTimingSource = &source

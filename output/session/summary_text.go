@@ -132,6 +132,9 @@ func (s *Summary) trouble(w io.Writer) {
 		}
 		fmt.Fprintf(w, "%s\t%d %s: %s\n", name, l.Count, l.Probe, l.Reason)
 	}
+	if n := len(s.Facts.Damage); n > 0 {
+		fmt.Fprintf(w, "Journal\tdamaged in %d places: what was there is missing, and may not be counted as lost\n", n)
+	}
 	for _, u := range s.Facts.Unavailable {
 		if !s.Facts.On(u.Profiler) {
 			continue // nobody asked for it

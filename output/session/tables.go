@@ -39,8 +39,8 @@ const (
 	compressBytes = hotPageBytes // zstd's window
 
 	// A row group's pages wait in memory for its end.
-	rowsPerGroup = 128 << 10
-	rowsPerPart  = 4 << 20
+	rowsPerGroup = 64 << 10
+	rowsPerPart  = 1 << 20
 )
 
 // About identifies the session in the metadata of every file.
