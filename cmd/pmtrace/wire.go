@@ -148,7 +148,8 @@ func (s *realSession) Replay(sink func(kind byte, payload []byte) error) (damage
 	for {
 		rec, err := r.Next()
 		if err != nil {
-			return damages(r), notEOF(err)
+			s.facts.Damage = damages(r)
+			return s.facts.Damage, notEOF(err)
 		}
 		if err := sink(rec.Kind, rec.Payload); err != nil {
 			return damages(r), err

@@ -113,7 +113,7 @@ type RequestRow struct {
 	ArrivalNS   *int64   `parquet:"arrival_ns,optional"`
 	ScheduledNS *int64   `parquet:"first_scheduled_ns,optional"` // null: before tracing began
 	FirstTokNS  *int64   `parquet:"first_token_ns,optional"`
-	FinishedNS  *int64   `parquet:"finished_ns,optional"` // null: still running at the end
+	FinishedNS  *int64   `parquet:"finished_ns,optional"` // null: still running at the end, or its end is lost
 	// stop, length, abort, error, repetition; null though finished: events were
 	// lost around its end, and finished_ns is the nearest time known.
 	Reason *string `parquet:"finish_reason,optional,dict"`
