@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/pmtrace/pmtrace/probes/check"
 	"github.com/pmtrace/pmtrace/probes/target"
 )
 
@@ -123,6 +124,9 @@ func (a *app) resolve(pid int, force bool) (target.Server, error) {
 	s, err := a.world.proc.Resolve(pid)
 	if errors.Is(err, target.ErrNotVLLM) && (force || a.importsVLLM(pid)) {
 		s, err = a.world.proc.Tree(pid)
+	}
+	if (errors.Is(err, target.ErrNotVLLM) || errors.Is(err, target.ErrNotPython)) && !check.Privileged(a.world.machine) {
+		err = target.ErrDenied // it may be one: we cannot look into it
 	}
 	if err != nil {
 		return target.Server{}, targetFailure(pid, err)

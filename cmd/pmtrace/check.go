@@ -36,9 +36,9 @@ func (a *app) checkCommand() *cobra.Command {
 func (a *app) check(o checkOptions) error {
 	opts := check.Options{OutputDir: session.Place(o.outputDir, a.env.get)}
 	if o.pid != 0 {
-		s, err := a.world.proc.Resolve(o.pid)
+		s, err := a.resolve(o.pid, false)
 		if err != nil {
-			return targetFailure(o.pid, err)
+			return err
 		}
 		opts.Targets = checkTargets(s)
 	}

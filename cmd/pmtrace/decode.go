@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 
 	"github.com/spf13/cobra"
 
@@ -19,7 +20,12 @@ func (a *app) decodeCommand() *cobra.Command {
 		Long: `decode reads the journal of a session and makes the Parquet tables and the CSV,
 JSON and TXT files from it again: the same bytes as the live run wrote, or as it
 would have written had it not been killed.`,
-		Args: cobra.ExactArgs(1),
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) != 1 {
+				return usage("decode wants one session directory: pmtrace decode …/session_…")
+			}
+			return nil
+		},
 		RunE: func(_ *cobra.Command, args []string) error { return a.decode(args[0], noCSV) },
 	}
 	c.Flags().BoolVar(&noCSV, "no-csv", false, "make Parquet only")
@@ -27,9 +33,10 @@ would have written had it not been killed.`,
 }
 
 func (a *app) decode(path string, noCSV bool) error {
+	const which = "name a directory that pmtrace made: …/session_…"
 	dir, err := a.world.open(path)
 	if err != nil {
-		return failed("cannot open the session", rootCause(err), "name a directory that pmtrace made: …/session_…")
+		return failed("cannot open the session", rootCause(err), which)
 	}
 	defer dir.Close()
 	var pipe pipeline
@@ -46,9 +53,12 @@ func (a *app) decode(path string, noCSV bool) error {
 		return pipe.Record(kind, payload)
 	})
 	for _, d := range damage {
-		fmt.Fprintln(a.stderr, "pmtrace: damaged:", d)
+		fmt.Fprintln(a.stderr, "pmtrace: damaged:", printable(d))
 	}
-	if err == nil && pipe == nil {
+	switch {
+	case pipe == nil && errors.Is(err, fs.ErrNotExist):
+		return failed("cannot decode "+dir.Path(), errors.New("no journal in it"), which)
+	case pipe == nil && err == nil:
 		err = errors.New("its journal is empty")
 	}
 	if pipe != nil {
@@ -63,7 +73,7 @@ func (a *app) decode(path string, noCSV bool) error {
 	if err != nil {
 		return failed("the files could not be written", rootCause(err), "")
 	}
-	fmt.Fprint(a.stderr, summary)
+	fmt.Fprint(a.stderr, printableLines(summary))
 	fmt.Fprintf(a.stderr, "pmtrace: %d records decoded, session %s\n", records, dir.Path())
 	return nil
 }

@@ -73,13 +73,23 @@ func (e environment) apply(c *cobra.Command) error {
 	return err
 }
 
+// withoutParser takes "strconv.Atoi: parsing …: " out of an error about a flag.
+func withoutParser(s string) string {
+	at := strings.Index(s, "strconv.")
+	end := strings.LastIndex(s, ": ")
+	if at < 0 || end < at {
+		return s
+	}
+	return s[:at] + s[end+len(": "):]
+}
+
 // lastCause takes cobra's "invalid argument … for …: " off.
 func lastCause(err error) string {
 	s := err.Error()
 	if i := strings.LastIndex(s, " flag: "); i >= 0 {
-		return s[i+len(" flag: "):]
+		s = s[i+len(" flag: "):]
 	}
-	return s
+	return withoutParser(s)
 }
 
 // boolWord reads the words that people put in environments.

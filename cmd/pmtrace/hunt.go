@@ -139,7 +139,7 @@ func (h *hunt) unreadableFor(pid int) time.Duration {
 func (h *hunt) refuse(p target.Process, why string) {
 	h.t.log.Error("engine cannot be traced", "pid", p.PID, "why", why)
 	h.refused = impossible(fmt.Sprintf("cannot trace process %d (%s)", p.PID, printable(p.Title)), printable(why), "see pmtrace check --pid "+fmt.Sprint(p.PID))
-	if len(h.armed) > 0 {
+	if len(h.armed) > 0 || h.t.mode == modeRecord { // tracing does not end with it
 		h.t.status.done()
 		fmt.Fprintln(h.t.app.stderr, "pmtrace:", h.refused.Error())
 	}
@@ -249,7 +249,7 @@ func (h *hunt) say(f record.Engine, missing []record.Unavailable, took time.Dura
 	h.t.status.done()
 	w := h.t.app.stderr
 	fmt.Fprintf(w, "pmtrace: tracing engine %d (process %d, vLLM %s, Python %s, %s)\n",
-		f.Engine, f.PID, orDash(f.VLLM), orDash(f.Python), orDash(printable(f.Model)))
+		f.Engine, f.PID, orDash(printable(f.VLLM)), orDash(printable(f.Python)), orDash(printable(f.Model)))
 	for _, u := range missing {
 		if !slices.Contains(h.t.opts.on, u.Profiler) {
 			continue // switched off: nobody misses it

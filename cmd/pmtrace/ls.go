@@ -118,17 +118,3 @@ func orDash(s string) string {
 	}
 	return s
 }
-
-// printable keeps what other processes say from moving the cursor.
-func printable(s string) string {
-	s = strings.Map(func(r rune) rune {
-		if r < ' ' || r >= 0x7f && r < 0xa0 {
-			return '?'
-		}
-		return r
-	}, s)
-	if r := []rune(s); len(r) > 200 {
-		return string(r[:200]) + "…"
-	}
-	return s
-}

@@ -68,18 +68,26 @@ func (a *app) record(ctx context.Context, o *recordOptions, argv []string) error
 		return err
 	}
 	done := make(chan result, 1)
-	go func() { done <- watch.trace(ctx, s.pid()) }()
+	go func() {
+		r := watch.trace(ctx, s.pid())
+		a.say(r.err) // now: the server may run on for days
+		done <- r
+	}()
 	code := s.wait()
 	r := <-done
 	return a.recorded(o, code, r)
 }
 
+// say tells why tracing failed, unless the privileged half has said it itself.
+func (a *app) say(err error) {
+	var said exitCode
+	if err != nil && !errors.As(err, &said) {
+		fmt.Fprintln(a.stderr, "pmtrace:", err.Error())
+	}
+}
+
 // recorded gives the server's code on, unless --strict asks for more.
 func (a *app) recorded(o *recordOptions, server int, r result) error {
-	var said exitCode // the privileged half has said why itself
-	if r.err != nil && !errors.As(r.err, &said) {
-		fmt.Fprintln(a.stderr, "pmtrace:", r.err.Error())
-	}
 	switch {
 	case o.strict && r.err != nil:
 		return exitCode(exitStrict)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"syscall"
@@ -34,12 +35,13 @@ type trace struct {
 	keep   *sessionLog
 	status *status
 
-	tracer tracer
-	dir    sessionDir // nil until an engine was found
-	rec    *recorder
-	hunt   *hunt
-	ended  chan error // of tracer.Run
-	stop   context.CancelFunc
+	tracer  tracer
+	dir     sessionDir     // nil until an engine was found
+	logFile io.WriteCloser // in it
+	rec     *recorder
+	hunt    *hunt
+	ended   chan error // of tracer.Run
+	stop    context.CancelFunc
 }
 
 // result is how a trace went.
@@ -183,9 +185,10 @@ func (t *trace) begin(c record.Clock) error {
 		return sessionFailure(err)
 	}
 	t.dir = dir
-	if f, err := dir.Log(); err == nil {
-		t.keep.to(f)
+	if t.logFile, err = dir.Log(); err != nil {
+		return sessionFailure(err)
 	}
+	t.keep.to(t.logFile)
 	rec := &recorder{clock: t.clock}
 	start := t.start(c)
 	if rec.journal, err = dir.Journal(func() { rec.rotated = true }); err != nil {
@@ -227,11 +230,9 @@ func (t *trace) start(c record.Clock) record.Start {
 // finish ends the trace in order, whatever ended it.
 func (t *trace) finish(why error) result {
 	t.status.done()
+	defer t.closeDir()
 	if t.rec == nil {
-		t.tracer.Close()
-		if t.dir != nil {
-			t.dir.Close()
-		}
+		t.closeTracer()
 		return result{err: t.nothing(why)}
 	}
 	if t.stop != nil {
@@ -247,6 +248,7 @@ func (t *trace) finish(why error) result {
 	if err := t.writeLosses(); err != nil {
 		t.log.Error("last losses", "error", err)
 	}
+	t.closeTracer() // now: to complete the tables takes time, and watches cost the server
 	l, _ := t.rec.live()
 	r.lost = l.lost
 	end := t.end(why)
@@ -254,9 +256,26 @@ func (t *trace) finish(why error) result {
 		t.log.Error("end", "error", err)
 	}
 	t.rec.close()
-	t.tracer.Close()
 	r.err = t.close(why)
 	return r
+}
+
+func (t *trace) closeTracer() {
+	if err := t.tracer.Close(); err != nil {
+		t.log.Error("watches taken off", "error", err)
+	}
+}
+
+// closeDir lets go of the session's directory, where there is one.
+func (t *trace) closeDir() {
+	if t.dir == nil {
+		return
+	}
+	if t.logFile != nil {
+		t.keep.to(nil)
+		t.logFile.Close()
+	}
+	t.dir.Close()
 }
 
 // end is the last fact.
@@ -288,7 +307,6 @@ func reason(why error) string {
 
 // close makes the files for people and says what was traced.
 func (t *trace) close(why error) error {
-	defer t.dir.Close()
 	t.log.Info("ended", "reason", reason(why))
 	again := "what was traced until then is kept: pmtrace decode " + t.dir.Path()
 	if err := t.rec.journalErr; err != nil {
@@ -304,7 +322,7 @@ func (t *trace) close(why error) error {
 		t.log.Error("files", "error", err)
 		return failed("the summary could not be written", rootCause(err), "the journal is complete: pmtrace decode "+t.dir.Path())
 	}
-	fmt.Fprint(t.app.stderr, summary)
+	fmt.Fprint(t.app.stderr, printableLines(summary))
 	if reason(why) == "failed" {
 		return failed("tracing ended early", rootCause(why), again)
 	}
