@@ -88,8 +88,8 @@ func (j *Joiner) enter(h *wire.Header) (*engine, int64) {
 	if e.begun && h.Seq != e.seq {
 		e.lose(e.last, t, int64(int32(h.Seq-e.seq)))
 	}
-	if !e.begun && e.since == math.MinInt64 {
-		e.since = t
+	if !e.begun && (e.since == math.MinInt64 || t < e.since) {
+		e.since = t // also where it came between arming and the reading of the clock
 	}
 	if e.begun && t < e.last { // one thread's clock: the event is damaged
 		e.j.losses.add(lossKey{e.id, "ring", "time_went_back"}, e.last, e.last, 1)
