@@ -109,12 +109,20 @@ func (h *hunt) look(ctx context.Context) error {
 
 // try looks for an engine in one process and arms it.
 func (h *hunt) try(p target.Process) error {
+	handle, err := h.t.app.world.proc.Open(p)
+	if err != nil {
+		h.t.log.Debug("no engine", "pid", p.PID, "error", err)
+		return nil // gone: the next look says what there is
+	}
+	defer handle.Close()
 	began := time.Now()
 	e, err := h.t.app.world.find(p.PID, h.t.opts.force)
 	took := time.Since(began)
 	h.next[p.PID] = time.Now().Add(min(huntCost*took, huntMost))
 	var not *notReady
 	switch {
+	case handle.Ended(): // what was found may be another one's by now
+		return nil
 	case err == nil:
 		return h.arm(p, e)
 	case !errors.As(err, &not):

@@ -10,8 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Handle holds on to one process: while it is open the process's number cannot
-// be taken for another one's.
+// Handle holds on to one process: as long as that has not ended, its number is
+// its own.
 type Handle struct {
 	PID  int
 	file *os.File // the pidfd, in the runtime's poller: waiting takes no thread
@@ -63,8 +63,14 @@ func (h *Handle) Wait(ctx context.Context) error {
 
 // Ended says whether the process has ended.
 func (h *Handle) Ended() bool {
-	ended, err := readable(h.file.Fd())
-	return ended || err != nil
+	conn, err := h.file.SyscallConn()
+	if err != nil {
+		return true // closed
+	}
+	ended := false
+	var perr error
+	err = conn.Control(func(fd uintptr) { ended, perr = readable(fd) })
+	return ended || perr != nil || err != nil
 }
 
 // readable says whether a pidfd's process has ended.

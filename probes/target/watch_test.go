@@ -27,6 +27,9 @@ func TestWait(t *testing.T) {
 	defer cancel()
 	qt.Check(t, qt.ErrorIs(h.Wait(ctx), context.DeadlineExceeded))
 	qt.Check(t, qt.IsFalse(h.Ended()))
+	ctx, cancel = context.WithTimeout(t.Context(), 10*time.Millisecond)
+	defer cancel()
+	qt.Check(t, qt.ErrorIs(h.Wait(ctx), context.DeadlineExceeded)) // Ended has not spoilt it
 	cmd.Process.Kill()
 	qt.Check(t, qt.IsNil(h.Wait(t.Context())))
 	qt.Check(t, qt.IsTrue(h.Ended()))
