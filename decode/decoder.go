@@ -2,6 +2,7 @@ package decode
 
 import (
 	"cmp"
+	"errors"
 	"slices"
 
 	"github.com/pmtrace/pmtrace/decode/wire"
@@ -143,7 +144,10 @@ func (d *Decoder) skip(h wire.Header, err error) error {
 }
 
 func (d *Decoder) malformed(err error) error {
-	e := err.(*wire.Error)
+	var e *wire.Error
+	if !errors.As(err, &e) {
+		return err
+	}
 	kind := e.Kind
 	if kind > wire.KindKV {
 		kind = wire.KindNone // hostile bytes must not make the map grow

@@ -138,7 +138,6 @@ type simStep struct {
 	row        record.StepRow
 	seen       bool
 	scheduled  uint64
-	resultless bool
 }
 
 type simRow struct {
