@@ -131,13 +131,13 @@ type simRequest struct {
 func (r *simRequest) all() int { return r.prompt + r.outputs }
 
 type simStep struct {
-	num        uint32
-	output     uint64
-	rows       []*simRow
-	dropKeys   []*simRequest
-	row        record.StepRow
-	seen       bool
-	scheduled  uint64
+	num       uint32
+	output    uint64
+	rows      []*simRow
+	dropKeys  []*simRequest
+	row       record.StepRow
+	seen      bool
+	scheduled uint64
 }
 
 type simRow struct {
