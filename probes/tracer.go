@@ -112,6 +112,9 @@ func (t *Tracer) Attach(e *vllm.Engine) (int, []record.Unavailable, error) {
 		lost = append(lost, loss(p.name, index, err))
 	}
 	if len(tr.points) == 0 {
+		if first == nil {
+			first = errNotAsked
+		}
 		return 0, nil, first
 	}
 	t.engines = append(t.engines, tr)

@@ -7,6 +7,8 @@ import (
 	"os"
 	"strings"
 	"syscall"
+
+	"golang.org/x/sys/unix"
 )
 
 // Image is the ELF file that holds the interpreter, as mapped.
@@ -123,7 +125,7 @@ func openImage(pid int, maps []Mapping, path string) (Image, error) {
 // process's root if that still is the same inode, else through map_files, which
 // also reaches deleted files but needs more rights.
 func openMapped(pid int, m Mapping) (*os.File, error) {
-	f, err := os.Open(fmt.Sprintf("/proc/%d/root%s", pid, m.Path))
+	f, err := openInRoot(pid, m.Path)
 	if err == nil {
 		// Overlay file systems may show another inode number in maps.
 		if st, serr := f.Stat(); serr == nil && !m.Deleted && sameInode(st, m.Inode) {
@@ -144,6 +146,33 @@ func openMapped(pid int, m Mapping) (*os.File, error) {
 		f.Close()
 	}
 	return nil, errors.Join(err, merr)
+}
+
+// openInRoot opens a plain file below a process's root, and nothing that the
+// process may have put in its place: links lead no further than the root, and a
+// FIFO, which one waits for, or a device is not opened.
+func openInRoot(pid int, path string) (*os.File, error) {
+	root, err := unix.Open(fmt.Sprintf("/proc/%d/root", pid), unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer unix.Close(root)
+	found, err := unix.Openat2(root, path, &unix.OpenHow{
+		Flags:   unix.O_PATH | unix.O_CLOEXEC,
+		Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS,
+	})
+	if err != nil {
+		return nil, err
+	}
+	defer unix.Close(found)
+	var st unix.Stat_t
+	if err := unix.Fstat(found, &st); err != nil {
+		return nil, err
+	}
+	if st.Mode&unix.S_IFMT != unix.S_IFREG {
+		return nil, fmt.Errorf("%s is no plain file", path)
+	}
+	return os.Open(fmt.Sprintf("/proc/self/fd/%d", found))
 }
 
 func sameInode(st os.FileInfo, inode uint64) bool {
