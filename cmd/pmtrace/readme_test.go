@@ -1,6 +1,9 @@
 package main
 
 import (
+	"encoding/json"
+	"fmt"
+	"math"
 	"os"
 	"os/exec"
 	"regexp"
@@ -61,4 +64,53 @@ func TestReadmePicture(t *testing.T) {
 	slices.Sort(drawn)
 	slices.Sort(imports)
 	qt.Assert(t, qt.DeepEquals(drawn, imports))
+}
+
+// The ratios in the README are those of the raw figures.
+func TestReadmeFigures(t *testing.T) {
+	readme, err := os.ReadFile("../../README.md")
+	qt.Assert(t, qt.IsNil(err))
+	b, err := os.ReadFile("../../e2e/bench/h200.json")
+	qt.Assert(t, qt.IsNil(err))
+	type run struct {
+		Pair   int     `json:"pair"`
+		Traced bool    `json:"traced"`
+		Tokens float64 `json:"tokens_per_s"`
+		TPOT   float64 `json:"tpot_mean_ms"`
+	}
+	var file struct {
+		Servers map[string][]run `json:"servers"`
+	}
+	qt.Assert(t, qt.IsNil(json.Unmarshal(b, &file)))
+	qt.Assert(t, qt.HasLen(file.Servers, 2))
+	for name, runs := range file.Servers {
+		for what, value := range map[string]func(run) float64{
+			"TPOT":   func(r run) float64 { return r.TPOT },
+			"tokens": func(r run) float64 { return r.Tokens },
+		} {
+			logs := map[int]float64{}
+			for _, r := range runs {
+				sign := -1.0
+				if r.Traced {
+					sign = 1
+				}
+				logs[r.Pair] += sign * math.Log(value(r))
+			}
+			var mean, squares float64
+			for _, l := range logs {
+				mean += l / float64(len(logs))
+			}
+			for _, l := range logs {
+				squares += (l - mean) * (l - mean)
+			}
+			n := float64(len(logs))
+			half := 2.179 * math.Sqrt(squares/(n-1)/n) // Student's t, 12 degrees of freedom
+			qt.Assert(t, qt.Equals(len(logs), 13))
+			low, high := math.Exp(mean-half), math.Exp(mean+half)
+			at := qt.Commentf("%s, %s: %.4f (%.4f to %.4f)", name, what, math.Exp(mean), low, high)
+			for _, figure := range []string{fmt.Sprintf("%.4f", math.Exp(mean)), fmt.Sprintf("%.4f to %.4f", low, high)} {
+				qt.Check(t, qt.StringContains(string(readme), figure), at)
+			}
+		}
+	}
 }
