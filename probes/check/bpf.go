@@ -67,7 +67,7 @@ func slotsFinding(m Machine, f Finding, tid int) Finding {
 	case err != nil:
 		return f.fail(err.Error(), bpfRemedy(err))
 	case n == 0:
-		return f.fail("all taken", slotsRemedy)
+		return f.fail("are all taken", slotsRemedy)
 	case n < wantSlots:
 		return f.warn(fmt.Sprintf("%d of %d free: some columns will be null", n, wantSlots), slotsRemedy)
 	}

@@ -19,7 +19,7 @@ func outputFinding(m Machine, dir string) Finding {
 
 func targetFindings(m Machine, t Target) []Finding {
 	memory := Finding{ID: "target_memory", Name: "reading the process", Needed: "ptrace access", PID: t.PID}
-	slots := Finding{ID: "target_slots", Name: "its breakpoint slots", Needed: "4 free on the engine's main thread", PID: t.PID}
+	slots := Finding{ID: "target_slots", Name: "the hardware breakpoints of its main thread", Needed: "4 free on the engine's main thread", PID: t.PID}
 	out := []Finding{namespaceFinding(t)}
 	if err := m.Peek(t.PID); err != nil {
 		return append(out, memory.fail(err.Error(), "run it with sudo; in a container, in the host's PID namespace (docker run --pid=host)"))
