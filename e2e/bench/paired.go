@@ -14,14 +14,18 @@ type Paired struct {
 	Seconds  float64 `json:"seconds_each"`
 	Without  float64 `json:"without_per_s"` // mean: tokens/s, steps/s
 	// Ratios of with to without.
-	Rate Estimate  `json:"rate_ratio"`
-	TPOT *Estimate `json:"tpot_ratio,omitempty"`
-	// AddedUS is what a step takes longer: traps, programs, context switches.
-	AddedUS *Estimate `json:"added_us_per_step,omitempty"`
+	Rate Estimate `json:"rate_ratio"`
+	TPOT Estimate `json:"tpot_ratio"`
+	// What a step takes of the processor: in the engine's process.
+	CPU     Estimate `json:"cpu_per_step_ratio"`
+	CPUStep float64  `json:"without_cpu_us_per_step"`
+	// Difference: traps, programs and debug registers at context switches.
+	AddedUS Estimate `json:"added_cpu_us_per_step"`
 }
 
-// stretch is what was seen in one: rate is tokens or steps a second.
-type stretch struct{ rate, tpot float64 }
+// stretch is what was seen in one: tokens or steps a second, time between
+// tokens, processor time in µs a step.
+type stretch struct{ rate, tpot, cpu float64 }
 
 // pairs runs n pairs; pid is attached to for half of the stretches.
 func (b *bench) pairs(ctx context.Context, pid, n int, look func() (stretch, error)) (with, without []stretch, err error) {
@@ -57,17 +61,25 @@ func (b *bench) pairs(ctx context.Context, pid, n int, look func() (stretch, err
 	return with, without, nil
 }
 
-func compare(with, without []stretch, of func(stretch) float64, what func(with, without float64) float64) Estimate {
-	var values []float64
-	for i := range with {
-		values = append(values, what(of(with[i]), of(without[i])))
+// paired sums up.
+func paired(where string, requests int, each time.Duration, with, without []stretch) *Paired {
+	of := func(what func(with, without stretch) float64) Estimate {
+		var values []float64
+		for i := range with {
+			values = append(values, what(with[i], without[i]))
+		}
+		return estimate(values)
 	}
-	return estimate(values)
+	return &Paired{
+		Where: where, Requests: requests, Seconds: each.Seconds(),
+		Without: of(func(_, w stretch) float64 { return w.rate }).Mean,
+		Rate:    of(func(t, w stretch) float64 { return t.rate / w.rate }),
+		TPOT:    of(func(t, w stretch) float64 { return t.tpot / w.tpot }),
+		CPU:     of(func(t, w stretch) float64 { return t.cpu / w.cpu }),
+		CPUStep: of(func(_, w stretch) float64 { return w.cpu }).Mean,
+		AddedUS: of(func(t, w stretch) float64 { return t.cpu - w.cpu }),
+	}
 }
-
-func rateOf(s stretch) float64          { return s.rate }
-func ratio(with, w float64) float64     { return with / w }
-func second(_, without float64) float64 { return without }
 
 func measureServer(ctx context.Context, b *bench, s *server) error {
 	stop, err := s.load(ctx)
@@ -75,29 +87,31 @@ func measureServer(ctx context.Context, b *bench, s *server) error {
 		return err
 	}
 	defer stop()
+	engine, err := s.engine()
+	if err != nil {
+		return err
+	}
 	each := pick(b, 6*time.Second, 2*time.Second)
-	with, without, err := b.pairs(ctx, s.pid, pick(b, 16, 3), func() (stretch, error) {
+	with, without, err := b.pairs(ctx, s.pid, pick(b, 24, 3), func() (stretch, error) {
 		before, err := s.counts()
 		if err != nil {
 			return stretch{}, err
 		}
-		if err := sleep(ctx, each); err != nil {
+		cpu, err := cpuOver(ctx, engine, each)
+		if err != nil {
 			return stretch{}, err
 		}
 		after, err := s.counts()
 		return stretch{
 			rate: (after.tokens - before.tokens) / after.at.Sub(before.at).Seconds(),
 			tpot: (after.gapSum - before.gapSum) / (after.gaps - before.gaps),
+			cpu:  cpu / (after.steps - before.steps),
 		}, err
 	})
 	if err != nil {
 		return err
 	}
-	tpot := compare(with, without, func(s stretch) float64 { return s.tpot }, ratio)
-	b.results.Server = &Paired{
-		Where: "server", Requests: serverRequests, Seconds: each.Seconds(), Rate: compare(with, without, rateOf, ratio),
-		Without: compare(with, without, rateOf, second).Mean, TPOT: &tpot,
-	}
+	b.results.Server = paired("server", serverRequests, each, with, without)
 	return nil
 }
 
@@ -111,18 +125,28 @@ func measureWorst(ctx context.Context, b *bench, _ *server) error {
 	if err := s.begin(); err != nil {
 		return err
 	}
-	with, without, err := b.pairs(ctx, s.pid, pick(b, 12, 3), func() (stretch, error) {
-		began, steps := time.Now(), s.steps()
-		err := sleep(ctx, each)
-		return stretch{rate: (s.steps() - steps) / time.Since(began).Seconds()}, err
+	with, without, err := b.pairs(ctx, s.pid, pick(b, 16, 3), func() (stretch, error) {
+		began, before := time.Now(), s.steps()
+		cpu, err := cpuOver(ctx, s.pid, each)
+		steps, took := s.steps()-before, time.Since(began).Seconds()
+		return stretch{rate: steps / took, tpot: took / steps, cpu: cpu / steps}, err
 	})
 	if err != nil {
 		return err
 	}
-	added := compare(with, without, rateOf, func(with, without float64) float64 { return 1e6/with - 1e6/without })
-	b.results.Worst = &Paired{
-		Where: "shape", Requests: batch, Seconds: each.Seconds(), Rate: compare(with, without, rateOf, ratio),
-		Without: compare(with, without, rateOf, second).Mean, AddedUS: &added,
-	}
+	b.results.Worst = paired("shape", batch, each, with, without)
 	return nil
+}
+
+// cpuOver is what a process takes of the processors in a time, in µs.
+func cpuOver(ctx context.Context, pid int, d time.Duration) (float64, error) {
+	before, err := cpuTime(pid)
+	if err != nil {
+		return 0, err
+	}
+	if err := sleep(ctx, d); err != nil {
+		return 0, err
+	}
+	after, err := cpuTime(pid)
+	return float64((after - before).Nanoseconds()) / 1e3, err
 }

@@ -85,23 +85,25 @@ func (w *report) paired(r *Results) {
 	w.line("")
 	w.line("## With and without")
 	w.line("")
-	w.line("Pairs of stretches on one running process, pmtrace attached for one of the two, in random order. With / without: mean ± standard error, 95 %% interval.")
+	w.line("Pairs of stretches on one running process, pmtrace attached for one of the two, in random order: with / without, mean ± standard error, 95 %% interval, and median. CPU is the engine process's own; what is added to it is the whole cost in the server: BPF, traps, and the debug registers at each context switch.")
 	w.line("")
-	w.line("| | pairs | without | rate | time per output token | added a step |")
-	w.line("|---|---|---|---|---|---|")
+	w.line("| | pairs | without | rate | time per token or step | CPU a step | added CPU a step |")
+	w.line("|---|---|---|---|---|---|---|")
 	if p := r.Server; p != nil {
-		w.line("| real vLLM, decode, %d requests, %.0f s each | %d | %.0f tokens/s | %s | %s | |", p.Requests, p.Seconds, p.Rate.N, p.Without, ratioText(p.Rate), ratioText(*p.TPOT))
+		w.pair(fmt.Sprintf("real vLLM, decode, %d requests, %.0f s each", p.Requests, p.Seconds), "tokens/s", p)
 	}
 	if p := r.Worst; p != nil {
-		w.line("| worst case: the shape program, %d requests, steps without a model at full speed, %.0f s each | %d | %.0f steps/s | %s | | %.0f ± %.0f µs |",
-			p.Requests, p.Seconds, p.Rate.N, p.Without, ratioText(p.Rate), p.AddedUS.Mean, p.AddedUS.SE)
+		w.pair(fmt.Sprintf("worst case: the shape program, %d requests, steps without a model at full speed, %.0f s each", p.Requests, p.Seconds), "steps/s", p)
 	}
-	w.line("")
-	w.line("What is added a step is the whole of it: BPF, traps, and the debug registers' reload at each context switch.")
+}
+
+func (w *report) pair(what, unit string, p *Paired) {
+	w.line("| %s | %d | %.0f %s, %.0f µs CPU a step | %s | %s | %s | %.0f ± %.0f µs, median %.0f |", what, p.Rate.N, p.Without, unit, p.CPUStep,
+		ratioText(p.Rate), ratioText(p.TPOT), ratioText(p.CPU), p.AddedUS.Mean, p.AddedUS.SE, p.AddedUS.Median)
 }
 
 func ratioText(e Estimate) string {
-	return fmt.Sprintf("%.4f ± %.4f (%.4f to %.4f)", e.Mean, e.SE, e.Low, e.High)
+	return fmt.Sprintf("%.3f ± %.3f (%.3f to %.3f), median %.3f", e.Mean, e.SE, e.Low, e.High, e.Median)
 }
 
 func (w *report) long(l *Long) {

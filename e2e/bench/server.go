@@ -75,8 +75,9 @@ const serverRequests = 16
 
 // counts are the server's own counters at a time.
 type counts struct {
-	at                   time.Time
-	tokens, gaps, gapSum float64 // generated; between tokens of a request, in seconds
+	at            time.Time
+	steps, tokens float64
+	gaps, gapSum  float64 // between tokens of a request, in seconds
 }
 
 func (s *server) counts() (counts, error) {
@@ -92,6 +93,7 @@ func (s *server) counts() (counts, error) {
 		name, _, _ = strings.Cut(name, "{")
 		into := map[string]*float64{
 			"vllm:generation_tokens_total":           &c.tokens,
+			"vllm:iteration_tokens_total_count":      &c.steps,
 			"vllm:inter_token_latency_seconds_sum":   &c.gapSum,
 			"vllm:inter_token_latency_seconds_count": &c.gaps,
 		}[name]

@@ -12,11 +12,13 @@ type Estimate struct {
 	SE   float64 `json:"standard_error"`
 	Low  float64 `json:"low_95"`
 	High float64 `json:"high_95"`
+	// Median is what the mean would be on a machine without other work.
+	Median float64 `json:"median"`
 }
 
 func estimate(values []float64) Estimate {
 	n := float64(len(values))
-	e := Estimate{N: len(values)}
+	e := Estimate{N: len(values), Median: median(values)}
 	for _, v := range values {
 		e.Mean += v / n
 	}
