@@ -82,7 +82,7 @@ __noinline int find_values(struct self *caller, __u64 object)
 		s->found[j] = 0;
 		s->found_at[j] = PM_UNKNOWN;
 	}
-	if (!object || instance(e, object, &values, &dict))
+	if (!object || instance(&e->py, object, &values, &dict))
 		return -1;
 	if (values) {
 		if (read_ptr(object + OB_TYPE, &type) ||
@@ -136,7 +136,7 @@ static __always_inline int read_values(struct pm_engine *e, __u64 object, __u64 
 {
 	__u64 values, dict;
 
-	if (!object || instance(e, object, &values, &dict) || !values)
+	if (!object || instance(&e->py, object, &values, &dict) || !values)
 		return -1;
 	if (n > PM_MAX_VALUES)
 		n = PM_MAX_VALUES;

@@ -37,7 +37,7 @@ static __always_inline __u64 add_block(struct pm_engine *e, struct scratch *s, s
 	}
 	if (e->block_id.storage == PM_STORED_SLOT) {
 		values = block;
-	} else if (instance(e, block, &values, &dict)) {
+	} else if (instance(&e->py, block, &values, &dict)) {
 		values = 0;
 	}
 	size = e->block_bytes;

@@ -42,7 +42,7 @@ struct pm_python {
 	__u32 frame_previous;
 	__u32 frame_instr;
 	__u32 frame_locals;
-	enum pm_values values;
+	__u32 values; /* enum pm_values */
 	__u32 values_first; /* first value after the start of a values array */
 	__u32 type_basicsize;
 	__u32 type_cached_keys;

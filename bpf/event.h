@@ -41,6 +41,67 @@ enum pm_kind {
 	PM_EV_UPDATE_END = 8, /* ... returns: struct pm_update */
 	PM_EV_OUTPUT_ROWS = 9, /* its outputs: struct pm_rows + pm_output_row[] */
 	PM_EV_KV = 10, /* the free block queue changed: struct pm_kv + u32[] */
+
+	/* Calls into CUDA and NCCL. Here hdr.engine is the index of the worker
+	 * process, and seq counts the events of one thread (field `thread`). */
+	PM_EV_CALL = 32, /* a call that is recorded one by one: struct pm_call */
+	PM_EV_PHASE = 33, /* the thread went on to another phase: struct pm_phase_change */
+	PM_EV_WORKER_STEP = 34, /* execute_model of a worker process: struct pm_worker_step */
+};
+
+/* The calls that are probed; the attach cookie names one (calls.h). What a, b and c
+ * of struct pm_call mean stands beside each; (r): sent as the call returns. */
+enum pm_row {
+	PM_ROW_NONE = 0,
+	PM_ROW_GRAPH_LAUNCH = 1, /* a exec, b stream */
+	PM_ROW_CAPTURE_BEGIN = 2, /* a stream, b mode */
+	PM_ROW_CAPTURE_END = 3, /* a stream, b graph (r) */
+	PM_ROW_GRAPH_INSTANTIATE = 4, /* a exec, b graph (r) */
+	PM_ROW_GRAPH_UPLOAD = 5, /* a exec, b stream */
+	PM_ROW_GRAPH_DESTROY = 6, /* a exec */
+	PM_ROW_EVENT_CREATE = 7, /* a event, b flags (r) */
+	PM_ROW_EVENT_RECORD = 8, /* a event, b stream */
+	PM_ROW_EVENT_SYNC = 9, /* a event (r) */
+	PM_ROW_EVENT_QUERY = 10, /* a event (r) */
+	PM_ROW_EVENT_DESTROY = 11, /* a event */
+	PM_ROW_STREAM_SYNC = 12, /* a stream (r) */
+	PM_ROW_DEVICE_SYNC = 13, /* (r) */
+	PM_ROW_STREAM_WAIT = 14, /* a stream, b event */
+	PM_ROW_COPY = 15, /* a bytes, b cudaMemcpyKind, c stream */
+	PM_ROW_MALLOC = 16, /* a bytes, b address (r) */
+	PM_ROW_FREE = 17, /* a address */
+	PM_ROW_MALLOC_ASYNC = 18, /* a bytes, b address, c stream (r) */
+	PM_ROW_FREE_ASYNC = 19, /* a address, b stream */
+	PM_ROW_LAUNCH = 20, /* a function, b grid (x | y << 32), c stream */
+	PM_ROW_ALL_REDUCE = 21, /* NCCL: a elements, b ncclDataType_t, c stream */
+	PM_ROW_ALL_GATHER = 22,
+	PM_ROW_REDUCE_SCATTER = 23,
+	PM_ROW_BROADCAST = 24,
+	PM_ROW_REDUCE = 25,
+	PM_ROW_SEND = 26,
+	PM_ROW_RECV = 27,
+	PM_ROWS = 32,
+};
+
+/* What the thread was doing, by its innermost known Python frame. */
+enum pm_phase {
+	PM_PHASE_NONE = 0, /* no Python frames, or a thread we do not know (yet) */
+	PM_PHASE_OTHER = 1, /* Python, but no function that we know */
+	PM_PHASE_EXECUTE = 2, /* execute_model, and nothing finer */
+	PM_PHASE_PREPARE = 3, /* states, inputs, attention metadata */
+	PM_PHASE_ENCODER = 4,
+	PM_PHASE_FORWARD = 5,
+	PM_PHASE_CROSS_ATTENTION = 6, /* in a decoder that runs eagerly */
+	PM_PHASE_LOGITS = 7,
+	PM_PHASE_SAMPLE = 8,
+	PM_PHASE_DRAFT = 9,
+	PM_PHASE_OUTPUT_COPY = 10, /* results to the host */
+	PM_PHASE_OUTPUT_WAIT = 11, /* waiting for them */
+	PM_PHASE_POSTPROCESS = 12, /* sample_tokens, and nothing finer */
+	PM_PHASE_SYNC_RANKS = 13, /* with other ranks */
+	PM_PHASE_CAPTURE = 14, /* capture_model and what it calls */
+	PM_PHASE_DUMMY = 15, /* a dummy or profiling run: no step */
+	PM_PHASES = 16,
 };
 
 /* Which list a PM_EV_KEYS event carries (pm_rows.what). */
@@ -198,6 +259,54 @@ struct pm_kv {
 	__u8 more; /* 1: the list goes on in the next PM_EV_KV */
 	__u32 blocks; /* blocks of the whole operation */
 	__u32 bad;
+};
+
+#define PM_CALL_FAILED 1 /* pm_call.flags: result is not 0 */
+#define PM_CALL_THROWAWAY 2 /* under profile_cudagraph_memory: not a graph to keep */
+#define PM_CALL_DUMMY 4 /* under a dummy or profiling run, or a capture */
+
+struct pm_call {
+	struct pm_hdr hdr; /* ktime: of the entry, or of the return where (r) */
+	__u64 a, b, c; /* see enum pm_row */
+	__u64 began; /* entry; 0: hdr.ktime is the entry */
+	__u32 thread; /* the kernel's id */
+	__u32 step; /* pm_worker_step.step of the newest; PM_UNKNOWN: none */
+	__s32 result;
+	__u8 row; /* enum pm_row */
+	__u8 phase; /* enum pm_phase */
+	__u8 flags;
+	__u8 spare;
+};
+
+/* A thread makes its first call in a phase. What was counted in the phase before
+ * goes with it. */
+struct pm_phase_change {
+	struct pm_hdr hdr; /* ktime: of the first call in the new phase */
+	__u64 first; /* call in the phase before, ktime; 0: none */
+	__u64 last; /* its last call's entry, or the return of a call that waited */
+	__u64 copied; /* bytes, in the phase before */
+	__u32 thread;
+	__u32 step; /* as in pm_call, of the phase before */
+	__u32 calls; /* all probed calls */
+	__u32 launches; /* kernels */
+	__u32 copies;
+	__u8 phase; /* new */
+	__u8 before;
+	__u8 row; /* of the call */
+	__u8 flags; /* PM_CALL_DUMMY: the new phase is under a dummy run */
+};
+
+/* A worker process other than the engine's: execute_model was seen with another
+ * SchedulerOutput (a copy of the engine's) than before. */
+struct pm_worker_step {
+	struct pm_hdr hdr;
+	__u64 output; /* address of the copy */
+	__u32 thread;
+	__u32 step; /* counts from 0 */
+	__u32 tokens; /* total_num_scheduled_tokens */
+	__u32 requests; /* len(num_scheduled_tokens) */
+	__u32 bad;
+	__u32 spare;
 };
 
 #endif

@@ -119,10 +119,9 @@ static __always_inline __u64 local(const struct pm_engine *e, const __u64 *local
  * Where an instance keeps its attributes: *values is the first of its inline
  * values, or else *dict its own dict.
  */
-static __always_inline int instance(const struct pm_engine *e, __u64 object, __u64 *values,
+static __always_inline int instance(const struct pm_python *py, __u64 object, __u64 *values,
 				    __u64 *dict)
 {
-	const struct pm_python *py = &e->py;
 	__u64 type, size = 0, word[2];
 	__u8 state[4];
 
@@ -193,7 +192,7 @@ static __always_inline __u64 read_attr(const struct pm_engine *e, __u64 object,
 		return 0;
 	if (a->storage == PM_STORED_SLOT)
 		return read_ptr(object + a->at, &at) ? 0 : at;
-	if (instance(e, object, &values, &dict))
+	if (instance(&e->py, object, &values, &dict))
 		return 0;
 	if (a->storage == PM_STORED_INLINE && values)
 		return read_ptr(values + 8ull * a->at, &at) ? 0 : at;

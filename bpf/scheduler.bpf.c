@@ -22,6 +22,7 @@ const enum pm_reason *use_reason __attribute__((unused));
 const enum pm_op_blocks *use_op_blocks __attribute__((unused));
 const enum pm_kv_op *use_kv_op __attribute__((unused));
 const enum pm_kind *use_kind __attribute__((unused));
+const enum pm_values *use_values __attribute__((unused));
 const enum pm_queue *use_queue __attribute__((unused));
 
 /* ---- Scheduler.schedule returns ---- */

@@ -21,37 +21,10 @@ type SchedulerPmAttr struct {
 }
 
 type SchedulerPmEngine struct {
-	_           structs.HostLayout
-	ThreadState uint64
-	None        uint64
-	Py          struct {
-		_              structs.HostLayout
-		Cframe         uint32
-		CurrentFrame   uint32
-		FrameCode      uint32
-		FramePrevious  uint32
-		FrameInstr     uint32
-		FrameLocals    uint32
-		Values         SchedulerPmValues
-		ValuesFirst    uint32
-		TypeBasicsize  uint32
-		TypeCachedKeys uint32
-		LongTagged     uint32
-		StrDataAscii   uint32
-		StrData        uint32
-		StrLength      uint32
-		StrState       uint32
-		SetUsed        uint32
-		SetMask        uint32
-		SetTable       uint32
-		ListItems      uint32
-		FloatValue     uint32
-		CellRef        uint32
-		StrKindShift   uint32
-		StrAsciiShift  uint32
-		TupleItems     uint32
-		RefMask        uint64
-	}
+	_              structs.HostLayout
+	ThreadState    uint64
+	None           uint64
+	Py             SchedulerPmPython
 	ScheduleCode   uint64
 	ScheduleReturn uint64
 	OutputType     uint64
@@ -122,6 +95,9 @@ const (
 	SchedulerPmKindPM_EV_UPDATE_END   SchedulerPmKind = 8
 	SchedulerPmKindPM_EV_OUTPUT_ROWS  SchedulerPmKind = 9
 	SchedulerPmKindPM_EV_KV           SchedulerPmKind = 10
+	SchedulerPmKindPM_EV_CALL         SchedulerPmKind = 32
+	SchedulerPmKindPM_EV_PHASE        SchedulerPmKind = 33
+	SchedulerPmKindPM_EV_WORKER_STEP  SchedulerPmKind = 34
 )
 
 type SchedulerPmKvOp uint32
@@ -160,6 +136,35 @@ const (
 	SchedulerPmProbePM_PROBE_UPDATE_ENTRY    SchedulerPmProbe = 3
 	SchedulerPmProbePM_PROBES                SchedulerPmProbe = 4
 )
+
+type SchedulerPmPython struct {
+	_              structs.HostLayout
+	Cframe         uint32
+	CurrentFrame   uint32
+	FrameCode      uint32
+	FramePrevious  uint32
+	FrameInstr     uint32
+	FrameLocals    uint32
+	Values         uint32
+	ValuesFirst    uint32
+	TypeBasicsize  uint32
+	TypeCachedKeys uint32
+	LongTagged     uint32
+	StrDataAscii   uint32
+	StrData        uint32
+	StrLength      uint32
+	StrState       uint32
+	SetUsed        uint32
+	SetMask        uint32
+	SetTable       uint32
+	ListItems      uint32
+	FloatValue     uint32
+	CellRef        uint32
+	StrKindShift   uint32
+	StrAsciiShift  uint32
+	TupleItems     uint32
+	RefMask        uint64
+}
 
 type SchedulerPmQueue uint32
 
@@ -406,6 +411,7 @@ const (
 	SchedulerVarUseProbe        = "use_probe"
 	SchedulerVarUseQueue        = "use_queue"
 	SchedulerVarUseReason       = "use_reason"
+	SchedulerVarUseValues       = "use_values"
 )
 
 // LoadScheduler returns the embedded CollectionSpec for Scheduler.
@@ -476,6 +482,7 @@ type SchedulerVariableSpecs struct {
 	UseProbe    *ebpf.VariableSpec `ebpf:"use_probe"`
 	UseQueue    *ebpf.VariableSpec `ebpf:"use_queue"`
 	UseReason   *ebpf.VariableSpec `ebpf:"use_reason"`
+	UseValues   *ebpf.VariableSpec `ebpf:"use_values"`
 }
 
 // SchedulerObjects contains all objects after they have been loaded into the kernel.
@@ -523,6 +530,7 @@ type SchedulerVariables struct {
 	UseProbe    *ebpf.Variable `ebpf:"use_probe"`
 	UseQueue    *ebpf.Variable `ebpf:"use_queue"`
 	UseReason   *ebpf.Variable `ebpf:"use_reason"`
+	UseValues   *ebpf.Variable `ebpf:"use_values"`
 }
 
 // SchedulerPrograms contains all programs after they have been loaded into the kernel.

@@ -24,6 +24,10 @@ const (
 	KindUpdateEnd
 	KindOutputRows
 	KindKV
+
+	KindCall       Kind = 32
+	KindPhase      Kind = 33
+	KindWorkerStep Kind = 34
 )
 
 // String names the kind as losses and error messages do.
@@ -49,6 +53,14 @@ func (k Kind) String() string {
 		return "output_rows"
 	case KindKV:
 		return "kv"
+	case KindCall:
+		return "call"
+	case KindPhase:
+		return "phase"
+	case KindWorkerStep:
+		return "worker_step"
+	case kindCounters:
+		return "counters"
 	}
 	return "kind_" + strconv.Itoa(int(k))
 }

@@ -76,6 +76,22 @@ int main(void)
 	struct pm_kv k = { .hdr = hdr(PM_EV_KV), .owner = 1, .free_before = 2, .free_after = 3, .first = 4, .rows = 2,
 		.op = PM_KV_FREE_FRONT, .more = 1, .blocks = 8, .bad = 9 };
 	add(&k, sizeof(k)); add(ids, sizeof(ids)); end();
+
+	struct pm_call c = { .hdr = hdr(PM_EV_CALL), .a = 1, .b = 2, .c = 3, .began = 4, .thread = 5, .step = 6, .result = -7,
+		.row = PM_ROW_EVENT_SYNC, .phase = PM_PHASE_OUTPUT_WAIT, .flags = PM_CALL_DUMMY };
+	add(&c, sizeof(c)); end();
+
+	struct pm_phase_change h = { .hdr = hdr(PM_EV_PHASE), .first = 1, .last = 2, .copied = 3, .thread = 4, .step = 5, .calls = 6,
+		.launches = 7, .copies = 8, .phase = PM_PHASE_DUMMY, .before = PM_PHASE_FORWARD, .row = PM_ROW_RECV, .flags = PM_CALL_DUMMY };
+	add(&h, sizeof(h)); end();
+
+	struct pm_worker_step w = { .hdr = hdr(PM_EV_WORKER_STEP), .output = 1, .thread = 2, .step = 3, .tokens = 4, .requests = 5, .bad = 6 };
+	add(&w, sizeof(w)); end();
+
+	/* The names that have no field of their own. */
+	__u32 names[] = { PM_ROWS, PM_ROW_GRAPH_LAUNCH, PM_ROW_LAUNCH, PM_ROW_ALL_REDUCE, PM_ROW_RECV, PM_PHASES,
+		PM_CALL_FAILED, PM_CALL_THROWAWAY, PM_CALL_DUMMY };
+	add(names, sizeof(names)); end();
 	return 0;
 }
 `
@@ -191,5 +207,37 @@ func TestLayout(t *testing.T) {
 	second, hashed := kv.At(1)
 	qt.Assert(t, qt.Equals(second, 8))
 	qt.Assert(t, qt.IsTrue(hashed))
+
+	h, b = next(wire.KindCall)
+	var call wire.Call
+	qt.Assert(t, qt.IsNil(call.Read(h, b)))
+	qt.Assert(t, qt.Equals(call, wire.Call{
+		Header: h, A: 1, B: 2, C: 3, Began: 4, Thread: 5, Step: 6, Result: -7,
+		Row: wire.RowEventSync, Phase: wire.PhaseOutputWait, Flags: wire.CallDummy,
+	}))
+
+	h, b = next(wire.KindPhase)
+	var change wire.PhaseChange
+	qt.Assert(t, qt.IsNil(change.Read(h, b)))
+	qt.Assert(t, qt.Equals(change, wire.PhaseChange{
+		Header: h, First: 1, Last: 2, Copied: 3, Thread: 4, Step: 5, Calls: 6, Launches: 7, Copies: 8,
+		Phase: wire.PhaseDummy, Before: wire.PhaseForward, Row: wire.RowRecv, Flags: wire.CallDummy,
+	}))
+
+	h, b = next(wire.KindWorkerStep)
+	var worker wire.WorkerStep
+	qt.Assert(t, qt.IsNil(worker.Read(h, b)))
+	qt.Assert(t, qt.Equals(worker, wire.WorkerStep{Header: h, Output: 1, Thread: 2, Step: 3, Tokens: 4, Requests: 5, Bad: 6}))
+
+	n := binary.LittleEndian.Uint32(out)
+	var names []int
+	for b := out[4 : 4+n]; len(b) > 0; b = b[4:] {
+		names = append(names, int(binary.LittleEndian.Uint32(b)))
+	}
+	out = out[4+n:]
+	qt.Assert(t, qt.DeepEquals(names, []int{
+		32, int(wire.RowGraphLaunch), int(wire.RowLaunch), int(wire.RowAllReduce), int(wire.RowRecv), int(wire.Phases),
+		wire.CallFailed, wire.CallThrowaway, wire.CallDummy,
+	}))
 	qt.Assert(t, qt.HasLen(out, 0))
 }

@@ -1,0 +1,48 @@
+package wire_test
+
+import (
+	"testing"
+
+	"github.com/pmtrace/pmtrace/decode/wire"
+)
+
+// FuzzCalls: no bytes make the reading of calls panic.
+func FuzzCalls(f *testing.F) {
+	f.Add(make([]byte, wire.CallSize))
+	f.Add(make([]byte, wire.WorkerStepSize))
+	f.Fuzz(func(_ *testing.T, b []byte) {
+		var h wire.Header
+		if h.Read(b) != nil {
+			return
+		}
+		var c wire.Call
+		_ = c.Read(h, b)
+		var p wire.PhaseChange
+		_ = p.Read(h, b)
+		var w wire.WorkerStep
+		_ = w.Read(h, b)
+	})
+}
+
+// FuzzCounters: what is read of a batch of samples is what it holds.
+func FuzzCounters(f *testing.F) {
+	f.Add(wire.AppendCounters(nil, 1, 2, []uint64{3, 4}, []uint32{5, 6}, [][]float32{{7, 8}, {9, 10}}))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		c, err := wire.ReadCounters(b)
+		if err != nil {
+			return
+		}
+		var ends []uint64
+		var lengths []uint32
+		values := make([][]float32, c.Metrics)
+		for i := range c.Samples {
+			ends, lengths = append(ends, c.End(i)), append(lengths, c.Length(i))
+			for m := range values {
+				values[m] = append(values[m], c.Value(m, i))
+			}
+		}
+		if again := wire.AppendCounters(nil, c.GPU, c.Lost, ends, lengths, values); len(again) != len(b) {
+			t.Fatalf("%d bytes of %d", len(again), len(b))
+		}
+	})
+}
