@@ -24,7 +24,7 @@ func config(e *vllm.Engine) bpf.SchedulerPmEngine {
 		FreeBlocks:  unknown,
 		Sync:        1,
 	}
-	python(&c, e.Python.Offsets())
+	c.Py = python(e.Python.Offsets())
 
 	local := func(f vllm.Function, name string) uint16 {
 		i, cell, ok := f.Local(name)
@@ -154,8 +154,8 @@ func attr(s cpython.Storage) bpf.SchedulerPmAttr {
 }
 
 // python tells CPython's layouts.
-func python(c *bpf.SchedulerPmEngine, o cpython.Offsets) {
-	p := &c.Py
+func python(o cpython.Offsets) bpf.SchedulerPmPython {
+	var p bpf.SchedulerPmPython
 	if o.Thread.CFrame != cpython.Absent {
 		p.Cframe = uint32(o.Thread.CFrame)
 		p.CurrentFrame = uint32(o.CFrame.CurrentFrame)
@@ -169,11 +169,11 @@ func python(c *bpf.SchedulerPmEngine, o cpython.Offsets) {
 	p.RefMask = ^uint64(o.Frame.RefMask)
 	switch o.Instance.Form {
 	case cpython.FormValuesPointer:
-		p.Values = bpf.SchedulerPmValuesPM_VALUES_POINTER
+		p.Values = uint32(bpf.SchedulerPmValuesPM_VALUES_POINTER)
 	case cpython.FormTagged:
-		p.Values = bpf.SchedulerPmValuesPM_VALUES_TAGGED
+		p.Values = uint32(bpf.SchedulerPmValuesPM_VALUES_TAGGED)
 	case cpython.FormEmbedded:
-		p.Values = bpf.SchedulerPmValuesPM_VALUES_EMBEDDED
+		p.Values = uint32(bpf.SchedulerPmValuesPM_VALUES_EMBEDDED)
 	}
 	p.ValuesFirst = uint32(o.Values.Items)
 	p.TypeBasicsize = uint32(o.Type.BasicSize)
@@ -194,4 +194,5 @@ func python(c *bpf.SchedulerPmEngine, o cpython.Offsets) {
 	p.FloatValue = uint32(o.Float.Value)
 	p.TupleItems = uint32(o.Tuple.Items)
 	p.CellRef = uint32(o.Cell.Ref)
+	return p
 }

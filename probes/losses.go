@@ -5,6 +5,7 @@ import (
 
 	"github.com/pmtrace/pmtrace/bpf"
 	"github.com/pmtrace/pmtrace/decode/record"
+	"github.com/pmtrace/pmtrace/decode/wire"
 )
 
 // reasons name the kernel's counters; lost tells those that mean missing data.
@@ -52,5 +53,57 @@ func (t *Tracer) Losses() ([]record.Loss, error) {
 			}
 		}
 	}
-	return out, nil
+	calls, err := t.callLosses()
+	return append(out, calls...), err
+}
+
+// callLosses reads the counters of CUDA calls. An engine may have several workers:
+// they are added up.
+func (t *Tracer) callLosses() ([]record.Loss, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	sums := lossSums{}
+	if t.calls != nil {
+		// The kernel runs no program on a CPU where one is running.
+		for watch, progs := range t.calls.loaded() {
+			for _, p := range progs {
+				s, err := p.Stats()
+				if err != nil {
+					return nil, fmt.Errorf("statistics of the program on %s: %w", watch, err)
+				}
+				sums.add(-1, string(watch), "program_busy", s.RecursionMisses, true)
+			}
+		}
+	}
+	for _, w := range t.workers {
+		var c bpf.CudaPmCallLosses
+		if err := t.calls.maps.CallLosses.Lookup(uint32(w.index), &c); err != nil {
+			return nil, fmt.Errorf("read the loss counters of CUDA calls: %w", err)
+		}
+		for row := range c.Count {
+			for _, r := range reasons {
+				sums.add(w.engine(), rowName(wire.Row(row)), r.name, c.Count[row][r.reason], r.lost)
+			}
+		}
+		for _, l := range w.lost() {
+			sums.add(w.engine(), l.Probe, l.Reason, l.Count, l.Lost)
+		}
+	}
+	return sums, nil
+}
+
+// lossSums are counters, each once.
+type lossSums []record.Loss
+
+func (s *lossSums) add(engine int, probe, reason string, n uint64, lost bool) {
+	if n == 0 {
+		return
+	}
+	for i := range *s {
+		if l := &(*s)[i]; l.Engine == engine && l.Probe == probe && l.Reason == reason {
+			l.Count += n
+			return
+		}
+	}
+	*s = append(*s, record.Loss{Engine: engine, Probe: probe, Reason: reason, Count: n, Lost: lost})
 }

@@ -36,7 +36,7 @@ type shape struct {
 }
 
 // interpreter is the launcher of a real CPython (e2e/setup/cpythons.sh).
-func interpreter(t *testing.T, version string) string {
+func interpreter(t testing.TB, version string) string {
 	t.Helper()
 	cache := os.Getenv("PMTRACE_CACHE")
 	if cache == "" {
@@ -51,7 +51,7 @@ func interpreter(t *testing.T, version string) string {
 	return path
 }
 
-func needRoot(t *testing.T) {
+func needRoot(t testing.TB) {
 	t.Helper()
 	if os.Geteuid() != 0 {
 		t.Skip("needs root: it traces another process")
@@ -99,6 +99,7 @@ func (s *shape) run() {
 
 // rows is a record.Sink that keeps everything.
 type rows struct {
+	record.Discard
 	steps     []record.StepRow
 	stepReqs  map[int64][]record.StepRequestRow
 	requests  map[int64]record.RequestRow
@@ -113,8 +114,7 @@ func newRows() *rows {
 	return &rows{stepReqs: map[int64][]record.StepRequestRow{}, requests: map[int64]record.RequestRow{}}
 }
 
-func (r *rows) Process(*record.ProcessRow) error { return nil }
-func (r *rows) Step(x *record.StepRow) error     { r.steps = append(r.steps, *x); return nil }
+func (r *rows) Step(x *record.StepRow) error { r.steps = append(r.steps, *x); return nil }
 func (r *rows) StepRequest(x *record.StepRequestRow) error {
 	r.stepReqs[x.StepID] = append(r.stepReqs[x.StepID], *x)
 	return nil
@@ -133,8 +133,7 @@ func (r *rows) KVEviction(x *record.KVEvictionRow) error {
 	r.evictions = append(r.evictions, *x)
 	return nil
 }
-func (r *rows) CPUOperation(*record.CPUOperationRow) error { return nil }
-func (r *rows) Loss(x *record.LossRow) error               { r.losses = append(r.losses, *x); return nil }
+func (r *rows) Loss(x *record.LossRow) error { r.losses = append(r.losses, *x); return nil }
 
 // trace attaches to a shape, lets it run to its end and gives the tables and the
 // kernel's counters.

@@ -8,6 +8,7 @@ import (
 	"runtime/debug"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/cilium/ebpf/ringbuf"
@@ -31,7 +32,9 @@ type Options struct {
 	// Watches that may be set; nil means all. A watch that is left out costs its
 	// columns and nothing else.
 	Watches []Watch
-	Log     *slog.Logger
+	// Calls into CUDA that are probed in workers.
+	Calls Calls
+	Log   *slog.Logger
 }
 
 // Tracer holds the programs and the watches in force.
@@ -42,7 +45,12 @@ type Tracer struct {
 
 	mu      sync.Mutex
 	engines []*traced
+	calls   *programs // nil: no worker yet
+	workers []*worker
 	events  uint64
+
+	// By worker, for the goroutine of Run.
+	handles [MaxWorkers]atomic.Pointer[handles]
 }
 
 // traced is an engine with its watches.
@@ -167,6 +175,7 @@ func (t *Tracer) Run(ctx context.Context, sink func(event []byte) error, idle fu
 	var rec ringbuf.Record
 	counted := func(event []byte) error {
 		t.events++
+		t.seeHandles(event)
 		return sink(event)
 	}
 	for {
@@ -194,6 +203,12 @@ func (t *Tracer) Close() error {
 	var errs []error
 	for i := range t.engines {
 		errs = append(errs, t.Detach(i))
+	}
+	for i := range t.workers {
+		errs = append(errs, t.DetachWorker(i))
+	}
+	if t.calls != nil {
+		errs = append(errs, t.calls.close())
 	}
 	return errors.Join(append(errs, t.ring.close(), t.objs.Close())...)
 }

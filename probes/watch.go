@@ -23,6 +23,12 @@ const (
 	WatchUpdateEntry    Watch = "update_entry"
 )
 
+// The programs on CUDA calls, in Tracer.Cost.
+const (
+	WatchCallEntry  Watch = "call_entry"
+	WatchCallReturn Watch = "call_return"
+)
+
 // ErrNoSlot says that all of a thread's debug registers are taken.
 var ErrNoSlot = errors.New("all hardware breakpoints of the thread are taken")
 

@@ -11,6 +11,11 @@ import (
 	"github.com/go-quicktest/qt"
 )
 
+func withGPU(m *fake, adminOnly string) {
+	m.files[driverFile] = "NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  580.159.04  Release Build\nGCC version: gcc 12\n"
+	m.files[driverParams] = "EnableMSI: 1\nRmProfilingAdminOnly: " + adminOnly + "\n"
+}
+
 func options() Options {
 	return Options{OutputDir: "/tmp/x", Targets: []Target{{PID: 7, Threads: []int{7}}}}
 }
@@ -54,6 +59,13 @@ func TestFindings(t *testing.T) {
 		{"no proc", func(m *fake) { delete(m.files, "/proc/self/status") }, "capabilities", Fail, "cannot read", "mount /proc"},
 		{"load refused", func(m *fake) { m.load = fmt.Errorf("x: %w", syscall.EPERM) }, "bpf_load", Fail, "not permitted", "seccomp"},
 		{"no bpf_loop", func(m *fake) { m.load = errors.New("bpf_loop: not supported") }, "bpf_load", Fail, "not supported", "5.17"},
+		{"no uprobes", func(m *fake) { delete(m.files, uprobeType) }, "uprobes", Warn, "no CUDA graphs", "CONFIG_UPROBE_EVENTS"},
+		{"no GPU", func(*fake) {}, "gpu_driver", OK, "none here", ""},
+		{"GPU", func(m *fake) { withGPU(m, "1") }, "gpu_driver", OK, "580.159.04", ""},
+		{"counters of root", func(m *fake) { withGPU(m, "1") }, "gpu_counters", OK, "for root", ""},
+		{"counters for all", func(m *fake) { withGPU(m, "0"); m.euid = 1000 }, "gpu_counters", OK, "all users", ""},
+		{"counters not for us", func(m *fake) { withGPU(m, "1"); m.euid = 1000 }, "gpu_counters", Warn, "root only", "NVreg_RestrictProfilingToAdminUsers"},
+		{"counters unknown", func(m *fake) { withGPU(m, "1"); delete(m.files, driverParams) }, "gpu_counters", Warn, "cannot tell", ""},
 		{"no ring buffer", func(m *fake) { m.ring = errors.New("not supported") }, "ring_buffer", Fail, "not supported", "kernel"},
 		{"no links", func(m *fake) { m.watchErr = syscall.EINVAL }, "watchpoint", Fail, "invalid", "kernel"},
 		{"watchpoints do not fire", func(m *fake) { m.hits = 0 }, "watchpoint", Fail, "0 hits for 3", "hypervisor"},

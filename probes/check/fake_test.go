@@ -28,6 +28,7 @@ func healthy() *fake {
 	return &fake{
 		files: map[string]string{
 			btfFile:                                "",
+			uprobeType:                             "9\n",
 			"/proc/self/status":                    status(allCaps, 0, 0),
 			"/proc/self/uid_map":                   "         0          0 4294967295\n",
 			"/proc/sys/kernel/perf_event_paranoid": "2\n",

@@ -53,6 +53,7 @@ func Run(m Machine, o Options) []Finding {
 	p := readPrivileges(m)
 	all = append(all, p.findings(m)...)
 	all = append(all, bpfFindings(m, len(Failed(all)) == 0)...)
+	all = append(all, gpuFindings(m)...)
 	if o.OutputDir != "" {
 		all = append(all, outputFinding(m, o.OutputDir))
 	}
