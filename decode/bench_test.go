@@ -11,16 +11,24 @@ import (
 // null is a sink that counts.
 type null struct{ rows int64 }
 
-func (n *null) Process(*record.ProcessRow) error           { n.rows++; return nil }
-func (n *null) Step(*record.StepRow) error                 { n.rows++; return nil }
-func (n *null) StepRequest(*record.StepRequestRow) error   { n.rows++; return nil }
-func (n *null) Request(*record.RequestRow) error           { n.rows++; return nil }
-func (n *null) Preemption(*record.PreemptionRow) error     { n.rows++; return nil }
-func (n *null) KVUsage(*record.KVUsageRow) error           { n.rows++; return nil }
-func (n *null) KVBlock(*record.KVBlockRow) error           { n.rows++; return nil }
-func (n *null) KVEviction(*record.KVEvictionRow) error     { n.rows++; return nil }
-func (n *null) CPUOperation(*record.CPUOperationRow) error { n.rows++; return nil }
-func (n *null) Loss(*record.LossRow) error                 { n.rows++; return nil }
+func (n *null) Process(*record.ProcessRow) error               { n.rows++; return nil }
+func (n *null) Step(*record.StepRow) error                     { n.rows++; return nil }
+func (n *null) StepRequest(*record.StepRequestRow) error       { n.rows++; return nil }
+func (n *null) Request(*record.RequestRow) error               { n.rows++; return nil }
+func (n *null) Preemption(*record.PreemptionRow) error         { n.rows++; return nil }
+func (n *null) KVUsage(*record.KVUsageRow) error               { n.rows++; return nil }
+func (n *null) KVBlock(*record.KVBlockRow) error               { n.rows++; return nil }
+func (n *null) KVEviction(*record.KVEvictionRow) error         { n.rows++; return nil }
+func (n *null) CPUOperation(*record.CPUOperationRow) error     { n.rows++; return nil }
+func (n *null) Graph(*record.GraphRow) error                   { n.rows++; return nil }
+func (n *null) GraphLaunch(*record.GraphLaunchRow) error       { n.rows++; return nil }
+func (n *null) EncoderDecoder(*record.EncoderDecoderRow) error { n.rows++; return nil }
+func (n *null) Launch(*record.LaunchRow) error                 { n.rows++; return nil }
+func (n *null) Copy(*record.CopyRow) error                     { n.rows++; return nil }
+func (n *null) Collective(*record.CollectiveRow) error         { n.rows++; return nil }
+func (n *null) GPUSample(*record.GPUSampleRow) error           { n.rows++; return nil }
+func (n *null) GPUCounter(*record.GPUCounterRow) error         { n.rows++; return nil }
+func (n *null) Loss(*record.LossRow) error                     { n.rows++; return nil }
 
 // BenchmarkPipeline decodes and joins a load of 64 requests at a time; the
 // records of the metric are rows of step_requests, all rows come with them.

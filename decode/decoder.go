@@ -20,6 +20,9 @@ type Handler interface {
 	UpdateEnd(*wire.Update) error
 	OutputRows(*wire.OutputRows) error
 	KV(*wire.KV) error
+	Call(*wire.Call) error
+	PhaseChange(*wire.PhaseChange) error
+	WorkerStep(*wire.WorkerStep) error
 	// Malformed is told of an event that could not be read but has a header:
 	// its number in the engine's sequence is not missing.
 	Malformed(wire.Header) error
@@ -28,7 +31,7 @@ type Handler interface {
 // Decoder reads raw events. Not for use by several goroutines at once.
 type Decoder struct {
 	h      Handler
-	events [wire.KindKV + 1]int64
+	events [wire.KindWorkerStep + 1]int64
 	errors map[ErrorKey]int64
 
 	step   wire.Step
@@ -40,6 +43,9 @@ type Decoder struct {
 	update wire.Update
 	output wire.OutputRows
 	kv     wire.KV
+	call   wire.Call
+	change wire.PhaseChange
+	worker wire.WorkerStep
 }
 
 // ErrorKey is what malformed events are counted by.
@@ -133,7 +139,29 @@ func (d *Decoder) dispatch(h wire.Header, raw []byte) (handled bool, err error) 
 		}
 		return true, d.h.KV(&d.kv)
 	}
-	return false, &wire.Error{Kind: h.Kind, Reason: wire.ReasonKind, Got: int(h.Kind), Want: int(wire.KindKV)}
+	return d.dispatchCall(h, raw)
+}
+
+// dispatchCall is dispatch for the events of CUDA calls.
+func (d *Decoder) dispatchCall(h wire.Header, raw []byte) (handled bool, err error) {
+	switch h.Kind {
+	case wire.KindCall:
+		if err := d.call.Read(h, raw); err != nil {
+			return false, err
+		}
+		return true, d.h.Call(&d.call)
+	case wire.KindPhase:
+		if err := d.change.Read(h, raw); err != nil {
+			return false, err
+		}
+		return true, d.h.PhaseChange(&d.change)
+	case wire.KindWorkerStep:
+		if err := d.worker.Read(h, raw); err != nil {
+			return false, err
+		}
+		return true, d.h.WorkerStep(&d.worker)
+	}
+	return false, &wire.Error{Kind: h.Kind, Reason: wire.ReasonKind, Got: int(h.Kind), Want: int(wire.KindWorkerStep)}
 }
 
 func (d *Decoder) skip(h wire.Header, err error) error {
@@ -149,7 +177,7 @@ func (d *Decoder) malformed(err error) error {
 		return err
 	}
 	kind := e.Kind
-	if kind > wire.KindKV {
+	if kind > wire.KindWorkerStep {
 		kind = wire.KindNone // hostile bytes must not make the map grow
 	}
 	d.errors[ErrorKey{kind, e.Reason}]++

@@ -53,6 +53,11 @@ func TestMalformed(t *testing.T) {
 		{"prefix blocks missing", event(wire.KindPrefix, 24, put16(30, 1)), wire.KindPrefix, wire.ReasonRows},
 		{"update too short", event(wire.KindUpdateEnd, 23, nil), wire.KindUpdateEnd, wire.ReasonSize},
 		{"no such operation", event(wire.KindKV, 32, nil), wire.KindKV, wire.ReasonValue},
+		{"call too short", event(wire.KindCall, 47, nil), wire.KindCall, wire.ReasonSize},
+		{"no such call", event(wire.KindCall, 48, nil), wire.KindCall, wire.ReasonValue},
+		{"no such phase", event(wire.KindPhase, 48, func(b []byte) { b[60] = 16 }), wire.KindPhase, wire.ReasonValue},
+		{"phase change too long", event(wire.KindPhase, 49, nil), wire.KindPhase, wire.ReasonSize},
+		{"worker step too short", event(wire.KindWorkerStep, 31, nil), wire.KindWorkerStep, wire.ReasonSize},
 		{"drafts missing", event(wire.KindDrafts, 16, put16(24, 1)), wire.KindDrafts, wire.ReasonRows},
 	}
 	for _, test := range tests {

@@ -34,13 +34,11 @@ func FuzzEvents(f *testing.F) {
 		c.seed = uint64(len(name))
 		s := newSim(c)
 		s.run()
-		var journal []byte
-		for _, r := range s.events[:min(len(s.events), 200)] {
-			journal = append(journal, r.kind)
-			journal = binary.LittleEndian.AppendUint16(journal, uint16(len(r.payload)))
-			journal = append(journal, r.payload...)
-		}
-		f.Add(journal)
+		f.Add(packed(s.events))
+	}
+	for name, c := range gpus() {
+		c.steps, c.seed = 4, uint64(len(name))
+		f.Add(packed(newCudaSim(c).journal()))
 	}
 	for kind := wire.KindStep; kind <= wire.KindKV; kind++ {
 		raw := event(kind, 80, nil)
@@ -64,6 +62,18 @@ func FuzzEvents(f *testing.F) {
 	})
 }
 
+// packed is a journal as the fuzz target takes it.
+func packed(events []simRecord) []byte {
+	var journal []byte
+	for _, r := range events[:min(len(events), 200)] {
+		n := min(len(r.payload), 1<<16-1)
+		journal = append(journal, r.kind)
+		journal = binary.LittleEndian.AppendUint16(journal, uint16(n))
+		journal = append(journal, r.payload[:n]...)
+	}
+	return journal
+}
+
 // sane is a sink that checks what holds for every row.
 type sane struct {
 	tables
@@ -83,8 +93,37 @@ func (s *sane) Step(r *record.StepRow) error {
 	if r.KVUsed != nil && (*r.KVUsed < 0 || *r.KVUsed > *r.KVTotal) {
 		s.t.Fatalf("%d of %d blocks used", *r.KVUsed, *r.KVTotal)
 	}
+	if negative(r.GraphLaunches) || negative(r.PaddedTokens) || negative(r.KernelLaunches) || before(r.GPUEndNS, r.GPUStartNS) ||
+		below(r.GPUErrorNS) || below(r.GPUIdleNS) || below(r.GPUBusyNS) || below(r.CopiedBytes) {
+		s.t.Fatalf("%+v", r)
+	}
 	return nil
 }
+
+func (s *sane) CPUOperation(r *record.CPUOperationRow) error {
+	if r.DurNS < 0 {
+		s.t.Fatalf("%+v", r)
+	}
+	return nil
+}
+
+func (s *sane) GraphLaunch(r *record.GraphLaunchRow) error {
+	if before(r.EndNS, r.StartNS) || below(r.DurNS) || below(r.ErrorNS) || negative(r.Tokens) || negative(r.PaddedTokens) {
+		s.t.Fatalf("%+v", r)
+	}
+	return nil
+}
+
+func (s *sane) Collective(r *record.CollectiveRow) error {
+	if r.Count < 0 || r.Bytes < 0 {
+		s.t.Fatalf("%+v", r)
+	}
+	return nil
+}
+
+func below(n *int64) bool { return n != nil && *n < 0 }
+
+func before(end, start *int64) bool { return end != nil && start != nil && *end < *start }
 
 func negative(n *int32) bool { return n != nil && *n < 0 }
 

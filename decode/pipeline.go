@@ -14,6 +14,8 @@ import (
 const (
 	RecordEvent = 'E' // a raw event
 	RecordFact  = 'F' // a record.Fact as JSON
+	// RecordCounters holds samples of a GPU's hardware counters: wire.Counters.
+	RecordCounters = 'C'
 )
 
 // Options of a Pipeline.
@@ -68,6 +70,8 @@ func (p *Pipeline) Record(kind byte, payload []byte) error {
 		return err
 	case RecordFact:
 		return p.fact(payload)
+	case RecordCounters:
+		return p.counters(payload)
 	}
 	p.join.AddLoss("decode", "record_kind", 1)
 	p.report(fmt.Errorf("record of unknown kind %q", kind))
@@ -83,6 +87,17 @@ func (p *Pipeline) fact(payload []byte) error {
 		return nil
 	}
 	return p.join.Fact(&f)
+}
+
+func (p *Pipeline) counters(payload []byte) error {
+	c, err := wire.ReadCounters(payload)
+	var malformed *wire.Error
+	if errors.As(err, &malformed) {
+		p.join.AddLoss("decode", malformed.Kind.String()+"_"+string(malformed.Reason), 1)
+		p.report(err)
+		return nil
+	}
+	return p.join.Counters(&c)
 }
 
 func (p *Pipeline) report(err error) {

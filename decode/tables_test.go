@@ -11,16 +11,24 @@ import (
 
 // tables is a sink that keeps everything.
 type tables struct {
-	Processes    []record.ProcessRow
-	Steps        []record.StepRow
-	StepRequests []record.StepRequestRow
-	Requests     []record.RequestRow
-	Preemptions  []record.PreemptionRow
-	Usage        []record.KVUsageRow
-	KVBlocks     []record.KVBlockRow
-	Evictions    []record.KVEvictionRow
-	CPU          []record.CPUOperationRow
-	Losses       []record.LossRow
+	Processes     []record.ProcessRow
+	Steps         []record.StepRow
+	StepRequests  []record.StepRequestRow
+	Requests      []record.RequestRow
+	Preemptions   []record.PreemptionRow
+	Usage         []record.KVUsageRow
+	KVBlocks      []record.KVBlockRow
+	Evictions     []record.KVEvictionRow
+	CPU           []record.CPUOperationRow
+	Graphs        []record.GraphRow
+	GraphLaunches []record.GraphLaunchRow
+	Components    []record.EncoderDecoderRow
+	Launches      []record.LaunchRow
+	Copies        []record.CopyRow
+	Collectives   []record.CollectiveRow
+	GPUSamples    []record.GPUSampleRow
+	GPUCounters   []record.GPUCounterRow
+	Losses        []record.LossRow
 }
 
 func keep[T any](to *[]T, row *T) error {
@@ -39,7 +47,15 @@ func (t *tables) KVEviction(r *record.KVEvictionRow) error   { return keep(&t.Ev
 func (t *tables) CPUOperation(r *record.CPUOperationRow) error {
 	return keep(&t.CPU, r)
 }
-func (t *tables) Loss(r *record.LossRow) error { return keep(&t.Losses, r) }
+func (t *tables) Graph(r *record.GraphRow) error                   { return keep(&t.Graphs, r) }
+func (t *tables) GraphLaunch(r *record.GraphLaunchRow) error       { return keep(&t.GraphLaunches, r) }
+func (t *tables) EncoderDecoder(r *record.EncoderDecoderRow) error { return keep(&t.Components, r) }
+func (t *tables) Launch(r *record.LaunchRow) error                 { return keep(&t.Launches, r) }
+func (t *tables) Copy(r *record.CopyRow) error                     { return keep(&t.Copies, r) }
+func (t *tables) Collective(r *record.CollectiveRow) error         { return keep(&t.Collectives, r) }
+func (t *tables) GPUSample(r *record.GPUSampleRow) error           { return keep(&t.GPUSamples, r) }
+func (t *tables) GPUCounter(r *record.GPUCounterRow) error         { return keep(&t.GPUCounters, r) }
+func (t *tables) Loss(r *record.LossRow) error                     { return keep(&t.Losses, r) }
 
 // replay runs records through a Pipeline.
 func replay(t testing.TB, records []simRecord) (*tables, decode.Summary) {

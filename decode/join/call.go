@@ -184,6 +184,9 @@ func (e *engine) closeCall() {
 			e.free = e.kv.after
 		}
 		e.running, e.waiting = int64(count(c.head.Running)), int64(count(c.head.Waiting))
+		e.turn(st.start())
+		e.follow(st)
+		e.announceStep(st)
 		e.fly(st)
 	} else {
 		e.recycle(st)

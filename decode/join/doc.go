@@ -24,6 +24,28 @@
 // counts of tokens handed out are null, births of blocks are unknown. What an
 // event says by itself (the totals of a step) stays right.
 //
+// # CUDA calls
+//
+// Each thread of a worker process numbers its own events. In the engine's own
+// process the calls of the thread that runs the scheduler belong to the step that
+// schedule returned last; a wait on an event belongs to the step that recorded the
+// event behind its results, which with asynchronous scheduling is the one before. In
+// other processes steps are matched in order, by their counts of tokens and
+// requests, with the engine's steps under way; the lowest rank's times are the
+// step's.
+//
+// A step's GPU time ends when its output event is complete, and begins with its
+// first launch or the end of the step before; bound.go has what these times can be
+// off by. After lost events, and where what bounds them is not known, they are null.
+//
+// # What waits
+//
+// Where calls are probed, a step's row waits until they have gone on to the next
+// step, its graphs are named, and the counters' samples have passed its end: 3 s by
+// the times of events at most, and while the server is idle, until it goes on. Rows
+// of graph launches wait for their step and name. A graph's own row comes when it is
+// destroyed or at the end. Everything else is handed on at once.
+//
 // # Not seen
 //
 // reset_prefix_cache drops the hashes of free blocks without an event; vLLM's

@@ -32,7 +32,14 @@ type engine struct {
 	call   call
 	update update
 
+	workers   []*worker // processes that execute its steps
+	primary   *worker   // whose times are the steps'; nil: none is known
+	expected  queue[*scheduled]
+	gpuBefore gpuEnd
+
 	flight      []*step // in the order of their ids
+	held        queue[*step]
+	heldRows    int // requests in them
 	spareSteps  []*step
 	lastUpdate  int64 // when update_from_output last returned; valid if updated
 	updated     bool
@@ -64,6 +71,10 @@ func (e *engine) attach(f *record.Engine) {
 	first := !e.known
 	e.fact, e.known = *f, true
 	e.watch = watchesOf(f.Watches)
+	// An engine that is idle has nothing on the GPU that its first step waits for.
+	if first && (f.FromStart || f.Iteration != nil) && !e.begun {
+		e.gpuBefore = gpuEnd{completion: exactly(f.MonoNS - e.j.base), recorded: unset, idle: true}
+	}
 	if first && f.MonoNS != 0 && !e.begun {
 		e.since = f.MonoNS - e.j.base
 	}
@@ -99,6 +110,7 @@ func (j *Joiner) enter(h *wire.Header) (*engine, int64) {
 	e.seq = h.Seq + 1
 	e.last = t
 	j.now = max(j.now, t)
+	j.clock = max(j.clock, t)
 	return e, t
 }
 
@@ -136,6 +148,9 @@ func (e *engine) gapInWindow() bool { return e.gapTo > e.window }
 func (j *Joiner) Malformed(h wire.Header) error {
 	if h.Version != wire.Version {
 		return nil // its header may mean anything
+	}
+	if h.Kind >= wire.KindCall && h.Kind <= wire.KindWorkerStep {
+		return nil // the thread that numbered it is not known: its next event shows the gap
 	}
 	e, t := j.enter(&h)
 	e.distrust(t)

@@ -17,6 +17,11 @@ type Joiner struct {
 	ptr     *nullable
 	engines [256]*engine
 	order   []*engine // by index
+	workers [256]*worker
+	devices [256]*device
+
+	nextGraph int32
+	launches  queue[heldLaunch]
 
 	base    int64 // the session's zero, CLOCK_MONOTONIC ns
 	based   bool
@@ -24,12 +29,16 @@ type Joiner struct {
 	walled  bool
 	nextUID int64
 	now     int64 // time of the newest event
+	clock   int64 // the same, facts included
 
 	losses lossBook
 	stats  Stats
 	err    error // the sink's first
 
-	cpuBound string // what rows' timing_source points to
+	// What rows' columns of few values point to.
+	cpuBound, eventBound, gpuSampled string
+	full, piecewise, none            string
+	yes, no                          bool
 
 	rows struct {
 		step       record.StepRow
@@ -42,6 +51,15 @@ type Joiner struct {
 		cpu        record.CPUOperationRow
 		process    record.ProcessRow
 		loss       record.LossRow
+
+		graph       record.GraphRow
+		graphLaunch record.GraphLaunchRow
+		encoder     record.EncoderDecoderRow
+		launch      record.LaunchRow
+		copied      record.CopyRow
+		collective  record.CollectiveRow
+		gpu         record.GPUSampleRow
+		counter     record.GPUCounterRow
 	}
 }
 
@@ -60,6 +78,43 @@ type Stats struct {
 	Output         int64            // tokens
 	Lost           int64            // events
 	Unreadable     map[string]int64 // parts of events, by name
+
+	Graphs          int64 // seen or found
+	GraphLaunches   int64
+	UnknownLaunches int64 // of them without a name
+	Launches        int64 // told one by one
+	Copies          int64
+	Collectives     int64
+	CounterSamples  int64
+	TimedSteps      int64 // with a GPU time
+	SampledSteps    int64 // with counters
+	Coverage        Coverage
+}
+
+// Coverage counts the steps whose graphs are known, and their scheduled tokens.
+type Coverage struct {
+	FullSteps, PiecewiseSteps, EagerSteps    int64
+	FullTokens, PiecewiseTokens, EagerTokens int64
+	PaddedTokens                             int64 // of the steps with a graph: computed and not scheduled
+}
+
+// cover counts a step.
+func (s *Stats) cover(r *replays, row *record.StepRow) {
+	c, tokens := &s.Coverage, int64(row.Tokens)
+	switch r.mode {
+	case modeFull:
+		c.FullSteps++
+		c.FullTokens += tokens
+	case modePiecewise:
+		c.PiecewiseSteps++
+		c.PiecewiseTokens += tokens
+	case modeNone:
+		c.EagerSteps++
+		c.EagerTokens += tokens
+	default:
+		return
+	}
+	c.PaddedTokens += max(int64(r.padded)-tokens, 0)
 }
 
 // Live is what a status line shows.
@@ -69,11 +124,17 @@ type Live struct {
 	ScheduledTokens, OutputTokens     int64
 	Running, Waiting, KVUsed, KVTotal int64
 	Lost                              int64
+	GraphLaunches, UnknownLaunches    int64
+	TimedSteps                        int64
 }
 
 // New returns a Joiner that writes to sink.
 func New(sink record.Sink) *Joiner {
-	j := &Joiner{sink: sink, ptr: newNullable(), cpuBound: record.TimingCPUBound}
+	j := &Joiner{
+		sink: sink, ptr: newNullable(),
+		cpuBound: record.TimingCPUBound, eventBound: record.TimingEventBound, gpuSampled: record.TimingGPUSampled,
+		full: modeFull, piecewise: modePiecewise, none: modeNone, yes: true,
+	}
 	j.losses.init()
 	j.stats.Unreadable = map[string]int64{}
 	return j
@@ -85,8 +146,10 @@ func (j *Joiner) Live() Live {
 	l := Live{
 		TimeNS: j.now, Steps: j.stats.Steps, Requests: j.stats.Requests,
 		ScheduledTokens: j.stats.Scheduled, OutputTokens: j.stats.Output, Lost: j.losses.lost(),
+		GraphLaunches: j.stats.GraphLaunches, UnknownLaunches: j.stats.UnknownLaunches, TimedSteps: j.stats.TimedSteps,
 	}
 	for _, e := range j.order {
+		l.Steps += int64(e.held.len())
 		l.Running += max(e.running, 0)
 		l.Waiting += max(e.waiting, 0)
 		if total := e.kvTotal(); total >= 0 {
@@ -121,19 +184,58 @@ func (j *Joiner) Fact(f *record.Fact) error {
 	if f.Engine != nil && f.Engine.Engine >= 0 && f.Engine.Engine < len(j.engines) {
 		j.engine(uint8(f.Engine.Engine)).attach(f.Engine)
 	}
+	j.gpuFact(f)
 	if f.Losses != nil {
+		j.advance(f.Losses.MonoNS)
 		j.kernelLosses(f.Losses) // between any two events, also those of one call
 	}
+	j.settle()
 	return j.err
 }
 
-func (j *Joiner) process(p *record.Process) {
-	text := func(s string) *string {
-		if s == "" {
-			return nil
+// gpuFact takes what a fact says of workers, their graphs and the GPUs.
+func (j *Joiner) gpuFact(f *record.Fact) {
+	if w := f.Worker; w != nil {
+		if w.Worker >= 0 && w.Worker < len(j.workers) {
+			j.worker(uint8(w.Worker)).attach(w)
+		} else {
+			j.AddLoss("decode", "worker_index", 1)
 		}
-		return &s
 	}
+	if g := f.Graphs; g != nil && g.Worker >= 0 && g.Worker < len(j.workers) {
+		j.advance(g.MonoNS)
+		j.worker(uint8(g.Worker)).found(g)
+	}
+	if g := f.GPU; g != nil {
+		if d := j.device(g.Index); d != nil {
+			d.pids = g.PIDs
+		}
+	}
+	if s := f.GPUSample; s != nil {
+		j.advance(s.MonoNS)
+		j.gpuSample(s)
+	}
+	if s := f.Sampler; s != nil {
+		if d := j.device(s.Index); d != nil {
+			d.session(s)
+		}
+	}
+	if c := f.GPUClock; c != nil {
+		if d := j.device(c.Index); d != nil {
+			j.advance(c.AfterNS)
+			d.reading(c)
+		}
+	}
+}
+
+// advance takes note of a fact's time.
+func (j *Joiner) advance(mono int64) {
+	if j.based {
+		j.clock = max(j.clock, mono-j.base)
+	}
+}
+
+func (j *Joiner) process(p *record.Process) {
 	number := func(n *int) *int32 {
 		if n == nil {
 			return nil
@@ -159,8 +261,37 @@ func (j *Joiner) Close() error {
 		e.retireAll()
 		e.closeRequests()
 	}
+	j.closeWorkers()
 	j.flushLosses(j.now, true)
 	return j.err
+}
+
+// closeWorkers hands on what waits for calls, names and samples.
+func (j *Joiner) closeWorkers() {
+	for _, w := range j.workers {
+		if w != nil {
+			w.match()
+		}
+	}
+	for _, e := range j.order {
+		for e.held.len() > 0 {
+			e.release()
+		}
+	}
+	for _, w := range j.workers {
+		if w != nil {
+			w.settleRuns(true)
+			w.settleCalls(true)
+		}
+	}
+	for j.launches.len() > 0 {
+		j.emitLaunch(j.launches.pop())
+	}
+	for _, w := range j.workers {
+		if w != nil {
+			w.closeGraphs()
+		}
+	}
 }
 
 func (j *Joiner) check(err error) {
@@ -175,6 +306,19 @@ func (j *Joiner) time(ktime uint64) int64 {
 		j.base, j.based = int64(ktime), true
 	}
 	return int64(ktime) - j.base
+}
+
+// sessionTime is a time of the session that is no event's.
+func (j *Joiner) sessionTime(ktime uint64) int64 { return int64(ktime) - j.base }
+
+func (j *Joiner) modePtr(mode string) *string {
+	switch mode {
+	case modeFull:
+		return &j.full
+	case modePiecewise:
+		return &j.piecewise
+	}
+	return &j.none
 }
 
 func (j *Joiner) engine(i uint8) *engine {

@@ -114,7 +114,7 @@ func (j *Joiner) kernelLosses(f *record.Losses) {
 		b.kernel[k] = c.Count
 		from, to := b.at, now
 		if ring := strings.HasPrefix(c.Reason, "ring"); ring {
-			g := b.engine(k.engine)
+			g := b.engine(ringOf(&c))
 			g.kernel += n
 			if g.span.count > 0 {
 				from, to = g.span.from, g.span.to
@@ -125,6 +125,16 @@ func (j *Joiner) kernelLosses(f *record.Losses) {
 		b.add(k, from, to, n)
 	}
 	j.flushLosses(now, false)
+}
+
+// ringOf is whose gaps a counter explains: an engine's, or those of the calls of
+// all workers together (-1).
+func ringOf(c *record.Loss) int32 {
+	switch c.Probe {
+	case "schedule_return", "free_blocks", "update_return", "update_entry":
+		return int32(c.Engine)
+	}
+	return -1
 }
 
 // flushLosses hands on what was counted since the last reading.

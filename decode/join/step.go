@@ -28,6 +28,9 @@ type step struct {
 	before                  int64 // when the update before returned; unset where unknown
 	outputs                 int32 // -1: unknown
 	finished                int32
+
+	run      *run       // its execution by the primary worker; nil: none is known
+	expected *scheduled // what workers of other processes match; nil: not expected
 }
 
 type stepRow struct {
@@ -122,8 +125,7 @@ func (e *engine) retireAll() {
 // steps, so the ones before will have none.
 func (e *engine) retire(i int) {
 	for _, st := range e.flight[:i+1] {
-		e.emit(st)
-		e.recycle(st)
+		e.hand(st)
 	}
 	e.flight = append(e.flight[:0], e.flight[i+1:]...)
 }
@@ -138,9 +140,26 @@ func (e *engine) emit(st *step) {
 	if row.Tokens == 0 {
 		e.j.stats.EmptySteps++
 	}
+	r := st.run
+	switch {
+	case r != nil:
+		r.whole = !r.gap && (r.over || st.updateBegan != unset || st.updateDone != unset)
+		e.fill(r, row)
+	case st.tokens != 0:
+		e.gpuBefore = gpuEnd{} // what the GPU did is not known
+	}
 	e.j.check(e.j.sink.Step(row))
 	e.emitRows(st)
 	e.emitOperations(st, row)
+	if r != nil {
+		r.emitPhases()
+		e.emitEncoder(r, row)
+		r.done = true
+		st.run = nil
+	}
+	if st.expected != nil {
+		st.expected.step, st.expected = nil, nil
+	}
 }
 
 // number gives the step vLLM's own number. Steps without a token have none;

@@ -50,6 +50,7 @@ func (j *Joiner) UpdateBegin(ev *wire.Update) error {
 	e.closeCall()
 	e.closeUpdate()
 	e.flushOps(t, nil)
+	e.turn(t)
 	j.unreadable("update_entry", ev.Bad)
 	i := e.inFlight(ev.Output, ev.Update, &e.beginOffset)
 	if i < 0 {
@@ -97,6 +98,7 @@ func (j *Joiner) updatePart(h *wire.Header, num uint32) *engine {
 	}
 	if !e.update.open {
 		e.flushOps(t, nil)
+		e.turn(t)
 		e.update.open, e.update.num = true, num
 	}
 	e.update.at = t

@@ -8,6 +8,12 @@ type Fact struct {
 	Clock       *Clock       `json:"clock,omitempty"`
 	Process     *Process     `json:"process,omitempty"`
 	Engine      *Engine      `json:"engine,omitempty"`
+	Worker      *Worker      `json:"worker,omitempty"`
+	Graphs      *Graphs      `json:"graphs,omitempty"`
+	GPU         *GPU         `json:"gpu,omitempty"`
+	GPUSample   *GPUSample   `json:"gpu_sample,omitempty"`
+	Sampler     *Sampler     `json:"gpu_sampler,omitempty"`
+	GPUClock    *GPUClock    `json:"gpu_clock,omitempty"`
 	Losses      *Losses      `json:"losses,omitempty"`
 	Unavailable *Unavailable `json:"unavailable,omitempty"`
 	End         *End         `json:"end,omitempty"`

@@ -19,7 +19,13 @@ const (
 
 // TimingSource says how a GPU or forward time was got.
 const (
-	TimingCPUBound = "cpu_bound" // schedule's return to update's entry, on the CPU's clock
+	// TimingCPUBound: schedule's return to update's entry, on the CPU's clock.
+	TimingCPUBound = "cpu_bound"
+	// TimingEventBound: between a launch or the completion before it and the return
+	// of the wait for the step's output event, on the CPU's clock.
+	TimingEventBound = "event_bound"
+	// TimingGPUSampled: edges in samples of the GPU's hardware counters.
+	TimingGPUSampled = "gpu_sampled"
 )
 
 // ProcessRow is a row of the table processes.
@@ -85,6 +91,190 @@ type StepRow struct {
 	ContextTokens      *int32 `parquet:"ctx_tokens,optional"`
 	GenerationRequests *int32 `parquet:"gen_requests,optional"`
 	GenerationTokens   *int32 `parquet:"gen_tokens,optional"`
+
+	// The GPU's side, where CUDA calls are probed (profilers cuda_graph and
+	// forward_pass). The step's GPU time is from the start of its first model
+	// launch (the later of the call and the completion of the step before) to the
+	// completion of its output event, so sampling and the copy to the host are in it.
+	LaunchNS        *int64  `parquet:"launch_ns,optional"` // first launch of the model: the call
+	GPUStartNS      *int64  `parquet:"gpu_start_ns,optional"`
+	GPUEndNS        *int64  `parquet:"gpu_end_ns,optional"`
+	StepGPUNS       *int64  `parquet:"step_gpu_ns,optional"`
+	GPUTimingSource *string `parquet:"gpu_timing_source,optional,dict"`
+	GPUErrorNS      *int64  `parquet:"gpu_error_bound_ns,optional"` // of step_gpu_ns
+	GPUIdleNS       *int64  `parquet:"gpu_idle_ns,optional"`        // before the step: completion of the one before to gpu_start_ns
+	// Where the host waited for the GPU (true) the step was bound by the GPU.
+	HostWaited *bool `parquet:"host_waited,optional"`
+
+	GraphMode      *string `parquet:"cudagraph_mode,optional,dict"`    // FULL, PIECEWISE, NONE: the model's launches of the step
+	Descriptor     *string `parquet:"descriptor,optional,dict"`        // FULL:BatchDescriptor(num_tokens=8, …)
+	GraphLaunches  *int32  `parquet:"graph_launches,optional"`         // all, drafter's and encoder's too
+	UnknownGraphs  *int32  `parquet:"unknown_graph_launches,optional"` // of them without a name
+	PaddedTokens   *int32  `parquet:"padded_tokens,optional"`          // the graph's num_tokens; scheduled tokens where no graph ran
+	KernelLaunches *int32  `parquet:"kernel_launches,optional"`        // outside graphs, as counted at the probed calls
+	Copies         *int32  `parquet:"copies,optional"`                 // cudaMemcpyAsync calls
+	CopiedBytes    *int64  `parquet:"copied_bytes,optional"`
+	GPUBusyNS      *int64  `parquet:"gpu_busy_ns,optional"`     // within the step's GPU time, by samples of SM activity
+	DRAMReadBytes  *int64  `parquet:"dram_read_bytes,optional"` // of the whole device in that time
+	DRAMWriteBytes *int64  `parquet:"dram_write_bytes,optional"`
+}
+
+// GraphRow is a row of the table graphs: a CUDA graph (for PIECEWISE, one piece
+// of one) that was captured, launched or found in the server's objects.
+type GraphRow struct {
+	GraphID int32  `parquet:"graph_id"` // of the session; handles are used again
+	Worker  int32  `parquet:"worker"`
+	Engine  *int32 `parquet:"engine,optional"`
+	Rank    *int32 `parquet:"rank,optional"`
+	Exec    uint64 `parquet:"exec"` // cudaGraphExec_t
+
+	// Null where no holder of the handle was found.
+	Holder            *string `parquet:"holder,optional,dict"` // model, piecewise, breakable, ubatch, encoder, speculator, other
+	Mode              *string `parquet:"runtime_mode,optional,dict"`
+	Descriptor        *string `parquet:"descriptor,optional,dict"`
+	NumTokens         *int32  `parquet:"num_tokens,optional"`
+	NumReqs           *int32  `parquet:"num_reqs,optional"`
+	Uniform           *bool   `parquet:"uniform,optional"`
+	HasLora           *bool   `parquet:"has_lora,optional"`
+	UniformTokenCount *int32  `parquet:"uniform_token_count,optional"`
+	NumActiveLoras    *int32  `parquet:"num_active_loras,optional"`
+	MaxQueryLen       *int32  `parquet:"max_query_len,optional"`
+	NumUbatches       *int32  `parquet:"num_ubatches,optional"`
+	Piece             *int32  `parquet:"piece,optional"`
+	Pieces            *int32  `parquet:"pieces,optional"`
+	Key               *string `parquet:"key,optional,dict"`
+
+	CaptureNS      *int64 `parquet:"capture_start_ns,optional"` // null: captured before tracing
+	CapturedNS     *int64 `parquet:"capture_end_ns,optional"`
+	InstantiatedNS *int64 `parquet:"instantiated_ns,optional"`
+	DestroyedNS    *int64 `parquet:"destroyed_ns,optional"`
+	Throwaway      bool   `parquet:"throwaway"` // captured to measure memory, not to be used
+	Launches       int64  `parquet:"launches"`
+}
+
+// GraphLaunchRow is a row of the table graph_launches: one replay.
+type GraphLaunchRow struct {
+	Worker         int32   `parquet:"worker"`
+	Engine         *int32  `parquet:"engine,optional"`
+	StepID         *int64  `parquet:"step_id,optional"` // null: no step (a warm-up, or not known)
+	GraphID        int32   `parquet:"graph_id"`
+	LaunchNS       int64   `parquet:"launch_ns,delta"` // the call
+	StartNS        *int64  `parquet:"start_ns,optional"`
+	EndNS          *int64  `parquet:"end_ns,optional"`
+	DurNS          *int64  `parquet:"duration_ns,optional"`
+	TimingSource   *string `parquet:"timing_source,optional,dict"`
+	ErrorNS        *int64  `parquet:"error_bound_ns,optional"`
+	Mode           *string `parquet:"runtime_mode,optional,dict"`
+	Descriptor     *string `parquet:"descriptor,optional,dict"`
+	Piece          *int32  `parquet:"piece,optional"`
+	Tokens         *int32  `parquet:"tokens,optional"`        // scheduled in the step; model graphs only
+	PaddedTokens   *int32  `parquet:"padded_tokens,optional"` // what the graph computes
+	Phase          string  `parquet:"phase,dict"`             // forward, draft, encoder, …: by the caller's Python frame
+	Thread         int32   `parquet:"thread"`
+	DRAMReadBytes  *int64  `parquet:"dram_read_bytes,optional"`
+	DRAMWriteBytes *int64  `parquet:"dram_write_bytes,optional"`
+}
+
+// Components of EncoderDecoderRow.
+const (
+	ComponentEncoder        = "encoder"
+	ComponentDecoder        = "decoder"
+	ComponentCrossAttention = "cross_attention"
+)
+
+// EncoderDecoderRow is a row of the table encoder_decoder: a component's run in a
+// step. CPU times are of its CUDA calls; GPU times where a source can tell.
+type EncoderDecoderRow struct {
+	Engine       int32  `parquet:"engine"`
+	Worker       int32  `parquet:"worker"`
+	StepID       *int64 `parquet:"step_id,optional"`
+	TimeNS       int64  `parquet:"time_ns,delta"`
+	DurNS        int64  `parquet:"duration_ns,plain"`
+	Component    string `parquet:"component,dict"`
+	TimingSource string `parquet:"timing_source,dict"`
+	ErrorNS      *int64 `parquet:"error_bound_ns,optional"`
+	Context      string `parquet:"context,dict"`
+}
+
+// LaunchRow is a row of the table launches (--launches): a kernel launch outside
+// of graphs.
+type LaunchRow struct {
+	Worker   int32  `parquet:"worker"`
+	StepID   *int64 `parquet:"step_id,optional"`
+	TimeNS   int64  `parquet:"time_ns,delta"`
+	Function uint64 `parquet:"function,dict"` // CUfunction, or the host's function of cudaLaunchKernel
+	GridX    int32  `parquet:"grid_x"`
+	GridY    int32  `parquet:"grid_y"`
+	Stream   uint64 `parquet:"stream,dict"`
+	Phase    string `parquet:"phase,dict"`
+	Thread   int32  `parquet:"thread"`
+}
+
+// CopyRow is a row of the table copies (--copies): a cudaMemcpyAsync.
+type CopyRow struct {
+	Worker int32  `parquet:"worker"`
+	StepID *int64 `parquet:"step_id,optional"`
+	TimeNS int64  `parquet:"time_ns,delta"`
+	Bytes  int64  `parquet:"bytes"`
+	Kind   string `parquet:"kind,dict"` // host_to_device, device_to_host, device_to_device, host_to_host, default
+	Stream uint64 `parquet:"stream,dict"`
+	Phase  string `parquet:"phase,dict"`
+	Thread int32  `parquet:"thread"`
+}
+
+// CollectiveRow is a row of the table collectives: a call of NCCL.
+type CollectiveRow struct {
+	Worker     int32  `parquet:"worker"`
+	Engine     *int32 `parquet:"engine,optional"`
+	Rank       *int32 `parquet:"rank,optional"`
+	StepID     *int64 `parquet:"step_id,optional"`
+	TimeNS     int64  `parquet:"time_ns,delta"`
+	Collective string `parquet:"collective,dict"` // all_reduce, all_gather, …
+	Count      int64  `parquet:"count"`           // elements
+	Type       string `parquet:"type,dict"`       // bfloat16, …
+	Bytes      int64  `parquet:"bytes"`           // count times the type's size; 0: a type that is not known
+	Stream     uint64 `parquet:"stream,dict"`
+	Phase      string `parquet:"phase,dict"`
+	Thread     int32  `parquet:"thread"`
+}
+
+// GPUSampleRow is a row of the table gpu_samples: see GPUSample for the columns.
+type GPUSampleRow struct {
+	GPU           int32    `parquet:"gpu"` // NVML index
+	TimeNS        int64    `parquet:"time_ns,delta"`
+	IntervalNS    *int64   `parquet:"interval_ns,optional"`
+	SMPct         *float64 `parquet:"sm_pct,optional"`
+	OccupancyPct  *float64 `parquet:"occupancy_pct,optional"`
+	TensorPct     *float64 `parquet:"tensor_pct,optional"`
+	DRAMPct       *float64 `parquet:"dram_pct,optional"`
+	PCIeRx        *float64 `parquet:"pcie_rx_bytes_per_s,optional"`
+	PCIeTx        *float64 `parquet:"pcie_tx_bytes_per_s,optional"`
+	NVLinkRx      *float64 `parquet:"nvlink_rx_bytes_per_s,optional"`
+	NVLinkTx      *float64 `parquet:"nvlink_tx_bytes_per_s,optional"`
+	UtilPct       *float64 `parquet:"util_pct,optional"`
+	MemUtilPct    *float64 `parquet:"mem_util_pct,optional"`
+	PowerW        *float64 `parquet:"power_w,optional"`
+	TemperatureC  *float64 `parquet:"temperature_c,optional"`
+	SMClockMHz    *float64 `parquet:"sm_clock_mhz,optional"`
+	MemClockMHz   *float64 `parquet:"mem_clock_mhz,optional"`
+	MemoryUsed    *int64   `parquet:"memory_used_bytes,optional"`
+	ProcessMemory *int64   `parquet:"process_memory_bytes,optional"`
+	ProcessSMPct  *float64 `parquet:"process_sm_pct,optional"`
+	Throttle      *string  `parquet:"throttle_reasons,optional,dict"` // joined by "|"; empty: none
+}
+
+// GPUCounterRow is a row of the table gpu_counters: one sample of the device's
+// hardware counters (--gpu-sampling).
+type GPUCounterRow struct {
+	GPU            int32    `parquet:"gpu"`
+	TimeNS         int64    `parquet:"time_ns,delta"` // the sample's end
+	DurNS          int32    `parquet:"duration_ns"`
+	SMActivePct    *float32 `parquet:"sm_active_pct,optional"`
+	TensorPct      *float32 `parquet:"tensor_active_pct,optional"`
+	DRAMReadBytes  *float32 `parquet:"dram_read_bytes,optional"`
+	DRAMWriteBytes *float32 `parquet:"dram_write_bytes,optional"`
+	PCIeReadBytes  *float32 `parquet:"pcie_read_bytes,optional"`
+	PCIeWriteBytes *float32 `parquet:"pcie_write_bytes,optional"`
 }
 
 // StepRequestRow is a row of the table step_requests: a request in a step.
@@ -233,5 +423,13 @@ type Sink interface {
 	KVBlock(*KVBlockRow) error
 	KVEviction(*KVEvictionRow) error
 	CPUOperation(*CPUOperationRow) error
+	Graph(*GraphRow) error
+	GraphLaunch(*GraphLaunchRow) error
+	EncoderDecoder(*EncoderDecoderRow) error
+	Launch(*LaunchRow) error
+	Copy(*CopyRow) error
+	Collective(*CollectiveRow) error
+	GPUSample(*GPUSampleRow) error
+	GPUCounter(*GPUCounterRow) error
 	Loss(*LossRow) error
 }

@@ -1,0 +1,63 @@
+package join
+
+// What a time that was taken on the host is off by, in ns: measured against CUPTI on
+// an H200 in a virtual machine (vLLM 0.33.0, 1B and 8B Llama, Qwen3-MoE; e2e/gpu).
+// Change them here only.
+const (
+	// waitedNS: a wait that took longer found the GPU still at work. A wait on an
+	// event that is complete takes 7 to 13 µs, probes included, and up to 25 µs in one
+	// case of a hundred.
+	waitedNS = 60_000
+	// wakeUpNS is how late a wait returns after the event is complete: an interrupt
+	// and the wake-up of the thread (vLLM's events are of the blocking kind). Half of
+	// the waits are 140 µs late, one of a hundred less than 90 µs; latestWakeUpNS is
+	// passed by one of a hundred.
+	wakeUpNS       = 120_000
+	latestWakeUpNS = 400_000
+	// launchNS is how long after the call a launch on an idle GPU begins to run: half
+	// of them within 60 to 90 µs, none within 25 µs, and one of a hundred later than
+	// latestLaunchNS.
+	launchNS       = 60_000
+	latestLaunchNS = 400_000
+	// prepareNS is what a busy GPU still has to do after the step before is complete
+	// and before the model's first kernel: the copies and small kernels of
+	// preparing inputs. Half of the steps take less than that, nearly none more than
+	// longestPrepareNS.
+	prepareNS        = 35_000
+	longestPrepareNS = 185_000
+	// begunNS is after how long what was launched on an idle GPU has begun, nearly
+	// always.
+	begunNS = 100_000
+	// copyTailNS: the output event is complete some time after the last kernel, since
+	// the copy of the results to the host comes between, and copies keep no SM busy.
+	copyTailNS = 15_000
+)
+
+// busyPct is the share of active cycles from which a sample counts as busy: the
+// counters of an idle GPU are not quite 0.
+const busyPct = 1.0
+
+// holdNS is for how long, by the times of events, rows wait for what comes later:
+// the name of a graph (read at most once a second), samples of counters (handed
+// on once a second), the return of the wait on an output event.
+const holdNS = 3_000_000_000
+
+// Bounds of what waits. Beyond them the oldest goes on with what is known.
+const (
+	maxHeldSteps    = 8192
+	maxHeldRows     = 1 << 18 // requests of held steps
+	maxHeldLaunches = 1 << 17
+	maxHeldCalls    = 1 << 16 // of a worker whose step is not matched yet
+	maxRuns         = 1024    // steps of a worker in another process
+	maxRunLaunches  = 4096    // graph launches of a step
+	maxRunPhases    = 64      // (thread, phase) of a step
+	maxThreads      = 2048    // of a worker; as in bpf/calls.h
+	maxGraphs       = 1 << 17 // live at a time
+	maxCaptures     = 4096    // captured and not instantiated
+	maxOutputs      = 4096    // events recorded and not waited on
+	maxSamples      = 1 << 18 // of a device's counters: 5 s at 20 µs
+	maxClocks       = 64
+)
+
+// matchWindow is how many of the engine's steps are looked at for one of a worker.
+const matchWindow = 64
