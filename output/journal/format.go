@@ -10,6 +10,8 @@ import (
 const (
 	KindEvent = 'E' // a raw event of the wire (bpf/event.h)
 	KindFact  = 'F' // JSON of a record.Fact
+
+	KindCounters = 'C' // samples of a GPU's hardware counters (decode/wire.Counters)
 )
 
 // Version is the version of the format, in every file's header.

@@ -82,6 +82,34 @@ func (c *csvFile) optInt(v *int32) *csvFile {
 	return c.int(int64(*v))
 }
 
+// optMS leaves an unknown duration empty.
+func (c *csvFile) optMS(ns *int64) *csvFile {
+	if ns == nil {
+		return c.comma()
+	}
+	return c.ms(*ns)
+}
+
+// none writes Python's None, as a missing field of a descriptor has it.
+func (c *csvFile) none() *csvFile { return c.text("None") }
+
+func (c *csvFile) intOrNone(v *int32) *csvFile {
+	if v == nil {
+		return c.none()
+	}
+	return c.int(int64(*v))
+}
+
+func (c *csvFile) boolOrNone(v *bool) *csvFile {
+	switch {
+	case v == nil:
+		return c.none()
+	case *v:
+		return c.text("True")
+	}
+	return c.text("False")
+}
+
 // known leaves a 0, which stands for not known, empty.
 func (c *csvFile) known(v int) *csvFile {
 	if v == 0 {

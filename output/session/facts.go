@@ -3,6 +3,7 @@ package session
 import (
 	"cmp"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/pmtrace/pmtrace/decode/record"
@@ -22,6 +23,10 @@ const (
 	ProfilerKernels        = "kernels"
 )
 
+// GPUSampling is how record.Unavailable names the sampling of hardware counters:
+// no profiler, but asked for by itself.
+const GPUSampling = "gpu_sampling"
+
 // Facts gathers what the journal's facts say of a session, and what its decoding
 // counted, live and in decode alike.
 type Facts struct {
@@ -30,12 +35,28 @@ type Facts struct {
 	Engines     []record.Engine // by index
 	Losses      []record.Loss   // the newest of each counter
 	Unavailable []record.Unavailable
-	Clocks      []record.Clock // the first and the newest
-	End         *record.End    // nil: the session did not end in order
+	Workers     []record.Worker // the newest of each
+	Readings    []GraphReading  // the newest of each worker
+	GPUs        []record.GPU
+	Samplers    []record.Sampler // the newest of each GPU
+	Clocks      []record.Clock   // the first and the newest
+	End         *record.End      // nil: the session did not end in order
 
 	NeverScheduled int64            // requests that ended without having been scheduled
 	Unreadable     map[string]int64 // parts of events, by name
 	Damage         []string         // pieces of the journal that could not be read
+}
+
+// GraphReading is what reading the CUDA graphs that a worker's objects hold gave.
+type GraphReading struct {
+	Worker   int   `json:"worker"`
+	Readings int   `json:"readings"`
+	MonoNS   int64 `json:"mono_ns"` // of the newest; so are the rest
+	Graphs   int   `json:"graphs"`
+	// Offset of the cudaGraphExec_t in torch's CUDAGraph, found by handles that were
+	// seen in calls; negative: no handle to tell by.
+	Offset  int            `json:"exec_offset"`
+	Holders map[string]int `json:"holders"` // graphs by the kind of object that holds them
 }
 
 // Add takes a fact. A newer one of the same process, engine or counter takes
@@ -55,6 +76,7 @@ func (f *Facts) Add(fact record.Fact) {
 	if e := fact.Engine; e != nil {
 		f.Engines = put(f.Engines, *e, func(a, b record.Engine) int { return cmp.Compare(a.Engine, b.Engine) })
 	}
+	f.addGPU(fact)
 	if l := fact.Losses; l != nil {
 		for _, count := range l.Counts {
 			f.Losses = put(f.Losses, count, compareLosses)
@@ -66,6 +88,36 @@ func (f *Facts) Add(fact record.Fact) {
 	if fact.End != nil {
 		f.End = fact.End
 	}
+}
+
+// addGPU takes what is known of workers and GPUs. Samples are rows of a table and
+// not kept.
+func (f *Facts) addGPU(fact record.Fact) {
+	if w := fact.Worker; w != nil {
+		f.Workers = put(f.Workers, *w, func(a, b record.Worker) int { return cmp.Compare(a.Worker, b.Worker) })
+	}
+	if g := fact.Graphs; g != nil {
+		f.read(g)
+	}
+	if g := fact.GPU; g != nil {
+		f.GPUs = put(f.GPUs, *g, func(a, b record.GPU) int { return cmp.Compare(a.Index, b.Index) })
+	}
+	if s := fact.Sampler; s != nil {
+		f.Samplers = put(f.Samplers, *s, func(a, b record.Sampler) int { return cmp.Compare(a.Index, b.Index) })
+	}
+}
+
+func (f *Facts) read(g *record.Graphs) {
+	r := GraphReading{Worker: g.Worker, Readings: 1, MonoNS: g.MonoNS, Graphs: len(g.Graphs), Offset: g.Offset, Holders: map[string]int{}}
+	for _, graph := range g.Graphs {
+		r.Holders[graph.Holder]++
+	}
+	for _, before := range f.Readings {
+		if before.Worker == g.Worker {
+			r.Readings += before.Readings
+		}
+	}
+	f.Readings = put(f.Readings, r, func(a, b GraphReading) int { return cmp.Compare(a.Worker, b.Worker) })
 }
 
 func compareLosses(a, b record.Loss) int {
@@ -87,14 +139,15 @@ func put[T any](list []T, v T, compare func(a, b T) int) []T {
 func (f *Facts) On(profiler string) bool {
 	on := f.Start.Profilers
 	if on == nil {
-		on = []string{ProfilerKVCache, ProfilerForwardPass, ProfilerCPU, ProfilerBatch, ProfilerPreemption}
+		on = []string{ProfilerCUDAGraph, ProfilerKVCache, ProfilerForwardPass, ProfilerCPU, ProfilerBatch,
+			ProfilerPreemption, ProfilerEncoderDecoder, ProfilerGPU}
 	}
 	return slices.Contains(on, profiler)
 }
 
 // Works says whether a profiler was on and could work, on one engine at least.
 func (f *Facts) Works(profiler string) bool {
-	if !f.On(profiler) || profiler == ProfilerForwardPass && !f.watched(watchUpdateEntry) {
+	if !f.On(profiler) || f.blind(profiler) != "" {
 		return false
 	}
 	without := map[int]bool{}
@@ -113,6 +166,53 @@ func (f *Facts) Works(profiler string) bool {
 		}
 	}
 	return len(f.Engines) == 0
+}
+
+// blind says why there was nothing that a profiler could have seen anything by;
+// "" if there was.
+func (f *Facts) blind(profiler string) string {
+	switch profiler {
+	case ProfilerCUDAGraph:
+		if !slices.ContainsFunc(f.Workers, probesGraphs) {
+			return "no process was found whose CUDA graphs could be probed"
+		}
+	case ProfilerEncoderDecoder:
+		if !slices.ContainsFunc(f.Workers, probesCalls) {
+			return "no process was found whose CUDA calls could be probed"
+		}
+	case ProfilerForwardPass:
+		if !f.watched(watchUpdateEntry) && !slices.ContainsFunc(f.Workers, probesCalls) {
+			return "neither CUDA calls nor the end of the forward pass could be probed"
+		}
+	case ProfilerGPU:
+		if len(f.GPUs) == 0 {
+			return "no GPU was found"
+		}
+	}
+	return ""
+}
+
+func probesCalls(w record.Worker) bool { return len(w.Probes) > 0 }
+
+func probesGraphs(w record.Worker) bool {
+	return slices.ContainsFunc(w.Probes, func(p string) bool {
+		p = strings.ToLower(p)
+		return strings.Contains(p, "graph") && strings.Contains(p, "launch")
+	})
+}
+
+// Missing is what could not be filled: what the journal says, and the profilers
+// that were blind without its saying so, as where it ends early.
+func (f *Facts) Missing() []record.Unavailable {
+	list := slices.Clone(f.Unavailable)
+	for _, profiler := range []string{ProfilerCUDAGraph, ProfilerForwardPass, ProfilerEncoderDecoder, ProfilerGPU} {
+		why := f.blind(profiler)
+		said := slices.ContainsFunc(f.Unavailable, func(u record.Unavailable) bool { return u.Profiler == profiler })
+		if f.Start.Profilers != nil && f.On(profiler) && why != "" && !said {
+			list = append(list, record.Unavailable{Profiler: profiler, Reason: why})
+		}
+	}
+	return list
 }
 
 // Watches that columns come from, by record.Engine's names.

@@ -69,6 +69,12 @@ type mean struct {
 
 func (m *mean) add(v float64) { m.sum += v; m.n++ }
 
+func (m *mean) addKnown(v *float64) {
+	if v != nil {
+		m.add(*v)
+	}
+}
+
 func (m *mean) value() float64 {
 	if m.n == 0 {
 		return 0

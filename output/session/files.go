@@ -23,6 +23,11 @@ const (
 	FileCPUSummary        = "cpu_timing_summary.json"
 	FileForward           = "forward_pass_timing.csv"
 	FileForwardSummary    = "forward_pass_summary.json"
+	FileGraphCaptures     = "cuda_graph_captures.csv"
+	FileGraphUsage        = "cuda_graph_usage.csv"
+	FileGraphTimeline     = "cuda_graph_timeline.csv"
+	FileEncoder           = "encoder_decoder_timing.csv"
+	FileEncoderSummary    = "encoder_decoder_summary.json"
 )
 
 // Headers of the CSV files.
@@ -34,19 +39,27 @@ const (
 	headerLifecycle   = "request_id,started_sec,preempted_sec,resumed_sec,finished_sec,total_time_sec,preemption_delay_sec"
 	headerCPU         = "timestamp_sec,operation,duration_ms,context"
 	headerForward     = "timestamp_sec,phase,batch_size,num_tokens,forward_time_ms,throughput_tokens_per_sec"
+	headerCaptures    = "runtime_mode,num_tokens,num_reqs,uniform,has_lora,capture_time_sec"
+	headerGraphUsage  = "runtime_mode,num_tokens,num_reqs,uniform,has_lora,replay_count"
+	headerTimeline    = "timestamp_sec,descriptor,duration_ms"
+	headerEncoder     = "timestamp_sec,component,duration_ms,context"
 )
 
 // visitor is called with the rows of the tables that it names a function for,
 // one table after the other: what comes of a pass over the Parquet.
 type visitor struct {
-	step       func(*record.StepRow) error
-	preemption func(*record.PreemptionRow) error
-	request    func(*record.RequestRow) error
-	kvUsage    func(*record.KVUsageRow) error
-	kvEviction func(*record.KVEvictionRow) error
-	cpu        func(*record.CPUOperationRow) error
-	loss       func(*record.LossRow) error
-	done       func() error // after the last row
+	step           func(*record.StepRow) error
+	preemption     func(*record.PreemptionRow) error
+	request        func(*record.RequestRow) error
+	kvUsage        func(*record.KVUsageRow) error
+	kvEviction     func(*record.KVEvictionRow) error
+	cpu            func(*record.CPUOperationRow) error
+	graph          func(*record.GraphRow) error
+	graphLaunch    func(*record.GraphLaunchRow) error
+	encoderDecoder func(*record.EncoderDecoderRow) error
+	gpuSample      func(*record.GPUSampleRow) error
+	loss           func(*record.LossRow) error
+	done           func() error // after the last row
 }
 
 // visit makes one pass over the tables that somebody wants to see.
@@ -57,6 +70,10 @@ func visit(session *Dir, visitors []visitor) error {
 	var usage []func(*record.KVUsageRow) error
 	var evictions []func(*record.KVEvictionRow) error
 	var cpu []func(*record.CPUOperationRow) error
+	var graphs []func(*record.GraphRow) error
+	var launches []func(*record.GraphLaunchRow) error
+	var components []func(*record.EncoderDecoderRow) error
+	var samples []func(*record.GPUSampleRow) error
 	var losses []func(*record.LossRow) error
 	for _, v := range visitors {
 		steps = with(steps, v.step)
@@ -65,6 +82,10 @@ func visit(session *Dir, visitors []visitor) error {
 		usage = with(usage, v.kvUsage)
 		evictions = with(evictions, v.kvEviction)
 		cpu = with(cpu, v.cpu)
+		graphs = with(graphs, v.graph)
+		launches = with(launches, v.graphLaunch)
+		components = with(components, v.encoderDecoder)
+		samples = with(samples, v.gpuSample)
 		losses = with(losses, v.loss)
 	}
 	if err := errors.Join(
@@ -74,6 +95,10 @@ func visit(session *Dir, visitors []visitor) error {
 		pass(session, usage),
 		pass(session, evictions),
 		pass(session, cpu),
+		pass(session, graphs),
+		pass(session, launches),
+		pass(session, components),
+		pass(session, samples),
 		pass(session, losses),
 	); err != nil {
 		return err
@@ -139,6 +164,8 @@ func WriteFiles(session *Dir, facts *Facts, csv bool) (*Summary, error) {
 			{ProfilerPreemption, preemptionFiles},
 			{ProfilerCPU, cpuFiles},
 			{ProfilerForwardPass, forwardFiles},
+			{ProfilerCUDAGraph, graphFiles},
+			{ProfilerEncoderDecoder, encoderFiles},
 		} {
 			if facts.Works(p.profiler) {
 				visitors = append(visitors, p.files(out, facts))

@@ -22,6 +22,7 @@ type metadata struct {
 	EncoderDecoder bool    `json:"encoder_decoder_timing"`
 	// No CUDA events are put into the server.
 	CUDAEvents bool `json:"cuda_events_enabled"`
+	GPU        bool `json:"gpu_tracking"`
 
 	SchemaVersion       int                  `json:"schema_version"`
 	Mode                string               `json:"mode"`
@@ -35,6 +36,13 @@ type metadata struct {
 	Processes           []record.Process     `json:"processes"`
 	ForwardTimingSource *string              `json:"forward_timing_source"`
 	ForwardTimings      map[string]int64     `json:"forward_timings"`
+	ForwardColumns      map[string]int64     `json:"forward_timing_columns"` // of steps
+	GPUs                []record.GPU         `json:"gpus"`
+	GPUSampling         string               `json:"gpu_sampling"` // mode of the hardware counters; off
+	GPUSamplers         []record.Sampler     `json:"gpu_samplers"`
+	Workers             []record.Worker      `json:"workers"` // with the CUDA libraries, and the probes in force
+	GraphReadings       []GraphReading       `json:"graph_readings"`
+	GraphCoverage       *graphCoverage       `json:"graph_coverage"` // null: no step whose graphs are known
 	Steps               int64                `json:"steps"`
 	Requests            int64                `json:"requests"`
 	NeverScheduled      int64                `json:"requests_never_scheduled"`
@@ -44,6 +52,16 @@ type metadata struct {
 	Lost                uint64               `json:"events_lost"`
 	Losses              []record.Loss        `json:"losses"` // what was left out rightly, too
 	Damage              []string             `json:"journal_damage"`
+}
+
+// graphCoverage says how steps with tokens ran, by cudagraph_mode.
+type graphCoverage struct {
+	Steps           map[string]int64 `json:"steps"`
+	Tokens          map[string]int64 `json:"tokens"` // scheduled
+	PaddedTokens    int64            `json:"padded_tokens"`
+	PaddingPct      percent          `json:"padding_pct"` // of the padded tokens
+	Launches        int64            `json:"launches"`
+	UnknownLaunches int64            `json:"unknown_launches"`
 }
 
 type versions struct {
@@ -67,19 +85,21 @@ func metadataOf(f *Facts, s *Summary) metadata {
 		ForwardPass: f.Works(ProfilerForwardPass), CPU: f.Works(ProfilerCPU), Batch: f.Works(ProfilerBatch),
 		Preemption: f.Works(ProfilerPreemption), EncoderDecoder: f.Works(ProfilerEncoderDecoder),
 
-		SchemaVersion:  SchemaVersion,
-		Mode:           f.Start.Mode,
-		Command:        notNil(f.Start.Command),
-		Versions:       versions{Pmtrace: f.Start.Version, Kernel: f.Start.Kernel},
-		Host:           host{f.Start.Host, f.Start.Arch},
-		End:            f.End,
-		Engines:        notNil(f.Engines),
-		Processes:      notNil(f.Processes),
-		ForwardTimings: s.TimingSources,
+		SchemaVersion: SchemaVersion,
+		Mode:          f.Start.Mode,
+		Command:       notNil(f.Start.Command),
+		Versions:      versions{Pmtrace: f.Start.Version, Kernel: f.Start.Kernel},
+		Host:          host{f.Start.Host, f.Start.Arch},
+		End:           f.End,
+		Engines:       notNil(f.Engines),
+		Processes:     notNil(f.Processes),
+		GPU:           f.Works(ProfilerGPU), GPUs: notNil(f.GPUs), GPUSampling: samplingMode(f.Samplers), GPUSamplers: notNil(f.Samplers),
+		Workers: notNil(f.Workers), GraphReadings: notNil(f.Readings), GraphCoverage: coverageOf(&s.Graphs),
+		ForwardTimings: s.TimingSources, ForwardColumns: s.TimingColumns,
 		Steps:          s.Steps + s.EmptySteps,
 		Requests:       s.Requests,
 		NeverScheduled: f.NeverScheduled,
-		Unavailable:    notNil(f.Unavailable),
+		Unavailable:    notNil(f.Missing()),
 		Unreadable:     f.Unreadable,
 		Losses:         notNil(slices.Clone(s.Lost)),
 		Damage:         notNil(f.Damage),
@@ -120,6 +140,23 @@ func metadataOf(f *Facts, s *Summary) metadata {
 		m.Unreadable = map[string]int64{}
 	}
 	return m
+}
+
+func samplingMode(samplers []record.Sampler) string {
+	if len(samplers) == 0 {
+		return "off"
+	}
+	return samplers[0].Mode // one mode a session
+}
+
+func coverageOf(g *GraphSummary) *graphCoverage {
+	if g.Known == 0 {
+		return nil
+	}
+	return &graphCoverage{
+		Steps: g.Steps, Tokens: g.Tokens, PaddedTokens: g.PaddedTokens, PaddingPct: percent(g.PaddingPct()),
+		Launches: g.Launches, UnknownLaunches: g.UnknownLaunches,
+	}
 }
 
 func first(a, b string) string {

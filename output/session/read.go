@@ -36,6 +36,22 @@ func tableOf[T any]() string {
 		return TableKVEvictions
 	case *record.CPUOperationRow:
 		return TableCPUOperations
+	case *record.GraphRow:
+		return TableGraphs
+	case *record.GraphLaunchRow:
+		return TableGraphLaunches
+	case *record.EncoderDecoderRow:
+		return TableEncoderDecoder
+	case *record.LaunchRow:
+		return TableLaunches
+	case *record.CopyRow:
+		return TableCopies
+	case *record.CollectiveRow:
+		return TableCollectives
+	case *record.GPUSampleRow:
+		return TableGPUSamples
+	case *record.GPUCounterRow:
+		return TableGPUCounters
 	case *record.LossRow:
 		return TableLosses
 	}

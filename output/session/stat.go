@@ -67,6 +67,9 @@ func (s *Stat) Max() int64   { return s.max }
 // Mean is 0 without values.
 func (s *Stat) Mean() float64 { return s.mean }
 
+// Total is the sum of the values.
+func (s *Stat) Total() float64 { return s.mean * float64(s.count) }
+
 // Std is the standard deviation of the values, as numpy.std has it.
 func (s *Stat) Std() float64 {
 	if s.count == 0 {

@@ -15,6 +15,7 @@ type Summary struct {
 	FirstNS, LastNS int64
 	Phases          map[string]*PhaseSummary // by record.Phase…
 	TimingSources   map[string]int64         // steps with a forward time, by how it was got
+	TimingColumns   map[string]int64         // … by the column of steps that has it: not the same thing
 
 	Steps        int64 // those without a token not counted
 	EmptySteps   int64
@@ -37,6 +38,12 @@ type Summary struct {
 	Decode       Stat
 	PerToken     Stat // decode time by output token after the first
 
+	GPU        GPUSummary
+	Graphs     GraphSummary
+	Operations map[string]*Stat // CPU operations
+	Samples    []GPUSamples     // by GPU
+	Components [3]Stat          // encoder, decoder, cross-attention
+
 	KV          KVSummary
 	Preemptions map[string]int64 // by reason
 	// Lost has what is missing, by engine, probe and reason in this order: what
@@ -55,7 +62,8 @@ type PhaseSummary struct {
 	Steps   int64
 	Tokens  int64
 	Step    Stat // schedule entered to update_from_output returned
-	Forward Stat
+	Forward Stat // by the best source of each step
+	GPU     Stat // step_gpu_ns
 }
 
 // KVSummary describes the KV cache, all engines together.
@@ -69,7 +77,8 @@ type KVSummary struct {
 
 func newSummary(session *Dir, facts *Facts) *Summary {
 	return &Summary{Path: session.Path(), Facts: facts,
-		Phases: map[string]*PhaseSummary{}, TimingSources: map[string]int64{},
+		Phases: map[string]*PhaseSummary{}, TimingSources: map[string]int64{}, TimingColumns: map[string]int64{},
+		GPU: newGPUSummary(), Graphs: newGraphSummary(), Operations: map[string]*Stat{},
 		Finished: map[string]int64{}, Preemptions: map[string]int64{}}
 }
 
@@ -80,8 +89,15 @@ func (s *Summary) visitor() visitor {
 		preemption: func(r *record.PreemptionRow) error { s.Preemptions[r.Reason]++; return nil },
 		kvUsage:    func(r *record.KVUsageRow) error { s.kv.operation(r); return nil },
 		kvEviction: func(r *record.KVEvictionRow) error { s.kv.eviction(r); return nil },
-		loss:       func(r *record.LossRow) error { s.loss(r); return nil },
-		done:       func() error { s.finish(); return nil },
+		cpu:        func(r *record.CPUOperationRow) error { s.operation(r); return nil },
+		graph:      func(r *record.GraphRow) error { s.Graphs.graph(r); return nil },
+		encoderDecoder: func(r *record.EncoderDecoderRow) error {
+			(*components)(&s.Components).add(r)
+			return nil
+		},
+		gpuSample: func(r *record.GPUSampleRow) error { s.sample(r); return nil },
+		loss:      func(r *record.LossRow) error { s.loss(r); return nil },
+		done:      func() error { s.finish(); return nil },
 	}
 }
 
@@ -121,12 +137,23 @@ func (s *Summary) step(r *record.StepRow) {
 	if r.EndNS != nil {
 		p.Step.Add(*r.EndNS - r.StartNS)
 	}
-	if r.ForwardNS != nil {
-		p.Forward.Add(*r.ForwardNS)
-		if r.TimingSource != nil {
-			s.TimingSources[*r.TimingSource]++
-		}
+	if forward, ok := forwardOf(r); ok {
+		p.Forward.Add(forward.ns)
+		s.TimingSources[forward.source]++
+		s.TimingColumns[forward.column]++
 	}
+	addKnown(&p.GPU, r.StepGPUNS)
+	s.GPU.step(r)
+	s.Graphs.step(r)
+}
+
+func (s *Summary) operation(r *record.CPUOperationRow) {
+	stat := s.Operations[r.Operation]
+	if stat == nil {
+		stat = new(Stat)
+		s.Operations[r.Operation] = stat
+	}
+	stat.Add(r.DurNS)
 }
 
 func (s *Summary) request(r *record.RequestRow) {
@@ -173,6 +200,8 @@ func addKnown(s *Stat, ns *int64) {
 
 func (s *Summary) finish() {
 	s.kv.finish()
+	s.GPU.finish()
+	s.Graphs.finish()
 	s.KV = KVSummary{
 		Known:      s.kv.totals != nil,
 		Blocks:     s.kv.total,
@@ -196,11 +225,14 @@ func (s *Summary) TracedNS() int64 {
 }
 
 // Dominant returns the way most forward times were got, "" if there are none.
-func (s *Summary) Dominant() string {
+func (s *Summary) Dominant() string { return mostOf(s.TimingSources) }
+
+// mostOf returns the key with the largest count, the first of several.
+func mostOf(counts map[string]int64) string {
 	best := ""
-	for _, source := range sortedKeys(s.TimingSources) {
-		if best == "" || s.TimingSources[source] > s.TimingSources[best] {
-			best = source
+	for _, key := range sortedKeys(counts) {
+		if best == "" || counts[key] > counts[best] {
+			best = key
 		}
 	}
 	return best

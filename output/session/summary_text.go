@@ -33,7 +33,9 @@ func (s *Summary) WriteText(w io.Writer) error {
 	fmt.Fprint(t, "\n\n")
 	s.steps(t)
 	s.requests(t)
+	s.operations(t)
 	s.rates(t)
+	s.gpu(t)
 	if err := t.Flush(); err != nil {
 		return err
 	}
@@ -47,16 +49,28 @@ func (s *Summary) steps(w io.Writer) {
 		fmt.Fprint(w, "No step was seen.\n\n")
 		return
 	}
-	fmt.Fprint(w, "Steps\tcount\tmean\tp50\tp99\tmax\tforward p50\ttokens\n")
+	gpu := s.GPU.Steps > 0
+	header := "forward p50"
+	if source := s.Dominant(); source != "" {
+		header += " (" + source + ")"
+	}
+	if gpu {
+		header = "GPU p50\tp99 (" + s.GPU.Source() + ")"
+	}
+	fmt.Fprintf(w, "Steps\tcount\tmean\tp50\tp99\tmax\t%s\ttokens\n", header)
 	for _, phase := range []string{record.PhasePrefill, record.PhaseMixed, record.PhaseDecode, record.PhaseUnknown} {
 		p := s.Phases[phase]
 		if p == nil {
 			continue
 		}
-		fmt.Fprintf(w, "  %s\t%d\t%s\t%s\t%d\n", phase, p.Steps, times(&p.Step, 50, 99), part(&p.Forward, 50), p.Tokens)
+		forward := part(&p.Forward, 50)
+		if gpu {
+			forward = part(&p.GPU, 50) + "\t" + part(&p.GPU, 99)
+		}
+		fmt.Fprintf(w, "  %s\t%d\t%s\t%s\t%d\n", phase, p.Steps, times(&p.Step, 50, 99), forward, p.Tokens)
 	}
 	if s.EmptySteps > 0 {
-		fmt.Fprintf(w, "  no tokens\t%d\t\t\t\t\t\t\n", s.EmptySteps)
+		fmt.Fprintf(w, "  no tokens\t%d%s\n", s.EmptySteps, strings.Repeat("\t", strings.Count(header, "\t")+6))
 	}
 	fmt.Fprintln(w)
 }
@@ -135,8 +149,8 @@ func (s *Summary) trouble(w io.Writer) {
 	if n := len(s.Facts.Damage); n > 0 {
 		fmt.Fprintf(w, "Journal\tdamaged in %d places: what was there is missing, and may not be counted as lost\n", n)
 	}
-	for _, u := range s.Facts.Unavailable {
-		if !s.Facts.On(u.Profiler) {
+	for _, u := range s.Facts.Missing() {
+		if !s.Facts.On(u.Profiler) && u.Profiler != GPUSampling {
 			continue // nobody asked for it
 		}
 		what := u.Profiler

@@ -16,16 +16,24 @@ const SchemaVersion = 1
 
 // Names of the tables, each a directory in parquet/.
 const (
-	TableProcesses     = "processes"
-	TableSteps         = "steps"
-	TableStepRequests  = "step_requests"
-	TableRequests      = "requests"
-	TablePreemptions   = "preemptions"
-	TableKVUsage       = "kv_usage"
-	TableKVBlocks      = "kv_blocks"
-	TableKVEvictions   = "kv_evictions"
-	TableCPUOperations = "cpu_operations"
-	TableLosses        = "losses"
+	TableProcesses      = "processes"
+	TableSteps          = "steps"
+	TableStepRequests   = "step_requests"
+	TableRequests       = "requests"
+	TablePreemptions    = "preemptions"
+	TableKVUsage        = "kv_usage"
+	TableKVBlocks       = "kv_blocks"
+	TableKVEvictions    = "kv_evictions"
+	TableCPUOperations  = "cpu_operations"
+	TableGraphs         = "graphs"
+	TableGraphLaunches  = "graph_launches"
+	TableEncoderDecoder = "encoder_decoder"
+	TableLaunches       = "launches"
+	TableCopies         = "copies"
+	TableCollectives    = "collectives"
+	TableGPUSamples     = "gpu_samples"
+	TableGPUCounters    = "gpu_counters"
+	TableLosses         = "losses"
 )
 
 const (
@@ -55,16 +63,24 @@ type About struct {
 // Parts appear when they are complete: under a hidden name before. The same
 // rows make the same bytes.
 type Tables struct {
-	processes     *table[record.ProcessRow]
-	steps         *table[record.StepRow]
-	stepRequests  *table[record.StepRequestRow]
-	requests      *table[record.RequestRow]
-	preemptions   *table[record.PreemptionRow]
-	kvUsage       *table[record.KVUsageRow]
-	kvBlocks      *table[record.KVBlockRow]
-	kvEvictions   *table[record.KVEvictionRow]
-	cpuOperations *table[record.CPUOperationRow]
-	losses        *table[record.LossRow]
+	processes      *table[record.ProcessRow]
+	steps          *table[record.StepRow]
+	stepRequests   *table[record.StepRequestRow]
+	requests       *table[record.RequestRow]
+	preemptions    *table[record.PreemptionRow]
+	kvUsage        *table[record.KVUsageRow]
+	kvBlocks       *table[record.KVBlockRow]
+	kvEvictions    *table[record.KVEvictionRow]
+	cpuOperations  *table[record.CPUOperationRow]
+	graphs         *table[record.GraphRow]
+	graphLaunches  *table[record.GraphLaunchRow]
+	encoderDecoder *table[record.EncoderDecoderRow]
+	launches       *table[record.LaunchRow]
+	copies         *table[record.CopyRow]
+	collectives    *table[record.CollectiveRow]
+	gpuSamples     *table[record.GPUSampleRow]
+	gpuCounters    *table[record.GPUCounterRow]
+	losses         *table[record.LossRow]
 
 	closers []interface{ close() error }
 	remade  *Dir // where the tables take the place of others
@@ -117,6 +133,14 @@ func createTables(session *Dir, name string, about About) (*Tables, error) {
 		begin(b, TableKVBlocks, &t.kvBlocks),
 		begin(b, TableKVEvictions, &t.kvEvictions),
 		begin(b, TableCPUOperations, &t.cpuOperations),
+		begin(b, TableGraphs, &t.graphs),
+		begin(b, TableGraphLaunches, &t.graphLaunches),
+		begin(b, TableEncoderDecoder, &t.encoderDecoder),
+		begin(b, TableLaunches, &t.launches),
+		begin(b, TableCopies, &t.copies),
+		begin(b, TableCollectives, &t.collectives),
+		begin(b, TableGPUSamples, &t.gpuSamples),
+		begin(b.hot(), TableGPUCounters, &t.gpuCounters),
 		begin(b, TableLosses, &t.losses),
 	)
 	if err != nil {
@@ -134,7 +158,17 @@ func (t *Tables) KVUsage(r *record.KVUsageRow) error           { return t.kvUsag
 func (t *Tables) KVBlock(r *record.KVBlockRow) error           { return t.kvBlocks.add(r) }
 func (t *Tables) KVEviction(r *record.KVEvictionRow) error     { return t.kvEvictions.add(r) }
 func (t *Tables) CPUOperation(r *record.CPUOperationRow) error { return t.cpuOperations.add(r) }
-func (t *Tables) Loss(r *record.LossRow) error                 { return t.losses.add(r) }
+func (t *Tables) Graph(r *record.GraphRow) error               { return t.graphs.add(r) }
+func (t *Tables) GraphLaunch(r *record.GraphLaunchRow) error   { return t.graphLaunches.add(r) }
+func (t *Tables) EncoderDecoder(r *record.EncoderDecoderRow) error {
+	return t.encoderDecoder.add(r)
+}
+func (t *Tables) Launch(r *record.LaunchRow) error         { return t.launches.add(r) }
+func (t *Tables) Copy(r *record.CopyRow) error             { return t.copies.add(r) }
+func (t *Tables) Collective(r *record.CollectiveRow) error { return t.collectives.add(r) }
+func (t *Tables) GPUSample(r *record.GPUSampleRow) error   { return t.gpuSamples.add(r) }
+func (t *Tables) GPUCounter(r *record.GPUCounterRow) error { return t.gpuCounters.add(r) }
+func (t *Tables) Loss(r *record.LossRow) error             { return t.losses.add(r) }
 
 // Close completes all tables. A table without rows gets one part with the
 // schema alone, so that every table can be queried.
@@ -175,8 +209,7 @@ func begin[T any](b builder, name string, at **table[T]) error {
 		return err
 	}
 	*at = &table[T]{
-		name: name, dir: dir, about: b.about, codec: b.codec, page: b.page,
-		batch: make([]T, 0, batchRows), partRows: rowsPerPart,
+		name: name, dir: dir, about: b.about, codec: b.codec, page: b.page, partRows: rowsPerPart,
 	}
 	b.into.closers = append(b.into.closers, *at)
 	return nil
@@ -191,6 +224,7 @@ type table[T any] struct {
 	page     int // bytes
 	partRows int64
 
+	// Both grow with the rows: many tables of a session never have one.
 	batch  []T
 	writer *parquet.GenericWriter[T] // nil before the first row
 	file   *os.File
@@ -282,6 +316,7 @@ func (t *table[T]) finish() error {
 
 func (t *table[T]) close() error {
 	defer t.dir.Close()
+	defer func() { t.batch, t.writer = nil, nil }() // the next table's end needs memory, too
 	if t.failed == nil && (len(t.batch) > 0 || t.part == 0 && t.file == nil) {
 		t.flush()
 	}

@@ -44,10 +44,12 @@ func fill[T any](n int) *T {
 			field.SetString(fmt.Sprintf("text %d é", x))
 		case reflect.Bool:
 			field.SetBool(x%2 == 0)
-		case reflect.Float64:
+		case reflect.Float32, reflect.Float64:
 			field.SetFloat(float64(x) + 0.5)
 		case reflect.Int64:
 			field.SetInt(-(x << 33))
+		case reflect.Uint64:
+			field.SetUint(^uint64(x)) // over the largest int64
 		default:
 			field.SetInt(x)
 		}
@@ -64,7 +66,11 @@ func fillAll(t testing.TB, tables *Tables) {
 			tables.StepRequest(fill[record.StepRequestRow](n)), tables.Request(fill[record.RequestRow](n)),
 			tables.Preemption(fill[record.PreemptionRow](n)), tables.KVUsage(fill[record.KVUsageRow](n)),
 			tables.KVBlock(fill[record.KVBlockRow](n)), tables.KVEviction(fill[record.KVEvictionRow](n)),
-			tables.CPUOperation(fill[record.CPUOperationRow](n)), tables.Loss(fill[record.LossRow](n)))))
+			tables.CPUOperation(fill[record.CPUOperationRow](n)), tables.Graph(fill[record.GraphRow](n)),
+			tables.GraphLaunch(fill[record.GraphLaunchRow](n)), tables.EncoderDecoder(fill[record.EncoderDecoderRow](n)),
+			tables.Launch(fill[record.LaunchRow](n)), tables.Copy(fill[record.CopyRow](n)),
+			tables.Collective(fill[record.CollectiveRow](n)), tables.GPUSample(fill[record.GPUSampleRow](n)),
+			tables.GPUCounter(fill[record.GPUCounterRow](n)), tables.Loss(fill[record.LossRow](n)))))
 	}
 }
 
@@ -91,6 +97,14 @@ func TestRowsComeBack(t *testing.T) {
 	check[record.KVBlockRow](t, d)
 	check[record.KVEvictionRow](t, d)
 	check[record.CPUOperationRow](t, d)
+	check[record.GraphRow](t, d)
+	check[record.GraphLaunchRow](t, d)
+	check[record.EncoderDecoderRow](t, d)
+	check[record.LaunchRow](t, d)
+	check[record.CopyRow](t, d)
+	check[record.CollectiveRow](t, d)
+	check[record.GPUSampleRow](t, d)
+	check[record.GPUCounterRow](t, d)
 	check[record.LossRow](t, d)
 	for range Rows[record.StepRow](d) {
 		break // an iteration may end early
@@ -104,7 +118,7 @@ func TestSchemas(t *testing.T) {
 	var got strings.Builder
 	parts, err := fs.Glob(d.FS(), "parquet/*/part-*.parquet")
 	qt.Assert(t, qt.IsNil(err))
-	qt.Assert(t, qt.HasLen(parts, 10))
+	qt.Assert(t, qt.HasLen(parts, 18))
 	for _, part := range parts {
 		f, err := d.root.Open(part)
 		qt.Assert(t, qt.IsNil(err))
@@ -304,6 +318,18 @@ func TestSize(t *testing.T) {
 		qt.Check(t, qt.IsTrue(row < c.row))
 		qt.Check(t, qt.IsTrue(all < c.most))
 	}
+}
+
+// Most tables never have a row: then they take no memory.
+func TestTablesWithoutRowsAreSmall(t *testing.T) {
+	d := newSession(t)
+	tables, err := CreateTables(d, About{})
+	qt.Assert(t, qt.IsNil(err))
+	qt.Assert(t, qt.IsNil(tables.Graph(&record.GraphRow{})))
+	qt.Check(t, qt.IsNil(tables.gpuCounters.batch))
+	qt.Check(t, qt.IsNil(tables.gpuCounters.writer))
+	qt.Check(t, qt.IsTrue(cap(tables.graphs.batch) < batchRows))
+	qt.Assert(t, qt.IsNil(tables.Close()))
 }
 
 // What is in memory does not grow with the length of a run.

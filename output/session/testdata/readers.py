@@ -12,8 +12,8 @@ import pyarrow.parquet as pq
 
 session, rows, golden = sys.argv[1], int(sys.argv[2]), sys.argv[3]
 
-ARROW = {"int32": "int32", "int64": "int64", "double": "double", "boolean": "bool", "binary": "string"}
-DUCKDB = {"int32": "INTEGER", "int64": "BIGINT", "double": "DOUBLE", "boolean": "BOOLEAN", "binary": "VARCHAR"}
+ARROW = {"int32": "int32", "int64": "int64", "uint64": "uint64", "float": "float", "double": "double", "boolean": "bool", "binary": "string"}
+DUCKDB = {"int32": "INTEGER", "int64": "BIGINT", "uint64": "UBIGINT", "float": "FLOAT", "double": "DOUBLE", "boolean": "BOOLEAN", "binary": "VARCHAR"}
 
 failures = []
 
@@ -26,13 +26,17 @@ def expect(what, got, want):
 def value(kind, n, i):
     """The value of column i of row n."""
     x = n * 100 + i
-    return {"int32": x, "int64": -(x << 33), "double": x + 0.5, "boolean": x % 2 == 0, "binary": f"text {x} é"}[kind]
+    return {
+        "int32": x, "int64": -(x << 33), "uint64": 2**64 - 1 - x, "float": x + 0.5, "double": x + 0.5,
+        "boolean": x % 2 == 0, "binary": f"text {x} é",
+    }[kind]
 
 
 tables = {}
 for table, body in re.findall(r"^(\w+): \w+ \{\n(.*?)^\}", open(golden).read(), re.M | re.S):
-    tables[table] = re.findall(r"^\t(required|optional) (\w+) (\w+)", body, re.M)
-expect("tables", len(tables), 10)
+    columns = re.findall(r"^\t(required|optional) (\w+) (\w+)(?: \((.*)\))?;", body, re.M)
+    tables[table] = [(rep, "u" + kind if note.endswith(",false)") else kind, name) for rep, kind, name, note in columns]
+expect("tables", len(tables), 18)
 
 for table, columns in tables.items():
     glob = f"{session}/parquet/{table}/*.parquet"
