@@ -95,6 +95,8 @@ func (healthyMachine) Read(name string) ([]byte, error) {
 type fakeTracer struct {
 	mu       sync.Mutex
 	attached int
+	workers  int
+	noCUDA   bool
 	missing  []record.Unavailable
 	refuse   error
 	fail     error // of Run, after some events
@@ -135,6 +137,20 @@ func (t *fakeTracer) Run(ctx context.Context, sink func(byte, []byte) error, idl
 		}
 	}
 }
+
+func (t *fakeTracer) AttachWorker(worker, workerSpec) (record.Worker, []record.Unavailable, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.noCUDA {
+		return record.Worker{}, nil, errNoCUDA
+	}
+	t.workers++
+	return record.Worker{Worker: t.workers - 1}, nil, nil
+}
+
+func (t *fakeTracer) Cost() ([]programCost, error) { return nil, nil }
+
+func (t *fakeTracer) Look() []record.Fact { return nil }
 
 func (t *fakeTracer) Losses() ([]record.Loss, error) {
 	return []record.Loss{{Probe: "p", Reason: "ring_full", Count: t.lost, Lost: true}}, nil
@@ -283,8 +299,10 @@ func newBench(t *testing.T) *testBench {
 				b.loading--
 				return nil, &notReady{state: b.state, why: "it is " + fmt.Sprint(b.state)}
 			},
-			tracer: func(tracerOptions) (tracer, error) { return b.tracer, nil },
-			create: func(string, time.Time, environment) (sessionDir, error) { return b.session, nil },
+			findWorker: func(int, bool) (worker, error) { return "worker", nil },
+			gpus:       func() (gpuMonitor, error) { return nil, errors.New("no driver") },
+			tracer:     func(tracerOptions) (tracer, error) { return b.tracer, nil },
+			create:     func(string, time.Time, environment) (sessionDir, error) { return b.session, nil },
 			open: func(path string) (sessionDir, error) {
 				if path != "/sessions/session_x" {
 					return nil, errors.New("no such thing")

@@ -50,6 +50,8 @@ type hunt struct {
 	t       *trace
 	follow  *target.Follower
 	armed   map[int]int // pid → index of the engine in the events
+	threads map[int]int // pid → thread that runs the engine
+	onCPU   bool        // the engine that was armed last says that it needs no GPU
 	dead    map[int]bool
 	since   map[int]time.Time // first unreadable
 	next    map[int]time.Time // not looked at before
@@ -64,7 +66,7 @@ type hunt struct {
 
 func newHunt(t *trace) *hunt {
 	return &hunt{
-		t: t, follow: t.app.world.proc.Follow(t.root.PID), armed: map[int]int{}, dead: map[int]bool{},
+		t: t, follow: t.app.world.proc.Follow(t.root.PID), armed: map[int]int{}, threads: map[int]int{}, dead: map[int]bool{},
 		since: map[int]time.Time{}, next: map[int]time.Time{}, told: map[int]string{},
 	}
 }
@@ -211,6 +213,9 @@ func (h *hunt) arm(p target.Process, e engine) error {
 				return err
 			}
 			h.t.rec.attach(func() ([]record.Fact, error) { return facts, nil })
+			if err := h.t.workers.begun(); err != nil {
+				return err
+			}
 			h.t.drain()
 		}
 	} else {
@@ -231,7 +236,8 @@ func (h *hunt) arm(p target.Process, e engine) error {
 		h.first = time.Now()
 	}
 	fact := facts[0].Engine
-	h.armed[p.PID] = fact.Engine
+	h.armed[p.PID], h.threads[p.PID] = fact.Engine, fact.Thread
+	h.onCPU = fact.Device == "cpu"
 	h.want = max(h.want, fact.DP)
 	return nil
 }

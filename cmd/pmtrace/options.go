@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -24,6 +25,9 @@ type traceOptions struct {
 	strict      bool
 	noCSV       bool
 	ringSize    size
+	cudaCalls   []string // recorded one by one
+	gpuSampling string
+	gpuInterval seconds
 
 	on    []string // profilers, when resolved
 	place string   // where sessions go, when resolved
@@ -31,10 +35,18 @@ type traceOptions struct {
 
 func (o *traceOptions) flags(f *pflag.FlagSet) {
 	o.ringSize = 8 << 20
+	o.gpuInterval = seconds(500 * time.Millisecond)
 	f.StringVar(&o.outputDir, "output-dir", "", "directory for sessions (default "+session.DefaultPlace+")")
 	f.Var(&o.duration, "duration", "end tracing after this time: 30s, 5m (default: when the server ends, or Ctrl-C)")
 	f.StringSliceVar(&o.profilers, "profilers", nil, "only these: "+strings.Join(profilersHere(), ","))
 	f.StringSliceVar(&o.noProfilers, "no-profilers", nil, "all but these")
+	f.StringSliceVar(&o.cudaCalls, "cuda-calls", nil, "record each of these calls: "+strings.Join(cudaCalls(), ",")+" (graph launches and collectives are recorded always)")
+	f.BoolFunc("launches", "short for --cuda-calls=launches", func(string) error {
+		o.cudaCalls = append(o.cudaCalls, callLaunches)
+		return nil
+	})
+	f.StringVar(&o.gpuSampling, "gpu-sampling", samplingOff, "sample the GPU's hardware counters: "+strings.Join(samplingModes(), ", ")+"; takes the device's one counter session")
+	f.Var(&o.gpuInterval, "gpu-interval", "time between samples of power, clocks and utilisation, at least 100ms")
 	f.UintVar(&o.logInterval, "log-interval", 1000, "steps between status lines where stderr is no terminal; 0: none")
 	f.BoolVarP(&o.verbose, "verbose", "v", false, "show pmtrace's own log, and log more")
 	f.BoolVar(&o.force, "force", false, "go on although it does not look like vLLM, or its versions are unknown")
@@ -47,7 +59,27 @@ func (o *traceOptions) resolve(env environment) error {
 	var err error
 	o.on, err = chooseProfilers(o.profilers, o.noProfilers)
 	o.place = session.Place(o.outputDir, env.get)
+	if err == nil {
+		err = o.resolveGPU()
+	}
 	return err
+}
+
+func (o *traceOptions) resolveGPU() error {
+	slices.Sort(o.cudaCalls)
+	o.cudaCalls = slices.Compact(o.cudaCalls)
+	for _, c := range o.cudaCalls {
+		if !slices.Contains(cudaCalls(), c) {
+			return usage("--cuda-calls: no calls are named %q: there are %s", c, strings.Join(cudaCalls(), ", "))
+		}
+	}
+	if !slices.Contains(samplingModes(), o.gpuSampling) {
+		return usage("--gpu-sampling: %q is not one of %s", o.gpuSampling, strings.Join(samplingModes(), ", "))
+	}
+	if time.Duration(o.gpuInterval) < 100*time.Millisecond {
+		return usage("--gpu-interval: the driver's averages are no finer than 100ms")
+	}
+	return nil
 }
 
 // arguments are the flags that say the same again to another pmtrace, which
@@ -59,6 +91,10 @@ func (o *traceOptions) arguments() []string {
 		"--log-interval=" + strconv.FormatUint(uint64(o.logInterval), 10),
 		"--ring-size=" + o.ringSize.String(),
 	}
+	if len(o.cudaCalls) > 0 {
+		args = append(args, "--cuda-calls="+strings.Join(o.cudaCalls, ","))
+	}
+	args = append(args, "--gpu-sampling="+o.gpuSampling, "--gpu-interval="+o.gpuInterval.String())
 	if o.duration > 0 {
 		args = append(args, "--duration="+o.duration.String())
 	}

@@ -12,14 +12,32 @@ func profilersHere() []string {
 	return []string{
 		session.ProfilerBatch, session.ProfilerCPU, session.ProfilerForwardPass,
 		session.ProfilerKVCache, session.ProfilerPreemption,
+		session.ProfilerCUDAGraph, session.ProfilerEncoderDecoder, session.ProfilerGPU,
 	}
 }
+
+// Calls of --cuda-calls.
+const (
+	callLaunches = "launches"
+	callCopies   = "copies"
+	callEvents   = "events"
+	callMemory   = "memory"
+)
+
+func cudaCalls() []string { return []string{callLaunches, callCopies, callEvents, callMemory} }
+
+// Modes of --gpu-sampling.
+const (
+	samplingOff     = "off"
+	samplingWindows = "windows"
+)
+
+func samplingModes() []string { return []string{"20us", "100us", samplingWindows, samplingOff} }
 
 // profilersLater have their names already.
 func profilersLater() []string {
 	return []string{
-		session.ProfilerCUDAGraph, session.ProfilerMoE, session.ProfilerEncoderDecoder,
-		session.ProfilerGPU, session.ProfilerKernels,
+		session.ProfilerMoE, session.ProfilerKernels,
 	}
 }
 

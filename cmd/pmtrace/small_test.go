@@ -17,9 +17,9 @@ import (
 
 func TestChooseProfilers(t *testing.T) {
 	for _, c := range []struct{ want, not, on, err string }{
-		{"", "", "batch cpu forward_pass kv_cache preemption", ""},
+		{"", "", "batch cpu forward_pass kv_cache preemption cuda_graph encoder_decoder gpu", ""},
 		{"kv_cache batch", "", "batch kv_cache", ""},
-		{"", "cpu moe", "batch forward_pass kv_cache preemption", ""},
+		{"", "cpu moe gpu", "batch forward_pass kv_cache preemption cuda_graph encoder_decoder", ""},
 		{"moe", "", "", "profiler moe is not in this version of pmtrace; choose from batch, cpu"},
 		{"kvcache", "", "", `no profiler is called "kvcache": there are batch, cpu`},
 		{"", "x", "", `no profiler is called "x"`},
@@ -91,12 +91,13 @@ func TestEnvironment(t *testing.T) {
 // Every flag of attach can be said again to the privileged half.
 func TestArguments(t *testing.T) {
 	b := newBench(t)
-	o := traceOptions{duration: seconds(90 * time.Second), noProfilers: []string{"cpu"}, verbose: true, force: true, strict: true, noCSV: true, ringSize: 65536, logInterval: 5}
+	o := traceOptions{duration: seconds(90 * time.Second), noProfilers: []string{"cpu", "gpu"}, cudaCalls: []string{"memory", "copies"}, gpuSampling: "windows", gpuInterval: seconds(time.Second), verbose: true, force: true, strict: true, noCSV: true, ringSize: 65536, logInterval: 5}
 	qt.Assert(t, qt.IsNil(o.resolve(b.env)))
 	cmd := b.followCommand()
 	qt.Assert(t, qt.IsNil(cmd.ParseFlags(o.arguments())))
 	for name, want := range map[string]string{
-		"duration": "1m30s", "profilers": "[batch,forward_pass,kv_cache,preemption]", "verbose": "true", "force": "true",
+		"duration": "1m30s", "profilers": "[batch,forward_pass,kv_cache,preemption,cuda_graph,encoder_decoder]", "verbose": "true",
+		"cuda-calls": "[copies,memory]", "gpu-sampling": "windows", "gpu-interval": "1s", "force": "true",
 		"strict": "true", "no-csv": "true", "ring-size": "64KiB", "log-interval": "5", "output-dir": b.env.get("PMTRACE_OUTPUT_DIR"),
 	} {
 		qt.Check(t, qt.Equals(cmd.Flags().Lookup(name).Value.String(), want))

@@ -42,6 +42,8 @@ type trace struct {
 	logFile io.WriteCloser // in it
 	rec     *recorder
 	hunt    *hunt
+	workers *workers
+	gpu     *gpuWatch
 	ended   chan error // of tracer.Run
 	stop    context.CancelFunc
 }
@@ -78,12 +80,14 @@ func (a *app) trace(ctx context.Context, o *traceOptions, mode string, s target.
 	}
 	defer t.handle.Close()
 	t.tracer, err = a.world.tracer(tracerOptions{
-		ringBytes: int(o.ringSize), profilers: o.on, log: t.log,
+		ringBytes: int(o.ringSize), profilers: o.on, calls: o.cudaCalls, log: t.log,
 	})
 	if err != nil {
 		return result{err: impossible("cannot load the BPF programs", oneLine(err), "pmtrace check says what is missing")}
 	}
 	t.hunt = newHunt(t)
+	t.workers = newWorkers(t)
+	t.gpu = newGPUWatch(t)
 	return t.run(ctx)
 }
 
@@ -115,6 +119,8 @@ func (t *trace) loop(ctx context.Context) error {
 	defer seconds.Stop()
 	look := time.NewTimer(0)
 	defer look.Stop()
+	calls := time.NewTimer(workerPause)
+	defer calls.Stop()
 	over := t.over()
 	lastLosses, lastClock := t.app.world.now(), t.app.world.now()
 	for {
@@ -131,6 +137,12 @@ func (t *trace) loop(ctx context.Context) error {
 				return err
 			}
 			look.Reset(t.hunt.pause())
+		case <-calls.C:
+			if err := t.workers.look(); err != nil {
+				return err
+			}
+			t.gpu.look()
+			calls.Reset(t.workers.pause())
 		case <-seconds.C:
 			now := t.app.world.now()
 			if err := t.second(now, now.Sub(lastLosses) >= lossesEvery, now.Sub(lastClock) >= clockEvery); err != nil {
@@ -255,7 +267,9 @@ func (t *trace) finish(why error) result {
 			why = errors.Join(why, err)
 		}
 	}
+	t.gpu.stop()
 	t.hunt.rest()
+	t.workers.rest()
 	r := result{path: t.dir.Path()}
 	if err := t.writeLosses(); err != nil {
 		t.log.Error("last losses", "error", err)
@@ -273,6 +287,15 @@ func (t *trace) finish(why error) result {
 }
 
 func (t *trace) closeTracer() {
+	costs, err := t.tracer.Cost()
+	if err != nil {
+		t.log.Debug("cost of the BPF programs", "error", err)
+	}
+	for _, c := range costs {
+		if c.time > 0 {
+			t.log.Info("BPF program", "name", c.name, "runs", c.runs, "mean", c.time/time.Duration(c.runs))
+		}
+	}
 	if err := t.tracer.Close(); err != nil {
 		t.log.Error("watches taken off", "error", err)
 	}

@@ -38,7 +38,7 @@ func TestAttach(t *testing.T) {
 	f := b.session.facts
 	qt.Assert(t, qt.IsNotNil(f[0].Start))
 	qt.Check(t, qt.Equals(f[0].Start.Mode, "attach"))
-	qt.Check(t, qt.DeepEquals(f[0].Start.Profilers, []string{"batch", "forward_pass", "kv_cache", "preemption"}))
+	qt.Check(t, qt.DeepEquals(f[0].Start.Profilers, []string{"batch", "forward_pass", "kv_cache", "preemption", "cuda_graph", "encoder_decoder", "gpu"}))
 	qt.Check(t, qt.Equals(strings.Join(f[0].Start.Command, " "), "python3 /opt/venv/bin/vllm serve org/model"))
 	qt.Check(t, qt.IsNotNil(f[1].Clock))
 	qt.Check(t, qt.IsNotNil(f[2].Engine))

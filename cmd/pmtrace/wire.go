@@ -20,6 +20,9 @@ import (
 // wire gives a world the real packages.
 func wire(w *world) {
 	w.find = findEngine
+	w.findWorker = findWorker
+	w.gpus = openGPUs
+	w.sampler = startSampler
 	w.tracer = newTracer
 	w.create = func(place string, now time.Time, env environment) (sessionDir, error) {
 		d, err := session.Create(place, now, session.Invoker(env.get))
@@ -54,11 +57,17 @@ func findEngine(pid int, force bool) (engine, error) {
 	return nil, &notReady{state: state, why: not.Found}
 }
 
+func findWorker(pid int, force bool) (worker, error) {
+	return vllm.FindWorker(pid, vllm.Options{Force: force})
+}
+
 // realTracer is probes.Tracer behind our interface.
 type realTracer struct{ *probes.Tracer }
 
 func newTracer(o tracerOptions) (tracer, error) {
-	t, err := probes.New(probes.Options{RingBytes: o.ringBytes, Watches: watchesFor(o.profilers), Log: o.log})
+	t, err := probes.New(probes.Options{
+		RingBytes: o.ringBytes, Watches: watchesFor(o.profilers), Calls: callsFor(o.profilers, o.calls), Log: o.log,
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -90,6 +99,38 @@ func watchesFor(profilers []string) []probes.Watch {
 	return out
 }
 
+// callsFor are the calls that the profilers' columns come from, and those that are
+// recorded one by one.
+func callsFor(profilers, each []string) probes.Calls {
+	sets := map[probes.Set]bool{}
+	for _, p := range profilers {
+		switch p {
+		case session.ProfilerCUDAGraph:
+			sets[probes.SetGraphs], sets[probes.SetCollectives] = true, true
+		case session.ProfilerForwardPass:
+			sets[probes.SetGraphs], sets[probes.SetTiming] = true, true
+		case session.ProfilerCPU, session.ProfilerEncoderDecoder:
+			sets[probes.SetTiming], sets[probes.SetPhases], sets[probes.SetLaunches] = true, true, true
+		}
+	}
+	c := probes.Calls{Sets: []probes.Set{}}
+	for _, set := range []probes.Set{
+		probes.SetGraphs, probes.SetTiming, probes.SetPhases, probes.SetLaunches, probes.SetCollectives,
+	} {
+		if sets[set] {
+			c.Sets = append(c.Sets, set)
+		}
+	}
+	of := map[string]probes.Set{
+		callLaunches: probes.SetLaunches, callCopies: probes.SetPhases,
+		callEvents: probes.SetEvents, callMemory: probes.SetMemory,
+	}
+	for _, name := range each {
+		c.Record = append(c.Record, probes.RowsOf(of[name])...)
+	}
+	return c
+}
+
 func (t realTracer) Attach(e engine) (record.Engine, []record.Unavailable, error) {
 	v, ok := e.(*vllm.Engine)
 	if !ok {
@@ -107,6 +148,30 @@ func (t realTracer) Attach(e engine) (record.Engine, []record.Unavailable, error
 		fact.Watches = append(fact.Watches, string(w))
 	}
 	return fact, missing, nil
+}
+
+func (t realTracer) AttachWorker(found worker, s workerSpec) (record.Worker, []record.Unavailable, error) {
+	v, ok := found.(*vllm.Worker)
+	if !ok {
+		return record.Worker{}, nil, errors.New("not a worker")
+	}
+	fact, missing, err := t.Tracer.AttachWorker(v, probes.WorkerSpec{
+		Engine: s.engine, EngineThread: s.engineThread, Rank: s.rank, OtherProcess: s.otherProcess, FromStart: s.fromStart,
+	})
+	var none *probes.NoCUDAError
+	if errors.As(err, &none) {
+		err = errNoCUDA
+	}
+	return fact, missing, err
+}
+
+func (t realTracer) Cost() ([]programCost, error) {
+	list, err := t.Tracer.Cost()
+	var out []programCost
+	for _, c := range list {
+		out = append(out, programCost{string(c.Watch), c.Runs, c.Time})
+	}
+	return out, err
 }
 
 func (t realTracer) Run(ctx context.Context, sink func(kind byte, payload []byte) error, idle func() error) error {

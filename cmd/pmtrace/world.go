@@ -20,6 +20,12 @@ type world struct {
 	machine check.Machine
 	// find looks for an engine in a process; the error may be a *notReady.
 	find func(pid int, force bool) (engine, error)
+	// findWorker opens the interpreter of a process that may run a model.
+	findWorker func(pid int, force bool) (worker, error)
+	// gpus opens the driver's own view of the devices.
+	gpus func() (gpuMonitor, error)
+	// sampler begins a session with a device's hardware counters.
+	sampler func(samplerOptions) (gpuSampler, error)
 	// tracer loads the BPF programs.
 	tracer func(tracerOptions) (tracer, error)
 	// create begins a session.
@@ -37,10 +43,23 @@ type world struct {
 // into it.
 type engine any
 
+// worker is a process that may run a model; only a tracer looks into it.
+type worker any
+
 type tracerOptions struct {
 	ringBytes int
 	profilers []string
+	calls     []string // CUDA calls asked for by --cuda-calls
 	log       *slog.Logger
+}
+
+// workerSpec is what is known of a worker from its place in the server.
+type workerSpec struct {
+	engine       *int // index in the events
+	engineThread int  // where the engine is in the same process
+	rank         *int
+	otherProcess bool // than the engine's
+	fromStart    bool // before it could capture a graph
 }
 
 // tracer watches engines.
@@ -48,12 +67,52 @@ type tracer interface {
 	// Attach arms the watches on an engine; it returns what is known of the
 	// engine as it is traced, and what could not be had.
 	Attach(engine) (record.Engine, []record.Unavailable, error)
+	// AttachWorker probes the CUDA calls of a process; errNoCUDA: not yet.
+	AttachWorker(worker, workerSpec) (record.Worker, []record.Unavailable, error)
+	// Look, about once a second, follows what the workers have become; it returns
+	// what is new.
+	Look() []record.Fact
 	// Run hands on what comes until ctx ends and all is handed on. idle is called
 	// each time that nothing is waiting, a few times a second.
 	Run(ctx context.Context, sink func(kind byte, payload []byte) error, idle func() error) error
+	// Cost is what the BPF programs took, where the kernel counts it
+	// (kernel.bpf_stats_enabled).
+	Cost() ([]programCost, error)
 	// Losses are counters that only rise.
 	Losses() ([]record.Loss, error)
 	Close() error
+}
+
+// gpuMonitor reads what the driver says of the devices.
+type gpuMonitor interface {
+	// Use chooses the devices that processes run on, and describes them. note
+	// says what could not be told.
+	Use(pids []int) (devices []record.GPU, note string, err error)
+	Sample() []record.GPUSample
+	// PeakDRAM is a device's memory bandwidth, bytes/s; 0: not known.
+	PeakDRAM(index int) float64
+	Close() error
+}
+
+type samplerOptions struct {
+	pid    int // of a worker: libraries are looked for where it has its own
+	device record.GPU
+	// peakDRAM is its memory bandwidth, bytes/s; 0: not known.
+	peakDRAM float64
+	mode     string // 20us, 100us, windows
+	log      *slog.Logger
+}
+
+// gpuSampler is a session with a device's hardware counters.
+type gpuSampler interface {
+	// Run hands on facts and samples until ctx ends.
+	Run(ctx context.Context, fact func(record.Fact) error, counters func([]byte) error) error
+}
+
+type programCost struct {
+	name string
+	runs uint64
+	time time.Duration
 }
 
 // sessionDir is a session directory and what is made in it.

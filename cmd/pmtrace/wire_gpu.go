@@ -1,0 +1,65 @@
+package main
+
+import (
+	"errors"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/pmtrace/pmtrace/cupti/gpu"
+	"github.com/pmtrace/pmtrace/cupti/sampler"
+	"github.com/pmtrace/pmtrace/decode/record"
+)
+
+// realGPUs is gpu.Monitor behind our interface.
+type realGPUs struct{ *gpu.Monitor }
+
+func openGPUs() (gpuMonitor, error) {
+	m, err := gpu.Open(gpu.Options{})
+	if err != nil {
+		return nil, err
+	}
+	return realGPUs{m}, nil
+}
+
+func (g realGPUs) Use(pids []int) (devices []record.GPU, note string, err error) {
+	g.Monitor.Use(pids)
+	devices = g.Devices()
+	if len(devices) == 0 {
+		return nil, "", errors.New("the driver shows no device")
+	}
+	return devices, strings.Join(g.Notes(), "; "), nil
+}
+
+// samplerCommandName is our own hidden subcommand: the process that loads NVIDIA's
+// library.
+const samplerCommandName = "gpu-sampler"
+
+func startSampler(o samplerOptions) (gpuSampler, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	s, err := sampler.Start(sampler.Options{
+		Command: []string{self, samplerCommandName}, PID: o.pid, Device: o.device, PeakDRAM: o.peakDRAM,
+		Mode: o.mode, Log: o.log,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+func (a *app) samplerCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: samplerCommandName, Hidden: true, Args: cobra.NoArgs,
+		Short: "The process that reads a GPU's hardware counters",
+		RunE: func(c *cobra.Command, _ []string) error {
+			if sampler.Main(c.Context(), a.stdin, a.stdout) != nil {
+				return exitCode(exitFailed) // said to the other side
+			}
+			return nil
+		},
+	}
+}

@@ -1,0 +1,276 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/pmtrace/pmtrace/decode/record"
+	"github.com/pmtrace/pmtrace/output/session"
+	"github.com/pmtrace/pmtrace/probes/target"
+)
+
+// errNoCUDA says that a process has no CUDA library mapped (yet).
+var errNoCUDA = errors.New("no CUDA library is loaded in it")
+
+const (
+	// Graphs are captured seconds after CUDA was loaded: to be there in time costs
+	// a look at a few processes' mappings.
+	workerPause = 250 * time.Millisecond
+	// A worker that is probed is looked at for new threads, functions and graphs.
+	workerPace = time.Second
+	// An engine that runs has loaded CUDA long ago, if it ever does.
+	workerPatience = 10 * time.Second
+)
+
+// workers probes the CUDA calls of a server's processes as they come up: also
+// before there is an engine, since graphs are captured first. What is known of
+// them waits until the session begins.
+type workers struct {
+	t       *trace
+	found   map[int]worker        // by pid: its interpreter is open
+	probed  map[int]record.Worker // by pid
+	next    map[int]time.Time     // not tried before
+	refused map[int]string        // by pid: why, for good
+
+	nextLook time.Time
+	why      string        // the newest reason for there being none
+	waiting  []record.Fact // before the session began
+	told     bool          // that there are none
+}
+
+func newWorkers(t *trace) *workers {
+	return &workers{
+		t: t, found: map[int]worker{}, probed: map[int]record.Worker{},
+		next: map[int]time.Time{}, refused: map[int]string{},
+	}
+}
+
+// wanted says whether a profiler that needs CUDA's calls is on.
+func (w *workers) wanted() bool {
+	return slices.ContainsFunc(w.t.opts.on, func(p string) bool {
+		switch p {
+		case session.ProfilerCUDAGraph, session.ProfilerForwardPass, session.ProfilerCPU, session.ProfilerEncoderDecoder:
+			return true
+		}
+		return false
+	})
+}
+
+// pause is how long to wait before the next look.
+func (w *workers) pause() time.Duration {
+	switch {
+	case len(w.t.hunt.armed) == 0:
+		return workerPause
+	case len(w.probed) > 0:
+		return workerPace
+	case time.Since(w.t.hunt.first) > workerPatience:
+		return idlePause
+	}
+	return workerPause
+}
+
+// look looks once.
+func (w *workers) look() error {
+	if !w.wanted() {
+		return nil
+	}
+	for _, p := range w.candidates() {
+		if _, ok := w.probed[p.PID]; ok || w.refused[p.PID] != "" || time.Now().Before(w.next[p.PID]) {
+			continue
+		}
+		if err := w.try(p); err != nil {
+			return err
+		}
+	}
+	if len(w.probed) == 0 {
+		w.say()
+		return nil
+	}
+	if err := w.follow(); err != nil {
+		return err
+	}
+	return w.engines()
+}
+
+// follow looks at what the workers have become. While a server imports its modules
+// there is much to read each time.
+func (w *workers) follow() error {
+	began := time.Now()
+	if began.Before(w.nextLook) {
+		return nil
+	}
+	facts := w.t.tracer.Look()
+	w.nextLook = time.Now().Add(min(max(huntCost*time.Since(began), workerPace), workerPatience) - workerPause/2)
+	return w.tell(facts...)
+}
+
+// candidates are the processes that may run a model.
+func (w *workers) candidates() []target.Process {
+	s := w.t.hunt.last
+	list := slices.Clone(s.Candidates())
+	for _, p := range s.Processes {
+		if p.Role == target.RoleWorker {
+			list = append(list, p)
+		}
+	}
+	return list
+}
+
+// try probes one process.
+func (w *workers) try(p target.Process) error {
+	began := time.Now()
+	defer func() {
+		most := huntMost
+		if len(w.t.hunt.armed) > 0 { // nothing is missed any more that comes but once
+			most = workerPatience
+		}
+		w.next[p.PID] = time.Now().Add(min(huntCost*time.Since(began), most))
+	}()
+	found, ok := w.found[p.PID]
+	if !ok {
+		var err error
+		if found, err = w.t.app.world.findWorker(p.PID, w.t.opts.force); err != nil {
+			w.t.log.Debug("no worker yet", "pid", p.PID, "why", err)
+			w.why = oneLine(err)
+			return nil
+		}
+		w.found[p.PID] = found
+	}
+	return w.probe(p, found)
+}
+
+func (w *workers) probe(p target.Process, found worker) error {
+	spec := workerSpec{rank: p.Rank, otherProcess: p.Role == target.RoleWorker, fromStart: w.t.mode == modeRecord && len(w.t.hunt.armed) == 0}
+	spec.engine, spec.engineThread = w.engineOf(p)
+	var facts []record.Fact
+	var failed error
+	attach := func() ([]record.Fact, error) {
+		fact, missing, err := w.t.tracer.AttachWorker(found, spec)
+		if err != nil {
+			failed = err
+			return nil, err
+		}
+		w.probed[p.PID] = fact
+		w.t.log.Info("probed", "pid", p.PID, "worker", fact.Worker, "probes", fact.Probes, "libraries", fact.Libraries)
+		facts = append(facts, record.Fact{Worker: &fact})
+		for i := range missing {
+			facts = append(facts, record.Fact{Unavailable: &missing[i]})
+		}
+		return facts, nil
+	}
+	if w.t.rec == nil {
+		if _, err := attach(); err == nil {
+			w.waiting = append(w.waiting, facts...)
+		}
+	} else {
+		w.t.rec.attach(attach)
+	}
+	switch {
+	case failed == nil:
+		return nil
+	case errors.Is(failed, errNoCUDA):
+		w.why = errNoCUDA.Error()
+		return nil
+	}
+	w.why = oneLine(failed)
+	w.refused[p.PID] = w.why
+	w.t.log.Error("CUDA calls cannot be probed", "pid", p.PID, "why", failed)
+	return nil
+}
+
+// engineOf is the engine that a process works for, where it is traced already,
+// and the thread that runs it, where it is the process's own.
+func (w *workers) engineOf(p target.Process) (engine *int, thread int) {
+	if index, ok := w.t.hunt.armed[p.PID]; ok {
+		return &index, w.t.hunt.threads[p.PID]
+	}
+	if index, ok := w.t.hunt.armed[p.PPID]; ok && p.Role == target.RoleWorker {
+		return &index, 0
+	}
+	return nil, 0
+}
+
+// engines tells which engine workers are of that were there before it.
+func (w *workers) engines() error {
+	for _, p := range w.candidates() {
+		fact, ok := w.probed[p.PID]
+		if !ok || fact.Engine != nil {
+			continue
+		}
+		engine, thread := w.engineOf(p)
+		if engine == nil {
+			continue
+		}
+		fact.Engine, fact.EngineThread = engine, thread
+		w.probed[p.PID] = fact
+		if err := w.tell(record.Fact{Worker: &fact}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// tell writes facts, or keeps them until there is a session.
+func (w *workers) tell(facts ...record.Fact) error {
+	if w.t.rec == nil {
+		w.waiting = append(w.waiting, facts...)
+		return nil
+	}
+	for _, f := range facts {
+		if f.Worker != nil { // the tracer knows its probes, we the engine
+			if known, ok := w.probed[f.Worker.PID]; ok && f.Worker.Engine == nil {
+				f.Worker.Engine, f.Worker.EngineThread = known.Engine, known.EngineThread
+			}
+			w.probed[f.Worker.PID] = *f.Worker
+		}
+		if err := w.t.rec.fact(f); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// begun writes what waited for the session.
+func (w *workers) begun() error {
+	facts := w.waiting
+	w.waiting = nil
+	return w.tell(facts...)
+}
+
+// rest says at the end why there was none.
+func (w *workers) rest() {
+	if !w.wanted() || w.t.rec == nil {
+		return
+	}
+	if len(w.probed) > 0 {
+		if err := w.tell(w.t.tracer.Look()...); err != nil {
+			w.t.log.Error("workers", "error", err)
+		}
+		return
+	}
+	why := w.why
+	if why == "" {
+		why = "no process of the server runs a model on a GPU"
+	}
+	for _, p := range []string{session.ProfilerCUDAGraph, session.ProfilerEncoderDecoder} {
+		if !slices.Contains(w.t.opts.on, p) {
+			continue
+		}
+		u := record.Unavailable{Profiler: p, Reason: why}
+		if err := w.t.rec.fact(record.Fact{Unavailable: &u}); err != nil {
+			w.t.log.Error("workers", "error", err)
+		}
+	}
+}
+
+// say tells on stderr, once, that there is no GPU side.
+func (w *workers) say() {
+	if w.told || len(w.refused) == 0 {
+		return
+	}
+	w.told = true
+	w.t.status.done()
+	fmt.Fprintln(w.t.app.stderr, "pmtrace: not available: CUDA graphs and GPU times:", printable(w.why))
+}
