@@ -42,7 +42,7 @@ func measureDecode(ctx context.Context, b *bench, _ *server) error {
 		if err != nil {
 			return err
 		}
-		r.Rows, r.AllRows = rows.stepRequests, rows.all
+		r.Rows, r.AllRows = rows.stepRequests, rows.Rows
 		pipeline = append(pipeline, float64(r.Rows)/time.Since(began).Seconds())
 		for _, c := range []struct {
 			into *[]float64
@@ -85,19 +85,12 @@ func pipe(session string) (*dropped, error) {
 }
 
 // dropped counts rows.
-type dropped struct{ all, stepRequests int64 }
+type dropped struct {
+	record.Discard
+	stepRequests int64
+}
 
 func (d *dropped) StepRequest(*record.StepRequestRow) error {
 	d.stepRequests++
-	d.all++
-	return nil
+	return d.Discard.StepRequest(nil)
 }
-func (d *dropped) Process(*record.ProcessRow) error           { d.all++; return nil }
-func (d *dropped) Step(*record.StepRow) error                 { d.all++; return nil }
-func (d *dropped) Request(*record.RequestRow) error           { d.all++; return nil }
-func (d *dropped) Preemption(*record.PreemptionRow) error     { d.all++; return nil }
-func (d *dropped) KVUsage(*record.KVUsageRow) error           { d.all++; return nil }
-func (d *dropped) KVBlock(*record.KVBlockRow) error           { d.all++; return nil }
-func (d *dropped) KVEviction(*record.KVEvictionRow) error     { d.all++; return nil }
-func (d *dropped) CPUOperation(*record.CPUOperationRow) error { d.all++; return nil }
-func (d *dropped) Loss(*record.LossRow) error                 { d.all++; return nil }

@@ -49,8 +49,8 @@ func attach(ctx context.Context, b *bench, pid int) (*tracer, error) {
 	case <-time.After(30 * time.Second):
 	}
 	_ = t.cmd.Process.Kill()
-	<-t.ended
-	return nil, fmt.Errorf("pmtrace attach is not armed after %.0f s: %s", time.Since(began).Seconds(), t.stderr.text())
+	return nil, errors.Join(
+		fmt.Errorf("pmtrace attach is not armed after %.0f s: %s", time.Since(began).Seconds(), t.stderr.text()), <-t.ended)
 }
 
 func (t *tracer) pid() int { return t.cmd.Process.Pid }

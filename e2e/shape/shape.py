@@ -2,11 +2,16 @@
 
     python shape.py [--truth FILE] [--counter FILE] [--steps N] [--rate STEPS/S] [--requests N]
                     [--concurrency N] [--blocks N] [--async] [--abort FRACTION]
+                    [--cuda v1|v2 --stub DIR [--tp N] [--encoder vision|whisper] [--spec N] …]
 
 It prints its pid, waits for a line on standard input (so that a tracer can
 attach first), runs, waits again, and ends. --go: do not wait.
 The truth is JSON lines: step, update, request, eviction, kv, abort, total.
 The counter is 8 bytes, the number of steps made so far, for who watches its pace.
+
+--cuda: a model runner with CUDA graphs on the GPU that e2e/stub/build.sh made in
+DIR. The truth about the GPU comes in FILE.gpu0 (a worker process each: gpu0, gpu1,
+…), see cuda_truth.py.
 """
 import argparse
 import json
@@ -98,6 +103,8 @@ class Load:
         prompt += [rng.randrange(1000) for _ in range(rng.randint(1, a.prompt))]
         r = Request(f"cmpl-{self.made}-{rng.randrange(1 << 32):08x}", prompt, rng.randint(1, a.output))
         tokens = tuple(prompt)
+        if a.encoder == "whisper" or (a.encoder and rng.random() < 0.3):
+            r.mm_features = [SimpleNamespace(modality="audio" if a.encoder == "whisper" else "image")]
         r.block_hashes = [hash(tokens[: (i + 1) * BLOCK]).to_bytes(8, "little", signed=True)
                           for i in range(len(tokens) // BLOCK)]
         self.made += 1
@@ -133,6 +140,37 @@ def model(scheduler, out):
     return got
 
 
+def start_cuda(config, args):
+    """Gives the executor; its load() loads CUDA and the model, capture() captures the
+    graphs."""
+    from cuda_truth import CudaTruth
+    from vllm.config.compilation import CUDAGraphMode
+    from vllm.v1.executor.multiproc_executor import MultiprocExecutor
+    from vllm.v1.executor.uniproc_executor import UniProcExecutor
+
+    def build_model(vllm_config, communicator):
+        from vllm.model_executor.models.llama import LlamaForCausalLM, Times
+        from vllm.model_executor.models.whisper import WhisperForConditionalGeneration
+
+        model = WhisperForConditionalGeneration if args.encoder == "whisper" else LlamaForCausalLM
+        return model(vllm_config, Times(args.forward, args.token, args.layers), communicator)
+
+    os.environ["SHAPE_STUB"] = os.path.abspath(args.stub)
+    os.environ["SHAPE_CUDART"] = args.cudart
+    os.environ["SHAPE_EXEC_OFFSET"] = str(args.exec_offset)
+    config.device_config.device_type = "cuda"
+    config.parallel_config.tensor_parallel_size = max(args.tp, 1)
+    config.use_v2_model_runner = args.cuda == "v2"
+    config.num_speculative_tokens = args.spec
+    config.encoder = args.encoder
+    config.build_model = build_model
+    config.truth = CudaTruth(args.truth)
+    config.compilation_config = SimpleNamespace(
+        cudagraph_mode=CUDAGraphMode.FULL_AND_PIECEWISE,
+        cudagraph_capture_sizes=[int(size) for size in args.capture.split(",")])
+    return MultiprocExecutor(config) if args.tp else UniProcExecutor(config)
+
+
 def main():
     p = argparse.ArgumentParser()
     p.add_argument("--truth")
@@ -149,6 +187,21 @@ def main():
     p.add_argument("--seed", type=int, default=1)
     p.add_argument("--async", dest="asynchronous", action="store_true")
     p.add_argument("--go", action="store_true")
+    p.add_argument("--cuda", choices=["v1", "v2"])
+    p.add_argument("--stub", help="directory of e2e/stub/build.sh")
+    p.add_argument("--cudart", choices=["dynamic", "static"], default="dynamic",
+                   help="static: libcudart is not mapped, calls go to libcuda")
+    p.add_argument("--exec-offset", type=int, default=8, help="of the cudaGraphExec_t in at::cuda::CUDAGraph")
+    p.add_argument("--late", action="store_true", help="load CUDA after go, say loaded, and wait for a line before the capture")
+    p.add_argument("--tp", type=int, default=0, help="worker processes; 0: the model runs in the engine's")
+    p.add_argument("--encoder", choices=["vision", "whisper"])
+    p.add_argument("--spec", type=int, default=0, help="draft tokens a step")
+    p.add_argument("--layers", type=int, default=4)
+    p.add_argument("--capture", default="1,2,4,8,16,32,64", help="sizes of graphs")
+    p.add_argument("--forward", type=float, default=400, help="us of a forward pass")
+    p.add_argument("--token", type=float, default=2, help="us for each token of it")
+    p.add_argument("--recapture", type=int, default=0, help="capture all graphs anew every so many steps")
+    p.add_argument("--native", type=int, default=0, help="launch a graph on a native thread every so many steps")
     args = p.parse_args()
     config = SimpleNamespace(
         model_config=SimpleNamespace(model="shape", max_model_len=4096),
@@ -161,8 +214,22 @@ def main():
     )
     truth = Truth() if args.truth else NoTruth()
     load = Load(args)
-    engine = EngineCoreProc(config, model, truth)
-    state = {"go": args.go}
+    executor = start_cuda(config, args) if args.cuda else None
+    if executor and not args.late:
+        executor.load()
+        executor.capture()
+    engine = EngineCoreProc(config, executor or model, truth)
+    state = {"go": args.go, "started": not args.late}
+
+    def finish():
+        if args.truth:
+            with open(args.truth, "w") as f:
+                for line in truth.lines:
+                    f.write(json.dumps(line) + "\n")
+                f.write(json.dumps(("total", truth.steps, load.made)) + "\n")
+        if not args.go:
+            print("done", flush=True)
+            sys.stdin.readline()
 
     def source(scheduler):
         # Inside run_busy_loop, where a tracer looks for the engine.
@@ -171,17 +238,29 @@ def main():
             sys.stdin.readline()
             state["go"] = True
             load.next = time.monotonic()
-        return load(scheduler)
+        if executor:
+            if not state["started"]:
+                executor.load()
+                if not args.go:
+                    print("loaded", flush=True)
+                    sys.stdin.readline()
+                executor.capture()
+                state["started"] = True
+            for every, method, arguments in ((args.recapture, "recapture", ()), (args.native, "replay_on_thread", (2,))):
+                if every and load.steps and load.steps % every == 0:
+                    executor.collective_rpc(method, arguments)
+        more = load(scheduler)
+        if not more and executor:
+            # Here, too, inside run_busy_loop: a server does not leave it.
+            executor.collective_rpc("write_truth")
+            finish()
+        return more
 
     engine.run_busy_loop(source)
-    if args.truth:
-        with open(args.truth, "w") as f:
-            for line in truth.lines:
-                f.write(json.dumps(line) + "\n")
-            f.write(json.dumps(("total", truth.steps, load.made)) + "\n")
-    if not args.go:
-        print("done", flush=True)
-        sys.stdin.readline()
+    if executor:
+        executor.shutdown()
+    else:
+        finish()
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ class NewRequestData:
     num_computed_tokens: int
     lora_request: object
     prompt_embeds: object = None
+    prefill_token_ids: list | None = None
 
 
 @dataclass

@@ -49,9 +49,9 @@ class Scheduler:
         self.finished_recving_kv_req_ids = set()
         self.failed_recving_kv_req_ids = set()
         self.encoder_cache_manager = None
-        self.num_spec_tokens = 0
-        self.num_lookahead_tokens = 0
-        self.use_v2_model_runner = False
+        self.num_spec_tokens = getattr(config, "num_speculative_tokens", 0)
+        self.num_lookahead_tokens = self.num_spec_tokens
+        self.use_v2_model_runner = getattr(config, "use_v2_model_runner", False)
         self.kv_cache_manager = KVCacheManager(config.cache_config.num_gpu_blocks, self.block_size, truth)
         self.reset_preempted_req_ids = set()
         self.current_step = 0
@@ -69,6 +69,8 @@ class Scheduler:
         preempted_reqs = []
         num_scheduled_tokens = {}
         req_to_new_blocks = {}
+        scheduled_spec_decode_tokens = {}
+        scheduled_encoder_inputs = {}
         token_budget = self.max_num_scheduled_tokens
         scheduled_timestamp = time.monotonic()
         kv_before = self.truth.kv_ops
@@ -81,7 +83,7 @@ class Scheduler:
         while index < len(self.running) and token_budget > 0:
             request = self.running[index]
             n = request.num_tokens + request.num_output_placeholders - request.num_computed_tokens
-            n = budgeted(n)
+            n = budgeted(n + len(request.spec_token_ids))
             if n <= 0:
                 index += 1
                 continue
@@ -101,6 +103,11 @@ class Scheduler:
             req_to_new_blocks[request.request_id] = tuple([b.block_id for b in g] for g in new)
             token_budget -= n
             index += 1
+            if request.spec_token_ids:
+                drafts = n + request.num_computed_tokens - request.num_tokens - request.num_output_placeholders
+                if drafts > 0:
+                    scheduled_spec_decode_tokens[request.request_id] = request.spec_token_ids[:drafts]
+                request.spec_token_ids = []
 
         if not preempted_reqs:
             while self.waiting and token_budget > 0 and len(self.running) < self.max_num_running_reqs:
@@ -120,25 +127,33 @@ class Scheduler:
                 num_scheduled_tokens[request.request_id] = n
                 req_to_new_blocks[request.request_id] = self.kv_cache_manager.get_block_ids(request.request_id)
                 token_budget -= n
+                if request.mm_features:
+                    scheduled_encoder_inputs[request.request_id] = [0]
 
+        first_time, again = scheduled_new_reqs, scheduled_resumed_reqs  # for the truth
+        if self.use_v2_model_runner:
+            first_time, again = list(first_time), list(again)
+            scheduled_new_reqs.extend(scheduled_resumed_reqs)
+            scheduled_resumed_reqs.clear()
         cached = self._make_cached_request_data(scheduled_running_reqs, scheduled_resumed_reqs, req_to_new_blocks)
         scheduler_output = SchedulerOutput(
             scheduled_new_reqs=[
                 NewRequestData(r.request_id, r.prompt_token_ids, [], None, None,
-                               req_to_new_blocks[r.request_id], r.num_computed_tokens, None)
+                               req_to_new_blocks[r.request_id], r.num_computed_tokens, None,
+                               prefill_token_ids=r._all_token_ids if self.use_v2_model_runner else None)
                 for r in scheduled_new_reqs
             ],
             scheduled_cached_reqs=cached,
             num_scheduled_tokens=num_scheduled_tokens,
             total_num_scheduled_tokens=sum(num_scheduled_tokens.values()),
-            scheduled_spec_decode_tokens={},
-            scheduled_encoder_inputs={},
+            scheduled_spec_decode_tokens=scheduled_spec_decode_tokens,
+            scheduled_encoder_inputs=scheduled_encoder_inputs,
             num_common_prefix_blocks=[0],
             finished_req_ids=self.finished_req_ids,
             free_encoder_mm_hashes=[],
             preempted_req_ids=self.reset_preempted_req_ids,
         )
-        self.truth.step(self, scheduler_output, scheduled_new_reqs, scheduled_resumed_reqs, kv_before)
+        self.truth.step(self, scheduler_output, first_time, again, kv_before)
         # A with block before the return: from 3.12 on the function has two of them.
         with nullcontext("schedule: update_after_schedule"):
             self._update_after_schedule(scheduler_output)
@@ -161,6 +176,7 @@ class Scheduler:
         request.status = RequestStatus.PREEMPTED
         request.num_computed_tokens = 0
         request.num_output_placeholders = 0
+        request.spec_token_ids = []
         request.num_preemptions += 1
         self.waiting.appendleft(request)
         self.reset_preempted_req_ids.add(request.request_id)
@@ -170,8 +186,10 @@ class Scheduler:
             request = self.requests[req_id]
             request.num_computed_tokens += n
             if self.vllm_config.scheduler_config.async_scheduling:
-                if request.num_computed_tokens == request.num_tokens + request.num_output_placeholders:
-                    request.num_output_placeholders += 1
+                drafts = len(scheduler_output.scheduled_spec_decode_tokens.get(req_id, ()))
+                if request.num_computed_tokens == request.num_tokens + request.num_output_placeholders + drafts:
+                    request.num_output_placeholders += 1 + drafts
+                    request.spec_token_ids = [-1] * self.num_spec_tokens
         self.finished_req_ids = set()
         self.reset_preempted_req_ids = set()
 
@@ -187,8 +205,13 @@ class Scheduler:
             finish_reason = None
             request._output_token_ids.extend(tokens)
             request._all_token_ids.extend(tokens)
-            if request.num_output_placeholders:
-                request.num_output_placeholders -= len(tokens)
+            rejected = 1 + len(scheduler_output.scheduled_spec_decode_tokens.get(req_id, ())) - len(tokens)
+            if request.status == RequestStatus.RUNNING:
+                request.num_computed_tokens -= rejected
+                if request.num_output_placeholders:
+                    request.num_output_placeholders -= len(tokens) + rejected
+                elif self.num_spec_tokens:
+                    request.spec_token_ids = [-1] * self.num_spec_tokens
             if len(request._output_token_ids) >= request.max_tokens:
                 finish_reason = FinishReason.LENGTH
             elif tokens[-1] == 1:
