@@ -18,6 +18,10 @@ export PATH := $(PMTRACE_CACHE)/bin:$(GO_DIR):$(PATH)
 
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 LDFLAGS := -s -w -X main.version=$(VERSION)
+# NVIDIA's header marks as deprecated what go-nvml binds.
+export CGO_CFLAGS ?= -O2 -g -Wno-deprecated-declarations
+# It needs its symbols bound when they are called: older drivers lack some.
+export CGO_LDFLAGS ?= -O2 -g -Wl,-z,lazy
 PREFIX ?= /usr/local
 FUZZTIME ?= 30s
 VLLM ?= 0.32.0
@@ -34,8 +38,11 @@ PURE_TESTS = $(shell go list ./... | grep -vE '/(bpf|probes)(/|$$)|/e2e$$')
 help: ## print this list
 	@sed -nE 's/^([a-z0-9-]+):[^#]*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | awk -F'\t' '{ printf "%-16s %s\n", $$1, $$2 }'
 
-build: ## ./pmtrace, one static binary
-	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o pmtrace ./cmd/pmtrace
+# The driver's libraries (NVML, counters) are opened by dlopen, which a static binary
+# cannot; STATIC=1 makes one that does without GPU samples.
+build: ## ./pmtrace, one binary (STATIC=1: a static one, without GPU samples)
+	@$(if $(STATIC),,. e2e/setup/lib.sh && has gcc gcc libc6-dev)
+	CGO_ENABLED=$(if $(STATIC),0,1) go build -trimpath -ldflags '$(LDFLAGS)' -o pmtrace ./cmd/pmtrace
 
 generate: setup-clang setup-cpython ## make the committed generated files again, with the pinned clang
 	@$(STEP) "go generate" go generate ./...
@@ -70,10 +77,10 @@ test-root: setup-cpython ## tests on the kernel and on real CPythons 3.11 to 3.1
 
 # The real servers are Go tests as well: e2e/e2e_test.go says what each selection holds.
 E2E = env PMTRACE_E2E=$(1) PMTRACE_E2E_VLLM=$(2) go test -tags e2e -count=1 -timeout 45m -v $(if $(ROOT),-exec '$(ROOT)') ./e2e
-e2e-quick: build setup-vllm setup-analysis ## one run against a real vLLM: everything compared with the server's own word
+e2e-quick: build setup-vllm setup-cpython setup-analysis ## one run against a real vLLM: everything compared with the server's own word
 	@$(STEP) "end to end: vLLM $(VLLM), quick" $(call E2E,quick,$(VLLM))
 
-e2e: build setup-vllm setup-vllm-old setup-analysis ## the whole truth table, against two versions of vLLM
+e2e: build setup-vllm setup-vllm-old setup-cpython setup-analysis ## the whole truth table, against two versions of vLLM
 	@$(STEP) "end to end: vLLM $(VLLM)" $(call E2E,full,$(VLLM))
 	@$(STEP) "end to end: vLLM $(VLLM_OLD)" $(call E2E,full,$(VLLM_OLD))
 
