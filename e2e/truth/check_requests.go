@@ -24,7 +24,7 @@ func checkRequests(t *table, in *input, ix *index) {
 		h := historyOf(r, rows)
 		chain.one(h.broken == "", "%s: %s", r.RequestID, h.broken)
 		kinds.one(h.wrongKind == "", "%s: %s", r.RequestID, h.wrongKind)
-		marked.one(markedRight(in, r), "%s: seen_from_start is %v, first step at %s", r.RequestID, r.FromStart, show(r.ScheduledNS))
+		marked.one(markedRight(in, ix, r), "%s: seen_from_start is %v, first step at %s", r.RequestID, r.FromStart, show(r.ScheduledNS))
 		if s.outputs() && r.FromStart && r.Reason != nil && r.CachedTokens != nil && r.OutputTokens != nil {
 			problem := h.account(r, in.session.engine().AsyncSched)
 			work.one(problem == "", "%s: %s", r.RequestID, problem)
@@ -50,10 +50,18 @@ func timesInOrder(r *record.RequestRow) bool {
 	return true
 }
 
-// markedRight: whoever came after tracing began was seen from the start.
-func markedRight(in *input, r *record.RequestRow) bool {
-	if r.FromStart {
-		return r.ScheduledNS != nil && *r.ScheduledNS >= in.session.armed()-int64(clockSlack*1e9)
+// markedRight: whoever was first scheduled after tracing began was seen from the
+// start; so was who is new in the call that was under way then, which was seen to
+// return and is seen whole there.
+func markedRight(in *input, ix *index, r *record.RequestRow) bool {
+	armed, slack := in.session.armed(), int64(clockSlack*1e9)
+	if !r.FromStart {
+		return in.midload && (r.ArrivalNS == nil || *r.ArrivalNS <= armed+slack)
 	}
-	return in.midload && (r.ArrivalNS == nil || *r.ArrivalNS <= in.session.armed()+int64(clockSlack*1e9))
+	rows := ix.rowsFor[r.RequestUID]
+	if r.ScheduledNS == nil || len(rows) == 0 {
+		return false
+	}
+	first := ix.stepAt[rows[0].StepID]
+	return first != nil && first.ScheduledNS >= armed-slack
 }
