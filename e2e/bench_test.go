@@ -192,6 +192,14 @@ func (s *server) begin(t *testing.T, name string, flags ...string) *running {
 	return r
 }
 
+// enough has it send no new request.
+func (r *running) enough(t *testing.T) {
+	t.Helper()
+	if err := r.cmd.Process.Signal(syscall.SIGINT); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func (r *running) wait(t *testing.T) string {
 	t.Helper()
 	if err := r.cmd.Wait(); err != nil {

@@ -66,9 +66,11 @@ func TestServer(t *testing.T) {
 
 	t.Run("attach in the middle of a load", func(t *testing.T) {
 		s := s.in(t)
-		load := s.begin(t, "mid", args(prefixes(), []string{"-c", "64", "-n", "300", "--seed", "5", "--eos-fraction", "0.1", "-o", "32:192"})...)
-		time.Sleep(3 * time.Second)
+		load := s.begin(t, "mid", args(prefixes(), []string{"-c", "64", "-n", "4000", "--seed", "5", "--eos-fraction", "0.1", "-o", "32:192"})...)
+		time.Sleep(2 * time.Second)
 		tr := s.attach(t)
+		time.Sleep(4 * time.Second)
+		load.enough(t)
 		path := load.wait(t)
 		s.settle()
 		tr.stop(t, 0)
@@ -213,9 +215,11 @@ func TestAsynchronous(t *testing.T) {
 
 	t.Run("clients hang up, attach in the middle", func(t *testing.T) {
 		s := s.in(t)
-		load := s.begin(t, "mid", args(prefixes(), []string{"-c", "48", "-n", "250", "--seed", "13", "--eos-fraction", "0.2", "--abort-fraction", "0.2"})...)
+		load := s.begin(t, "mid", args(prefixes(), []string{"-c", "48", "-n", "4000", "--seed", "13", "--eos-fraction", "0.2", "--abort-fraction", "0.2"})...)
 		time.Sleep(2 * time.Second)
 		tr := s.attach(t)
+		time.Sleep(4 * time.Second)
+		load.enough(t)
 		path := load.wait(t)
 		s.settle()
 		tr.stop(t, 0)

@@ -10,13 +10,14 @@ Fields: n, client_id (sent as X-Request-Id), response_id, external_id (the engin
 without its random suffix), kind (length, eos, abort), stream, prefix (-1: none), prompt_tokens,
 max_tokens, completion_tokens, cached_tokens, finish_reason, t_send, t_first, t_last, status, error.
 For an aborted request the server's word is missing: completion_tokens is what arrived before
-the client hung up, and finish_reason is "abort".
+the client hung up, and finish_reason is "abort". On SIGINT it sends no new request.
 """
 
 import argparse
 import asyncio
 import json
 import random
+import signal
 import sys
 import time
 
@@ -150,11 +151,13 @@ async def run(a):
     began = time.monotonic()
     out = sys.stdout if a.out == "-" else open(a.out, "w")
     timeout = aiohttp.ClientTimeout(total=600)
+    enough = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGINT, enough.set)
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=3), timeout=timeout) as session:
 
         async def client():
             for r in todo:
-                if a.seconds and time.monotonic() - began > a.seconds:
+                if enough.is_set() or a.seconds and time.monotonic() - began > a.seconds:
                     return
                 res = await ask(session, a, r)
                 results.append(res)
