@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -16,78 +17,178 @@ import (
 // the driver says of them, and their hardware counters where asked for.
 type gpuWatch struct {
 	t       *trace
-	begun   bool
+	told    []int      // the workers that the sampling knows of
+	workers chan []int // the newest, for the sampling's goroutine
 	cancel  context.CancelFunc
 	running sync.WaitGroup
+
+	mu     sync.Mutex
+	losses []record.Loss
 }
 
-func newGPUWatch(t *trace) *gpuWatch { return &gpuWatch{t: t} }
+func newGPUWatch(t *trace) *gpuWatch { return &gpuWatch{t: t, workers: make(chan []int, 1)} }
 
 func (g *gpuWatch) wanted() bool {
 	return slices.Contains(g.t.opts.on, session.ProfilerGPU) || g.t.opts.gpuSampling != samplingOff
 }
 
-// look begins as soon as a worker is probed.
+// look begins as soon as a worker is probed, and follows those that come later: the
+// ranks of a server come up one after the other.
 func (g *gpuWatch) look() {
-	if g.begun || !g.wanted() || g.t.rec == nil || len(g.t.workers.probed) == 0 {
+	if !g.wanted() || g.t.rec == nil || len(g.t.workers.probed) == len(g.told) {
 		return
 	}
-	g.begun = true
+	began := g.told != nil
+	g.told = slices.Sorted(maps.Keys(g.t.workers.probed))
 	if g.t.hunt.onCPU { // torch maps CUDA's libraries there as well
-		g.fact(record.Fact{Unavailable: &record.Unavailable{Profiler: session.ProfilerGPU, Reason: "the server runs on the CPU"}})
+		if !began {
+			g.fact(record.Fact{Unavailable: &record.Unavailable{Profiler: session.ProfilerGPU, Reason: "the server runs on the CPU"}})
+		}
 		return
 	}
-	ctx, cancel := context.WithCancel(context.Background())
-	g.cancel = cancel
-	var pids []int
-	for pid := range g.t.workers.probed {
-		pids = append(pids, pid)
+	select {
+	case <-g.workers: // the sampling has not looked yet
+	default:
 	}
-	slices.Sort(pids)
-	g.running.Go(func() { g.run(ctx, pids) }) // the driver takes its time to answer
+	g.workers <- g.told
+	if g.cancel == nil {
+		ctx, cancel := context.WithCancel(context.Background())
+		g.cancel = cancel
+		g.running.Go(func() { g.run(ctx) }) // the driver takes its time to answer
+	}
 }
 
-func (g *gpuWatch) run(ctx context.Context, pids []int) {
+// unmatchedPause is how long to wait before the driver is asked again for the
+// devices of the workers: a process is on none before it has a CUDA context.
+const unmatchedPause = 5 * time.Second
+
+func (g *gpuWatch) run(ctx context.Context) {
 	monitor, err := g.t.app.world.gpus()
 	if err != nil {
-		g.missing(session.ProfilerGPU, err)
+		g.none(err)
 		return
 	}
 	defer monitor.Close()
-	devices, note, err := monitor.Use(pids)
-	if err != nil {
-		g.missing(session.ProfilerGPU, err)
-		return
-	}
-	if note != "" {
-		g.t.log.Warn("GPUs", "note", note)
-	}
-	for i := range devices {
-		g.fact(record.Fact{GPU: &devices[i]})
-	}
-	if g.t.opts.gpuSampling != samplingOff {
-		for _, d := range devices {
-			o := samplerOptions{
-				pid: pids[0], device: d, peakDRAM: monitor.PeakDRAM(d.Index), mode: g.t.opts.gpuSampling, log: g.t.log,
-			}
-			g.running.Go(func() { g.counters(ctx, o) })
-		}
-	}
-	if !slices.Contains(g.t.opts.on, session.ProfilerGPU) {
-		return
-	}
+	d := &devices{g: g, monitor: monitor, known: map[int]record.GPU{}, counted: map[int]bool{}}
 	every := time.NewTicker(time.Duration(g.t.opts.gpuInterval))
 	defer every.Stop()
+	again := time.NewTicker(unmatchedPause)
+	defer again.Stop()
 	for {
 		select {
 		case <-ctx.Done():
+			d.rest()
 			return
+		case d.pids = <-g.workers:
+			err = d.use(ctx)
+		case <-again.C:
+			if !d.matched {
+				err = d.use(ctx)
+			}
 		case <-every.C:
-			for _, s := range monitor.Sample() {
-				g.fact(record.Fact{GPUSample: &s})
+			if slices.Contains(g.t.opts.on, session.ProfilerGPU) {
+				d.sample()
 			}
 		}
+		if err != nil {
+			g.none(err)
+			return
+		}
 	}
+}
+
+// none says why nothing is known of any device.
+func (g *gpuWatch) none(err error) {
+	if slices.Contains(g.t.opts.on, session.ProfilerGPU) {
+		g.missing(session.ProfilerGPU, err)
+	}
+	if g.t.opts.gpuSampling != samplingOff {
+		g.missing(session.GPUSampling, err)
+	}
+}
+
+// devices are those that the workers run on. They belong to the sampling's goroutine.
+type devices struct {
+	g       *gpuWatch
+	monitor gpuMonitor
+	pids    []int
+	known   map[int]record.GPU // by index, as told last
+	counted map[int]bool       // their hardware counters are sampled
+	matched bool               // the driver names every worker on a device
+	note    string
+}
+
+// use asks the driver for the workers' devices.
+func (d *devices) use(ctx context.Context) error {
+	list, note, err := d.monitor.Use(d.pids)
+	if err != nil {
+		return err
+	}
+	if note != "" && note != d.note {
+		d.g.t.log.Warn("GPUs", "note", note)
+	}
+	d.note = note
+	on := map[int]bool{}
+	for i := range list {
+		gpu := list[i]
+		for _, pid := range gpu.PIDs {
+			on[pid] = true
+		}
+		if known, ok := d.known[gpu.Index]; !ok || !slices.Equal(known.PIDs, gpu.PIDs) {
+			d.known[gpu.Index] = gpu
+			d.g.fact(record.Fact{GPU: &gpu})
+		}
+	}
+	d.matched = len(on) == len(d.pids)
+	if d.g.t.opts.gpuSampling == samplingOff {
+		return nil
+	}
+	for _, gpu := range list {
+		// Of a device that may be another's the counters are not ours to take.
+		if !d.counted[gpu.Index] && (len(gpu.PIDs) > 0 || len(list) == 1) {
+			d.counted[gpu.Index] = true
+			d.count(ctx, gpu)
+		}
+	}
+	return nil
+}
+
+// count begins to sample a device's hardware counters.
+func (d *devices) count(ctx context.Context, gpu record.GPU) {
+	o := samplerOptions{
+		pid: d.pids[0], device: gpu, peakDRAM: d.monitor.PeakDRAM(gpu.Index), mode: d.g.t.opts.gpuSampling, log: d.g.t.log,
+	}
+	if len(gpu.PIDs) > 0 {
+		o.pid = gpu.PIDs[0]
+	}
+	d.g.running.Go(func() { d.g.counters(ctx, o) })
+}
+
+// sample takes what the driver says of the devices.
+func (d *devices) sample() {
+	for _, s := range d.monitor.Sample() {
+		d.g.fact(record.Fact{GPUSample: &s})
+	}
+	d.g.mu.Lock()
+	defer d.g.mu.Unlock()
+	d.g.losses = d.monitor.Losses()
+}
+
+// rest says at the end what could not be told.
+func (d *devices) rest() {
+	if d.g.t.opts.gpuSampling != samplingOff && len(d.counted) == 0 && d.pids != nil {
+		d.g.fact(record.Fact{Unavailable: &record.Unavailable{
+			Profiler: session.GPUSampling, Reason: "the driver names none of the traced processes on one of its devices",
+			Remedy: "run pmtrace in the host's PID namespace",
+		}})
+	}
+}
+
+// lost are the samples that the driver did not give, so far.
+func (g *gpuWatch) lost() []record.Loss {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.losses
 }
 
 // counters samples one device's hardware counters.

@@ -193,6 +193,7 @@ func (t *trace) writeLosses() error {
 	if err != nil {
 		t.log.Error("loss counters", "error", err)
 	}
+	counts = append(counts, t.gpu.lost()...)
 	return t.rec.fact(record.Fact{Losses: &record.Losses{MonoNS: t.app.world.monotonic(), Counts: counts}})
 }
 

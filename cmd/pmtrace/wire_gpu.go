@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"strings"
 
@@ -30,6 +31,18 @@ func (g realGPUs) Use(pids []int) (devices []record.GPU, note string, err error)
 		return nil, "", errors.New("the driver shows no device")
 	}
 	return devices, strings.Join(g.Notes(), "; "), nil
+}
+
+// Losses counts what the driver did not give; a whole sample is a loss, a value that
+// a device does not have is none.
+func (g realGPUs) Losses() []record.Loss {
+	var out []record.Loss
+	for _, f := range g.Failures() {
+		out = append(out, record.Loss{
+			Engine: -1, Probe: fmt.Sprintf("gpu_samples/%d/%s", f.Index, f.Call), Reason: f.Reason, Count: f.Count, Lost: f.Call == gpu.CallSample,
+		})
+	}
+	return out
 }
 
 // samplerCommandName is our own hidden subcommand: the process that loads NVIDIA's

@@ -89,6 +89,8 @@ type gpuMonitor interface {
 	// says what could not be told.
 	Use(pids []int) (devices []record.GPU, note string, err error)
 	Sample() []record.GPUSample
+	// Losses count the calls that failed.
+	Losses() []record.Loss
 	// PeakDRAM is a device's memory bandwidth, bytes/s; 0: not known.
 	PeakDRAM(index int) float64
 	Close() error

@@ -45,6 +45,9 @@ func (a Address) String() string {
 	return fmt.Sprintf("%08x:%02x:%02x.0", a.Domain, a.Bus, a.Device)
 }
 
+// CallSample stands for all calls of a sample, which was not taken.
+const CallSample = "sample"
+
 // Failure counts the calls on one device that did not give what they are for.
 type Failure struct {
 	Index  int    // of the device

@@ -168,7 +168,7 @@ func (m *Monitor) Sample() []record.GPUSample {
 	for _, d := range m.devices {
 		out = d.take(out)
 		if d.used && !d.ask(m.now) {
-			m.failed.add(d.Index, "sample", "calls of the sample before have not returned")
+			m.failed.add(d.Index, CallSample, "calls of the sample before have not returned")
 		}
 	}
 	late := m.late()
