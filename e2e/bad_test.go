@@ -129,12 +129,12 @@ func diskFull(t *testing.T, s *server) {
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	mount(t, "tmpfs", dir, "size=32k")
+	mount(t, "tmpfs", dir, "size=64k") // room for the beginnings of all files, and for some steps
 	from := s.logSize(t)
 	tr := s.run(t, "attach", "--pid", strconv.Itoa(s.pid), "--output-dir", dir)
 	tr.from = from
 	tr.says(t, "tracing engine")
-	load := s.load(t, "load", "-c", "32", "-n", "200", "--seed", "30")
+	load := s.load(t, "load", "-c", "32", "-n", "600", "--seed", "30")
 	if !tr.await(30 * time.Second) {
 		t.Fatalf("pmtrace goes on without a disk: %s", tr.stderr.String())
 	}

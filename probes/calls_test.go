@@ -583,9 +583,9 @@ func BenchmarkCall(b *testing.B) {
 				c := startCaller(b, nil, "3.12")
 				c.do(nil, "load", "cudart", runtimeStub(b))
 				var before, after float64
-				c.do(&before, "cost", depth, name, b.N)
+				c.do(&before, "cost", depth, "cudart", name, b.N)
 				tr.attach(c, c.model(), probes.WorkerSpec{})
-				c.do(&after, "cost", depth, name, b.N)
+				c.do(&after, "cost", depth, "cudart", name, b.N)
 				costs, err := tr.tracer.Cost()
 				qt.Assert(b, qt.IsNil(err))
 				b.ReportMetric((after-before)*1e9, "ns/op")
@@ -684,8 +684,8 @@ func TestDeepStack(t *testing.T) {
 			c := startCaller(t, nil, version)
 			c.do(nil, "load", "cudart", runtimeStub(t))
 			tr.attach(c, c.model(), probes.WorkerSpec{})
-			c.do(nil, "cost", 950, "cudaGraphLaunch", 5)
-			c.do(nil, "cost", 1100, "cudaGraphLaunch", 5)
+			c.do(nil, "cost", 950, "cudart", "cudaGraphLaunch", 5)
+			c.do(nil, "cost", 1100, "cudart", "cudaGraphLaunch", 5)
 			tr.stop()
 			qt.Assert(t, qt.IsNil(<-tr.done))
 			var phases []wire.Phase
