@@ -88,7 +88,7 @@ struct pm_pending {
 	__u8 row;
 	__u8 phase;
 	__u8 flags;
-	__u8 spare;
+	__u8 silent; /* it is not sent */
 };
 
 /* A walk of a Python stack. In the map, not on our own stack: the verifier loses track

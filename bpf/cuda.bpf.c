@@ -27,10 +27,14 @@ const enum pm_kind *use_kind __attribute__((unused));
 	 BIT(PM_ROW_GRAPH_INSTANTIATE) | BIT(PM_ROW_GRAPH_UPLOAD) | BIT(PM_ROW_GRAPH_DESTROY))
 
 /* Sent, but not under a dummy run. */
-#define STEP_ROWS                                                                       \
-	(BIT(PM_ROW_EVENT_SYNC) | BIT(PM_ROW_STREAM_SYNC) | BIT(PM_ROW_DEVICE_SYNC) |   \
-	 BIT(PM_ROW_ALL_REDUCE) | BIT(PM_ROW_ALL_GATHER) | BIT(PM_ROW_REDUCE_SCATTER) | \
-	 BIT(PM_ROW_BROADCAST) | BIT(PM_ROW_REDUCE) | BIT(PM_ROW_SEND) | BIT(PM_ROW_RECV))
+#define STEP_ROWS                                                                   \
+	(BIT(PM_ROW_EVENT_SYNC) | BIT(PM_ROW_ALL_REDUCE) | BIT(PM_ROW_ALL_GATHER) | \
+	 BIT(PM_ROW_REDUCE_SCATTER) | BIT(PM_ROW_BROADCAST) | BIT(PM_ROW_REDUCE) |  \
+	 BIT(PM_ROW_SEND) | BIT(PM_ROW_RECV))
+
+/* Sent only where they may end a step: while weights are loaded each copy has one, and
+ * nobody reads the ring yet. Elsewhere they take their time of the phase. */
+#define SYNC_ROWS (BIT(PM_ROW_STREAM_SYNC) | BIT(PM_ROW_DEVICE_SYNC))
 
 /* Whether a call is sent one by one. */
 static __always_inline int wanted(const struct pm_worker *w, const struct stack *s, __u32 row)
@@ -43,7 +47,16 @@ static __always_inline int wanted(const struct pm_worker *w, const struct stack 
 		return 0;
 	if (bit & (STEP_ROWS | w->record))
 		return 1;
+	if (bit & SYNC_ROWS)
+		return s->phase == PM_PHASE_OUTPUT_COPY || s->phase == PM_PHASE_OUTPUT_WAIT;
 	return row == PM_ROW_EVENT_RECORD && s->phase == PM_PHASE_OUTPUT_COPY;
+}
+
+/* Whether the return of a call that is not sent matters: it is when the phase's last
+ * call ended. */
+static __always_inline int timed(const struct stack *s, __u32 row)
+{
+	return BIT(row) & SYNC_ROWS && !s->dummy && s->phase > PM_PHASE_OTHER;
 }
 
 /* ---- the thread ---- */
@@ -242,6 +255,12 @@ int call_entry(void *ctx)
 	th->step = step;
 	if (!wanted(w, s, row) && row != PM_ROW_COPY) {
 		count(th, row, 0, now);
+		if (!timed(s, row) || !(cookie & PM_COOKIE_RETURNS))
+			return 0;
+		call.row = row;
+		call.silent = 1;
+		call.stack = stack_pointer(ctx);
+		await(w, th, &call);
 		return 0;
 	}
 	read_arguments(ctx, &args);
@@ -289,6 +308,10 @@ int call_return(void *ctx)
 		p->stack = 0;
 		if (p->row != (cookie & (PM_ROWS - 1)))
 			continue;
+		if (p->silent) {
+			th->last = now;
+			return 0;
+		}
 		p->a = result(p->a, place(cookie, 0));
 		p->b = result(p->b, place(cookie, 1));
 		th->last = now;

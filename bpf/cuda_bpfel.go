@@ -202,17 +202,17 @@ type CudaPmThread struct {
 	States    uint32
 	Spare2    uint32
 	Pending   [4]struct {
-		_     structs.HostLayout
-		Stack uint64
-		Began uint64
-		A     uint64
-		B     uint64
-		C     uint64
-		Step  uint32
-		Row   uint8
-		Phase uint8
-		Flags uint8
-		Spare uint8
+		_      structs.HostLayout
+		Stack  uint64
+		Began  uint64
+		A      uint64
+		B      uint64
+		C      uint64
+		Step   uint32
+		Row    uint8
+		Phase  uint8
+		Flags  uint8
+		Silent uint8
 	}
 	Stack struct {
 		_           structs.HostLayout

@@ -12,10 +12,11 @@
 
 #define PM_MAX_STACK 1024 /* frames; compilers of models go some hundred deep */
 #define PM_MAX_CLASSES (1 << 12)
+#define PM_GENERATIONS 32 /* then user space empties the table */
 
 /*
- * What a code object means: bits 0-8 as below, 9-11 generation, 12-19 worker, 20-63
- * its address. One word, so that threads of several CPUs may write it. Other codes
+ * What a code object means: bits 0-8 as below, 9-13 generation, 14-19 worker, 20-63
+ * its address without the low bits, which are 0: objects are aligned. One word, so that threads of several CPUs may write it. Other codes
  * fall on the same place: then it is looked up again.
  */
 struct {
@@ -46,12 +47,13 @@ static __always_inline struct pm_code *find_code(const struct stack *s, __u64 co
 static __always_inline __u32 class_of(const struct stack *s, __u64 code)
 {
 	__u32 place = (__u32)((code >> 4) * 0x9e3779b1u) >> 20;
-	__u64 name = code >> 3 << 20 | (__u64)(s->worker & 255) << 12 | (s->generation & 7) << 9;
+	__u64 name = code >> 4 << 20 | (s->worker & (PM_MAX_WORKERS - 1)) << 14 |
+		     (s->generation & (PM_GENERATIONS - 1)) << 9;
 	struct pm_code *c;
 	__u64 *class;
 	__u32 bits = 0;
 
-	if (!code || code & 7 || code >> 47)
+	if (!code || code & 15 || code >> 48)
 		return 0;
 	place &= PM_MAX_CLASSES - 1;
 	class = bpf_map_lookup_elem(&classes, &place);

@@ -126,6 +126,11 @@ static __always_inline __u32 find_step(struct pm_worker *w, struct pm_thread *th
 	p = bpf_map_lookup_elem(&progress, &index);
 	if (!p)
 		return PM_UNKNOWN;
+	/* Nothing is known of a stack that could not be read, and a graph that is captured
+	 * in the middle of a step does not end it. */
+	if (s->failed || s->frame ||
+	    (s->dummy == PM_PHASE_CAPTURE && s->has_output && s->output == p->output))
+		return p->steps ? p->steps - 1 : PM_UNKNOWN;
 	th->executing = s->has_output && !s->dummy;
 	if (th->executing && (!executing || s->output != p->output)) {
 		p->output = s->output;

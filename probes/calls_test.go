@@ -293,6 +293,7 @@ var everySet = []probes.Set{
 var everyRow = []wire.Row{
 	wire.RowEventCreate, wire.RowEventRecord, wire.RowEventQuery, wire.RowEventDestroy, wire.RowStreamWait, wire.RowCopy,
 	wire.RowMalloc, wire.RowFree, wire.RowMallocAsync, wire.RowFreeAsync, wire.RowLaunch,
+	wire.RowStreamSync, wire.RowDeviceSync, // outside of the phases that they may end
 }
 
 // What each function is called with and gives back, by uprobe_multi and by plain
@@ -461,8 +462,12 @@ func expect(calls []truth) (sent []wire.Call, changes []wire.PhaseChange) {
 		call.Flags = flags
 		switch call.Row {
 		case wire.RowGraphLaunch, wire.RowGraphDestroy:
-		case wire.RowEventSync, wire.RowStreamSync:
+		case wire.RowEventSync:
 			if dummy != 0 {
+				continue
+			}
+		case wire.RowStreamSync:
+			if dummy != 0 || phase != wire.PhaseOutputCopy && phase != wire.PhaseOutputWait {
 				continue
 			}
 		case wire.RowEventRecord:
@@ -802,7 +807,7 @@ func TestLateLibraries(t *testing.T) {
 	qt.Assert(t, qt.IsTrue(len(unavailable) > 0)) // the stub has no cuEventQuery
 	c.call("cuda", "cuGraphLaunch", 1, 0)
 	c.call("cuda", "kernel", 1, 1, 1, 0)
-	c.call("cuda", "cuStreamSynchronize", 5)
+	c.call("cuda", "cuEventSynchronize", 5)
 
 	look := func() (workers []record.Worker) {
 		tr.tracer.LookAtMaps()
@@ -839,7 +844,7 @@ func TestLateLibraries(t *testing.T) {
 		rows = append(rows, call.Row)
 	}
 	qt.Assert(t, qt.DeepEquals(rows, []wire.Row{
-		wire.RowGraphLaunch, wire.RowLaunch, wire.RowStreamSync, wire.RowLaunch, wire.RowGraphLaunch, wire.RowAllReduce,
+		wire.RowGraphLaunch, wire.RowLaunch, wire.RowEventSync, wire.RowLaunch, wire.RowGraphLaunch, wire.RowAllReduce,
 	}))
 }
 

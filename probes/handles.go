@@ -2,6 +2,7 @@ package probes
 
 import (
 	"encoding/binary"
+	"slices"
 	"sync"
 	"time"
 
@@ -25,9 +26,11 @@ const (
 type handles struct {
 	mu       sync.Mutex
 	live     map[uint64]*handle
-	touched  int64 // ktime of the newest capture or instantiation, ns
-	captured bool  // and none was read since
-	fresh    bool  // a handle was launched that was not known at the last reading
+	gone     map[uint64]bool // destroyed; a holder may go on with the stale handle
+	touched  int64           // ktime of the newest capture or instantiation, ns
+	captured bool            // and none was read since
+	fresh    bool            // a handle was launched that was not known at the last reading
+	changed  bool            // a handle means another graph than when the graphs were told
 	pause    time.Duration
 	read     int64 // monotonic ns of the last reading
 	dropped  uint64
@@ -40,7 +43,7 @@ type handle struct {
 }
 
 func newHandles() *handles {
-	return &handles{live: map[uint64]*handle{}, pause: firstPause}
+	return &handles{live: map[uint64]*handle{}, gone: map[uint64]bool{}, pause: firstPause}
 }
 
 // see takes a call's event. b is an event of kind PM_EV_CALL, as the kernel wrote
@@ -65,9 +68,15 @@ func (h *handles) see(b []byte) {
 		}
 	case wire.RowGraphDestroy:
 		delete(h.live, exec)
+		if len(h.gone) == maxHandles {
+			clear(h.gone)
+		}
+		h.gone[exec] = true
+		h.changed = true
 	case wire.RowGraphInstantiate:
 		if flags&wire.CallFailed == 0 {
 			delete(h.live, exec) // another graph at the place of a destroyed one
+			h.changed = true
 			if e := h.get(exec); e != nil {
 				e.passing = flags&wire.CallThrowaway != 0
 			}
@@ -89,7 +98,9 @@ func (h *handles) get(exec uint64) *handle {
 		return nil
 	}
 	e = &handle{}
+	delete(h.gone, exec)
 	h.live[exec] = e
+	h.changed = true
 	return e
 }
 
@@ -101,24 +112,33 @@ func (h *handles) seen(exec uint64) bool {
 }
 
 // due says whether the graphs should be read now (monotonic ns), and begins it.
-func (h *handles) due(now int64) bool {
+// changed: what is read is to be told even if it is what was told before.
+func (h *handles) due(now int64) (due, changed bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	since := time.Duration(now - h.read)
 	switch {
 	case h.read != 0 && since < firstPause:
-		return false
+		return false, false
 	case h.captured && time.Duration(now-h.touched) >= quiet:
 	case h.fresh:
 		h.pause = firstPause
 	case h.nameless() && since >= h.pause:
 	default:
-		return false
+		return false, false
 	}
+	changed, h.changed = h.changed, false
 	h.captured = h.captured && time.Duration(now-h.touched) < quiet
 	h.fresh = false
 	h.read = now
-	return true
+	return true, changed
+}
+
+// retell takes back that a change was told.
+func (h *handles) retell(changed bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.changed = h.changed || changed
 }
 
 func (h *handles) nameless() bool {
@@ -128,6 +148,13 @@ func (h *handles) nameless() bool {
 		}
 	}
 	return false
+}
+
+// living leaves out what was destroyed.
+func (h *handles) living(graphs []record.Graph) []record.Graph {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return slices.DeleteFunc(graphs, func(g record.Graph) bool { return h.gone[g.Exec] })
 }
 
 // name takes what was read.

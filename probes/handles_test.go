@@ -36,7 +36,8 @@ func TestDue(t *testing.T) {
 	}
 	due := func(s float64, want bool) {
 		t.Helper()
-		qt.Assert(t, qt.Equals(h.due(at(s)), want), qt.Commentf("at %v s", s))
+		got, _ := h.due(at(s))
+		qt.Assert(t, qt.Equals(got, want), qt.Commentf("at %v s", s))
 	}
 	due(0, false) // nothing was seen
 
@@ -80,7 +81,7 @@ func TestDue(t *testing.T) {
 	see(wire.RowGraphLaunch, 5, 0, 41)
 	reads := 0
 	for s := 41.0; s < 41+600; s++ {
-		if h.due(at(s)) {
+		if is, _ := h.due(at(s)); is {
 			reads++
 			named(1, 2, 4)
 		}
@@ -109,4 +110,35 @@ func TestHandlesAreBounded(t *testing.T) {
 	h.see(callEvent(wire.RowGraphLaunch, 0, 0, 0))
 	qt.Assert(t, qt.HasLen(h.live, maxHandles))
 	qt.Assert(t, qt.Equals(h.dropped, 6))
+}
+
+// A reading that says what the one before said is news all the same where a handle
+// was destroyed or made since: it means another graph.
+func TestChanged(t *testing.T) {
+	h := newHandles()
+	at := func(s int) int64 { return int64(1000+s) * int64(time.Second) }
+	see := func(row wire.Row, s int) { h.see(callEvent(row, 1, 0, time.Duration(at(s)))) }
+	due := func(s int, wantChanged bool) {
+		t.Helper()
+		is, changed := h.due(at(s))
+		qt.Assert(t, qt.IsTrue(is), qt.Commentf("at %d s", s))
+		qt.Assert(t, qt.Equals(changed, wantChanged), qt.Commentf("at %d s", s))
+	}
+	graph := func() []record.Graph { return []record.Graph{{Exec: 1}} }
+	see(wire.RowGraphInstantiate, 0)
+	due(2, true)
+	see(wire.RowGraphLaunch, 3)
+	due(3, false) // nobody holds it yet
+	h.name(graph())
+	see(wire.RowGraphInstantiate, 5) // at the same address
+	due(7, true)
+	h.retell(true) // it could not be read
+	see(wire.RowGraphLaunch, 8)
+	due(8, true)
+	qt.Assert(t, qt.HasLen(h.living(graph()), 1))
+	see(wire.RowGraphDestroy, 9)
+	qt.Assert(t, qt.HasLen(h.living(graph()), 0))
+	see(wire.RowGraphInstantiate, 10)
+	qt.Assert(t, qt.HasLen(h.living(graph()), 1))
+	due(12, true)
 }

@@ -141,7 +141,14 @@ func (t *Tracer) arm(w *worker, spec WorkerSpec, libs []cuda.Library) ([]record.
 	}
 	if err := w.readPython(); err != nil {
 		w.python = nil
-		unavailable = append(unavailable, record.Unavailable{Profiler: "cpu", Engine: spec.Engine, Columns: []string{"cpu_operations"}, Reason: err.Error()})
+		for _, u := range []record.Unavailable{
+			{Profiler: "cpu", Columns: []string{"cpu_operations"}},
+			{Profiler: "cuda_graph", Columns: []string{"graphs.descriptor", "graph_launches.descriptor", "steps.descriptor", "steps.cudagraph_mode"}},
+			{Profiler: "forward_pass", Columns: []string{"steps.step_gpu_ns", "steps.gpu_idle_ns"}},
+		} {
+			u.Engine, u.Reason = spec.Engine, err.Error()
+			unavailable = append(unavailable, u)
+		}
 	}
 	// The Python side first: calls are told apart from the first one on.
 	t.followPython(w)
@@ -149,9 +156,10 @@ func (t *Tracer) arm(w *worker, spec WorkerSpec, libs []cuda.Library) ([]record.
 		return nil, err
 	}
 	missing, err := t.follow(w, libs)
-	if err != nil {
+	if err != nil && len(w.fact.Probes) == 0 {
 		return nil, err
 	}
+	t.complain(w, "probe a library", err) // the others are
 	w.nextMaps = time.Now().Add(w.pauseMaps)
 	w.fact.MonoNS = monotonic()
 	return append(unavailable, missing...), nil
@@ -182,7 +190,10 @@ func (t *Tracer) disarm(w *worker) error {
 	w.libraries = nil
 	_ = t.calls.maps.Workers.Delete(uint32(w.pid))
 	for tid := range w.threads {
-		_ = t.calls.maps.States.Delete(uint32(tid))
+		var st bpf.CudaPmState // the id may be another process's thread's by now
+		if t.calls.maps.States.Lookup(uint32(tid), &st) == nil && st.Process == uint32(w.pid) {
+			_ = t.calls.maps.States.Delete(uint32(tid))
+		}
 	}
 	for code := range w.codes {
 		_ = t.calls.maps.Codes.Delete(w.codeKey(code))
@@ -249,7 +260,7 @@ func monotonic() int64 {
 
 const (
 	mapsPause     = time.Second
-	longMapsPause = time.Minute
+	longMapsPause = 10 * time.Second
 	sweepPause    = time.Minute
 )
 
@@ -394,10 +405,19 @@ func (t *Tracer) setFunctions(w *worker, functions []vllm.KnownFunction) {
 	}
 	w.codes = codes
 	w.findNames(functions)
-	// What the programs have learned of codes is void from here on.
+	// What the programs have learned of codes is void from here on. They tell
+	// generations apart by a few bits.
 	w.config.Generation++
+	if w.config.Generation%generations == 0 {
+		for i := range t.calls.maps.Classes.MaxEntries() {
+			_ = t.calls.maps.Classes.Put(i, uint64(0))
+		}
+	}
 	t.complain(w, "tell the functions of a worker", t.tell(w))
 }
+
+// generations is PM_GENERATIONS of bpf/phase.h.
+const generations = 32
 
 func (w *worker) codeKey(code uint64) *bpf.CudaPmCodeKey {
 	return &bpf.CudaPmCodeKey{Code: code, Process: uint32(w.pid)}
@@ -472,7 +492,7 @@ func (w *worker) followRunner() bool {
 	if r.V2 {
 		w.fact.Runner = "v2"
 	}
-	if w.fact.Rank == nil {
+	if r.Rank != nil { // the title does not have it while the worker comes up
 		w.fact.Rank = r.Rank
 	}
 	return true
@@ -508,8 +528,8 @@ func (t *Tracer) followLibraries(w *worker) []record.Fact {
 }
 
 // follow probes the libraries that are mapped and were not before, and takes the
-// probes off those that are not the right ones any more. It fails where it cannot
-// probe any.
+// probes off those that are not the right ones any more. The error is of those that
+// could not be probed; w.fact.Probes are empty where that is all.
 func (t *Tracer) follow(w *worker, libs []cuda.Library) ([]record.Unavailable, error) {
 	static := !slices.ContainsFunc(libs, func(l cuda.Library) bool { return l.Kind == cuda.Runtime })
 	var kept []*attachedLibrary
@@ -577,20 +597,31 @@ func probeNamesOf(libs []*attachedLibrary) []string {
 // readGraphs reads the graphs where there are handles without a name; nil: nothing
 // new.
 func (t *Tracer) readGraphs(w *worker) *record.Graphs {
-	if w.python == nil || !w.handles.due(monotonic()) {
+	if w.python == nil {
 		return nil
 	}
 	now := monotonic()
+	due, changed := w.handles.due(now)
+	if !due {
+		return nil
+	}
 	found, err := w.model.Graphs(w.handles.seen)
 	t.complain(w, "read the CUDA graphs of a worker", err)
 	if err != nil {
+		w.handles.retell(changed)
 		return nil
 	}
+	found.Graphs = w.handles.living(found.Graphs)
 	w.handles.name(found.Graphs)
 	for reason, n := range found.Unnamed {
 		w.losses.raise(w.engine(), "graphs", reason, uint64(max(n, 0)))
 	}
-	if found.Offset < 0 || slices.EqualFunc(found.Graphs, w.graphs, sameGraph) {
+	if found.Offset < 0 {
+		w.handles.retell(changed)
+		return nil
+	}
+	// The same list says something new where a handle means another graph now.
+	if !changed && slices.EqualFunc(found.Graphs, w.graphs, sameGraph) {
 		return nil
 	}
 	w.graphs = found.Graphs

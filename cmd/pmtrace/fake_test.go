@@ -148,6 +148,8 @@ func (t *fakeTracer) AttachWorker(worker, workerSpec) (record.Worker, []record.U
 	return record.Worker{Worker: t.workers - 1}, nil, nil
 }
 
+func (t *fakeTracer) DetachWorker(int) error { return nil }
+
 func (t *fakeTracer) Cost() ([]programCost, error) { return nil, nil }
 
 func (t *fakeTracer) Look() []record.Fact { return nil }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/pmtrace/pmtrace/decode/record"
@@ -285,6 +286,9 @@ func (h *hunt) say(f record.Engine, missing []record.Unavailable, took time.Dura
 func (h *hunt) processes() error {
 	for _, p := range h.last.Processes {
 		said := string(p.Role) + " " + p.Title
+		if p.Rank != nil { // among the workers that are titled by now
+			said += " " + strconv.Itoa(*p.Rank)
+		}
 		if h.told[p.PID] == said {
 			continue
 		}

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -84,8 +85,8 @@ func (w *workers) look() error {
 			return err
 		}
 	}
+	w.say()
 	if len(w.probed) == 0 {
-		w.say()
 		return nil
 	}
 	if err := w.follow(); err != nil {
@@ -172,6 +173,7 @@ func (w *workers) probe(p target.Process, found worker) error {
 		return nil
 	case errors.Is(failed, errNoCUDA):
 		w.why = errNoCUDA.Error()
+		delete(w.found, p.PID) // it may be another program by the next try
 		return nil
 	}
 	w.why = oneLine(failed)
@@ -192,8 +194,30 @@ func (w *workers) engineOf(p target.Process) (engine *int, thread int) {
 	return nil, 0
 }
 
+// settle takes the probes off processes that were candidates only before the engine
+// was known: the API server loads CUDA's libraries as well.
+func (w *workers) settle() {
+	if len(w.t.hunt.armed) == 0 {
+		return
+	}
+	candidates := w.candidates()
+	for pid, fact := range w.probed {
+		_, engine := w.t.hunt.armed[pid]
+		if engine || slices.ContainsFunc(candidates, func(p target.Process) bool { return p.PID == pid }) ||
+			!slices.ContainsFunc(w.t.hunt.last.Processes, func(p target.Process) bool { return p.PID == pid }) {
+			continue // the last: it has ended, and what it did stays
+		}
+		if err := w.t.tracer.DetachWorker(fact.Worker); err != nil {
+			w.t.log.Warn("take the probes off", "pid", pid, "error", err)
+		}
+		delete(w.probed, pid)
+		delete(w.found, pid)
+	}
+}
+
 // engines tells which engine workers are of that were there before it.
 func (w *workers) engines() error {
+	w.settle()
 	for _, p := range w.candidates() {
 		fact, ok := w.probed[p.PID]
 		if !ok || fact.Engine != nil {
@@ -248,12 +272,20 @@ func (w *workers) rest() {
 		if err := w.tell(w.t.tracer.Look()...); err != nil {
 			w.t.log.Error("workers", "error", err)
 		}
+		for _, pid := range slices.Sorted(maps.Keys(w.refused)) {
+			w.missing(fmt.Sprintf("process %d: %s", pid, w.refused[pid]))
+		}
 		return
 	}
 	why := w.why
 	if why == "" {
 		why = "no process of the server runs a model on a GPU"
 	}
+	w.missing(why)
+}
+
+// missing writes why there are no graphs and GPU times, or not all.
+func (w *workers) missing(why string) {
 	for _, p := range []string{session.ProfilerCUDAGraph, session.ProfilerEncoderDecoder} {
 		if !slices.Contains(w.t.opts.on, p) {
 			continue
@@ -272,5 +304,7 @@ func (w *workers) say() {
 	}
 	w.told = true
 	w.t.status.done()
-	fmt.Fprintln(w.t.app.stderr, "pmtrace: not available: CUDA graphs and GPU times:", printable(w.why))
+	for _, pid := range slices.Sorted(maps.Keys(w.refused)) {
+		fmt.Fprintf(w.t.app.stderr, "pmtrace: not available: CUDA graphs and GPU times of process %d: %s\n", pid, printable(w.refused[pid]))
+	}
 }

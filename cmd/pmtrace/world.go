@@ -69,6 +69,8 @@ type tracer interface {
 	Attach(engine) (record.Engine, []record.Unavailable, error)
 	// AttachWorker probes the CUDA calls of a process; errNoCUDA: not yet.
 	AttachWorker(worker, workerSpec) (record.Worker, []record.Unavailable, error)
+	// DetachWorker takes the probes off it.
+	DetachWorker(index int) error
 	// Look, about once a second, follows what the workers have become; it returns
 	// what is new.
 	Look() []record.Fact

@@ -12,7 +12,7 @@ import (
 
 const (
 	maxNames  = 16 << 20  // bytes of section names
-	maxTables = 256 << 20 // bytes of symbols or their names; torch's have 60 MB
+	maxTables = 128 << 20 // bytes of symbols, names and versions together; torch's have 60 MB
 )
 
 var errTooLarge = errors.New("its ELF tables are larger than any library's")
@@ -27,12 +27,42 @@ func readELF(f *os.File) (*elf.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, s := range e.Sections {
-		if (s.Type == elf.SHT_DYNSYM || s.Type == elf.SHT_STRTAB || s.Type == elf.SHT_DYNAMIC) && s.FileSize > maxTables {
-			return nil, errTooLarge
-		}
+	if err := checkTables(e.Sections); err != nil {
+		return nil, err
 	}
 	return e, nil
+}
+
+// checkTables looks at the sizes of all that is read for the dynamic symbols. A
+// compressed section would be as large as it says, whatever the file has.
+func checkTables(sections []*elf.Section) error {
+	total := uint64(0)
+	add := func(s *elf.Section) error {
+		if s.Flags&elf.SHF_COMPRESSED != 0 {
+			return errors.New("its tables of symbols are compressed, which no library's are")
+		}
+		if total += min(max(s.Size, s.FileSize), maxTables+1); total > maxTables {
+			return errTooLarge
+		}
+		return nil
+	}
+	for _, s := range sections {
+		switch s.Type {
+		case elf.SHT_DYNSYM:
+			if int(s.Link) < len(sections) { // its names, whatever their type
+				if err := add(sections[s.Link]); err != nil {
+					return err
+				}
+			}
+		case elf.SHT_DYNAMIC, elf.SHT_GNU_VERSYM, elf.SHT_GNU_VERNEED, elf.SHT_GNU_VERDEF:
+		default:
+			continue
+		}
+		if err := add(s); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // checkNames looks at the size of the one table that elf.NewFile reads by itself.
@@ -43,6 +73,9 @@ func checkNames(r io.ReaderAt) error {
 	}
 	if head.Ident[elf.EI_CLASS] != byte(elf.ELFCLASS64) || head.Ident[elf.EI_DATA] != byte(elf.ELFDATA2LSB) {
 		return errors.New("not a 64-bit little-endian ELF file")
+	}
+	if head.Shnum == 0 || head.Shstrndx == uint16(elf.SHN_XINDEX) {
+		return errors.New("its ELF header names no table of sections, as a library's does")
 	}
 	var names elf.Section64
 	if err := readAt(r, int64(head.Shoff)+int64(head.Shstrndx)*int64(head.Shentsize), &names); err != nil {
