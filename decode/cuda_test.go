@@ -26,6 +26,8 @@ func gpus() map[string]cudaConfig {
 		"encoder":         {steps: 300, async: true, encoder: true},
 		"two ranks":       {steps: 300, ranks: 2},
 		"two ranks async": {steps: 300, ranks: 2, async: true, empty: true},
+		"two ranks, same": {steps: 300, ranks: 2, async: true, same: true},
+		"same steps":      {steps: 300, async: true, same: true},
 		"named late":      {steps: 1500, async: true, namedAt: 1_000_000_000},
 		"handles reused":  {steps: 300, async: true, captured: true, reuse: 40},
 		"sampled":         {steps: 1500, async: true, sampler: true, hostNS: 4_000_000},
@@ -252,6 +254,64 @@ func TestLostCalls(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestLostSchedules: where the engine's events are lost, calls are of the right step
+// or of none.
+func TestLostSchedules(t *testing.T) {
+	for _, name := range []string{"v2 async", "v2 sync", "same steps", "two ranks", "two ranks async", "two ranks, same"} {
+		t.Run(name, func(t *testing.T) {
+			for seed := range uint64(4) {
+				c := gpus()[name]
+				c.dropAll, c.seed = 0.01, seed
+				s := newCudaSim(c)
+				got, _ := replay(t, s.journal())
+				qt.Assert(t, qt.IsTrue(s.dropped > 0))
+				s.onlyRight(t, got)
+			}
+		})
+	}
+}
+
+// TestLateWorkers: workers are probed when the engine is traced already, and all
+// steps look alike.
+func TestLateWorkers(t *testing.T) {
+	for _, name := range []string{"two ranks", "two ranks async", "two ranks, same", "same steps"} {
+		t.Run(name, func(t *testing.T) {
+			for seed := range uint64(4) {
+				c := gpus()[name]
+				c.probedAt, c.seed = 40, seed
+				s := newCudaSim(c)
+				got, _ := replay(t, s.journal())
+				timed := s.onlyRight(t, got)
+				qt.Assert(t, qt.IsTrue(timed > c.steps*3/4-40), qt.Commentf("%d steps have times", timed))
+			}
+		})
+	}
+}
+
+// onlyRight checks what there is of steps, which lost events number anew: a step is
+// known by when it was scheduled. It returns how many have GPU times.
+func (s *cudaSim) onlyRight(t *testing.T, got *tables) (timed int) {
+	t.Helper()
+	at := map[int64]int64{}
+	for _, st := range s.truth {
+		at[rel(st.scheduled)] = int64(st.num)
+	}
+	for i := range got.Steps {
+		st := got.Steps[i]
+		num, ok := at[st.ScheduledNS]
+		if !ok {
+			continue // its schedule call was not seen
+		}
+		st.StepID = num
+		if st.StepGPUNS != nil {
+			timed++
+		}
+		s.checkGraphs(t, &st, false)
+		s.checkTimes(t, &st, false)
+	}
+	return timed
 }
 
 // TestCutCalls: a journal of calls may end anywhere.

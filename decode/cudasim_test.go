@@ -29,7 +29,10 @@ type cudaConfig struct {
 	empty    bool    // some steps have no tokens
 	reuse    int     // after so many steps all graphs are destroyed and captured anew
 	sampler  bool
-	captured bool // traced from before the capture
+	captured bool    // traced from before the capture
+	same     bool    // all steps have the same counts
+	probedAt int     // the step at which the workers come to be probed
+	dropAll  float64 // of the engine's events
 }
 
 const (
@@ -151,6 +154,9 @@ func (s *cudaSim) journal() []simRecord {
 			s.recapture()
 		}
 		st := s.schedule(i)
+		if s.probedAt > 0 && i == s.probedAt {
+			s.probe(s.now, int64(s.now))
+		}
 		s.execute(st)
 		queue = append(queue, st)
 		if !s.async || len(queue) > 1 {
@@ -178,18 +184,25 @@ func (s *cudaSim) attach() {
 		MonoNS: simStart, VLLM: "0.33.0", Device: "cuda", DP: 1, Thread: cudaEngineThread, PID: 4000, Iteration: i64(0), FromStart: true,
 		Watches: []string{"schedule_return", "update_return", "update_entry"},
 	}})
-	for i := range s.workers {
-		f := record.Worker{Worker: i, PID: 4000, Engine: new(int), Rank: &i, EngineThread: cudaEngineThread, MonoNS: simStart, FromStart: true}
-		if s.ranks > 0 {
-			f.PID, f.EngineThread = 5000+i, 0
-		}
-		s.fact(2, record.Fact{Worker: &f})
+	if s.probedAt == 0 {
+		s.probe(2, simStart)
 	}
 	if s.sampler {
 		s.fact(3, record.Fact{GPU: &record.GPU{Index: 3, PIDs: []int{4000}}})
 		s.fact(4, record.Fact{Sampler: &record.Sampler{Index: 3, IntervalNS: 20_000, Metrics: []string{
 			wire.MetricDRAMReadBytes, wire.MetricSMActivePct,
 		}}})
+	}
+}
+
+// probe tells of the workers.
+func (s *cudaSim) probe(at uint64, mono int64) {
+	for i := range s.workers {
+		f := record.Worker{Worker: i, PID: 4000, Engine: new(int), Rank: &i, EngineThread: cudaEngineThread, MonoNS: mono, FromStart: true}
+		if s.ranks > 0 {
+			f.PID, f.EngineThread = 5000+i, 0
+		}
+		s.fact(at, record.Fact{Worker: &f})
 	}
 }
 
@@ -270,6 +283,9 @@ func (s *cudaSim) schedule(i int) *cudaStep {
 	s.spend(&s.now, 20_000)
 	st := &cudaStep{num: uint32(i), output: 0x9000 + uint64(i%7)*64, waits: map[int][2]uint64{}, phases: map[string]int64{}, mode: "NONE"}
 	switch kind := s.rng.IntN(10); {
+	case s.same:
+		st.requests, st.tokens, st.padded = 32, 32, padded(32)
+		st.mode, st.text = "FULL", fullText(st.padded)
 	case kind < 6:
 		st.requests = 1 + s.rng.IntN(64)
 		st.tokens = st.requests
@@ -315,6 +331,10 @@ func (s *cudaSim) engineEvent(kind wire.Kind, body func(*encoder)) {
 	binary.LittleEndian.PutUint16(e.b[12:], uint16(kind))
 	e.b[15] = wire.Version
 	s.seq++
+	if s.dropAll > 0 && s.rng.Float64() < s.dropAll {
+		s.dropped++
+		return
+	}
 	s.records = append(s.records, timed{s.now, simRecord{'E', e.b}})
 }
 
@@ -344,9 +364,13 @@ func (w *cudaWorker) begin(st *cudaStep) {
 	w.event(wire.KindWorkerStep, th, *w.now+501, func(e *encoder) { // together with the step's first call
 		e.u64(st.output + 1<<20).u32(w.stepThread()).u32(int(w.steps)).u32(st.tokens).u32(st.requests).u32(0).u32(0)
 	})
-	w.step = w.steps
-	w.steps++
+	if !w.unprobed() {
+		w.step = w.steps
+		w.steps++
+	}
 }
+
+func (w *cudaWorker) unprobed() bool { return w.s.probedAt > 0 && len(w.s.truth) <= w.s.probedAt }
 
 // run is a piece of work on the GPU: it begins after the call that launches it.
 func (w *cudaWorker) run(st *cudaStep, ns int) (began uint64) {
@@ -542,6 +566,9 @@ func (w *cudaWorker) send(th *cudaThread, thread int, phase wire.Phase, row wire
 }
 
 func (w *cudaWorker) event(kind wire.Kind, th *cudaThread, at uint64, body func(*encoder)) {
+	if w.unprobed() {
+		return
+	}
 	e := &encoder{b: make([]byte, wire.HeaderSize, 80), kind: kind}
 	body(e)
 	binary.LittleEndian.PutUint64(e.b, at)

@@ -58,6 +58,3 @@ const (
 	maxSamples      = 1 << 18 // of a device's counters: 5 s at 20 µs
 	maxClocks       = 64
 )
-
-// matchWindow is how many of the engine's steps are looked at for one of a worker.
-const matchWindow = 64

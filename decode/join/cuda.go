@@ -92,7 +92,7 @@ func (w *worker) emitOperation(r *run, thread uint32, p wire.Phase, at, dur int6
 }
 
 func (r *run) stepPtr() *int64 {
-	if r == nil || !r.matched {
+	if r == nil || !r.matched || r.mixed {
 		return nil
 	}
 	return r.w.j.ptr.int64(r.step)

@@ -204,7 +204,7 @@ func (e *engine) counted(r *run) bool {
 	if d == nil || !r.end.known || r.tokens == 0 {
 		return true
 	}
-	return d.last != unset && d.last > r.end.hi+2*d.sampler.IntervalNS
+	return d.last != unset && d.last > r.end.hi+3*(d.sampler.IntervalNS+d.clockErr())+d.sampler.IntervalNS
 }
 
 // span is the samples that overlap a time; nil where some of it has none.
@@ -250,7 +250,7 @@ func (r *run) refineStart(samples []sample, before *gpuEnd, slack int64) {
 		return
 	}
 	rise := rising(samples, r.first-slack, r.first+begunNS+slack)
-	if rise != unset && rise < r.end.hi {
+	if rise != unset && rise < r.end.hi && (!before.known || rise >= before.lo-slack) {
 		// The rise may be that of a small kernel that prepares the inputs.
 		r.gpuStart, r.startSampled = max(rise, r.first), true
 		r.startErr = max(r.first+begunNS-r.gpuStart, slack)

@@ -138,6 +138,14 @@ func (e *engine) distrust(t int64) {
 	for _, st := range e.flight {
 		st.gap = true
 	}
+	for _, w := range e.workers {
+		if !w.own() {
+			continue
+		}
+		for _, r := range w.open { // calls of a step unseen would be taken for theirs
+			r.gap, r.mixed = true, true
+		}
+	}
 }
 
 // gapInWindow reports whether events may have been lost since the last schedule

@@ -1,6 +1,10 @@
 package join
 
-import "github.com/pmtrace/pmtrace/decode/wire"
+import (
+	"sort"
+
+	"github.com/pmtrace/pmtrace/decode/wire"
+)
 
 // scheduled is a step of the engine as its workers in other processes see it.
 type scheduled struct {
@@ -21,6 +25,10 @@ func (j *Joiner) WorkerStep(ev *wire.WorkerStep) error {
 	}
 	r := w.newRun(t, count(ev.Tokens), count(ev.Requests))
 	r.num = ev.Step
+	if r.tokens == 0 {
+		w.empty++
+	}
+	r.place = int64(ev.Step) - w.empty
 	w.stepper = th.id
 	w.begin(r)
 	w.touch(r)
@@ -72,7 +80,7 @@ func (w *worker) match() {
 		if r.resolved {
 			continue
 		}
-		s, known := w.fitting(r)
+		s, known := w.fitting(i)
 		switch {
 		case s != nil:
 			w.pair(r, s)
@@ -84,40 +92,94 @@ func (w *worker) match() {
 	}
 }
 
-// fitting is the first step behind the last matched one that has the run's counts
-// and was under way when it began. known: if it is none, none will come.
-func (w *worker) fitting(r *run) (s *scheduled, known bool) {
-	e := w.engine
-	seen := 0
-	for i := range e.expected.len() {
-		s := *e.expected.at(i)
-		if s.at > r.begin {
-			return nil, true
-		}
-		if s.num <= w.matched || s.ended != unset && s.ended < r.begin {
-			continue
-		}
-		if same(s.tokens, r.tokens) && same(s.requests, r.requests) {
+// places is how many steps in a row must fit where it is not known which is which.
+const places = 3
+
+// fitting is the step of the engine that the i-th run executes. known: if it is none,
+// none will come.
+//
+// A worker executes the steps in their order, so that once one is matched the others'
+// places are known, and counts and times only confirm them. At first, and after a
+// contradiction, it is the newest step from which on some in a row fit: each has its
+// run's counts, was scheduled before the run began and was not updated before. With
+// asynchronous scheduling older steps are under way as well, but those began long ago;
+// a newer one does not fit for long.
+func (w *worker) fitting(i int) (s *scheduled, known bool) {
+	e, r := w.engine, *w.runs.at(i)
+	overdue := w.j.clock-r.begin > holdNS
+	if w.inStep {
+		switch s := e.after(w.matched, r.place-w.matchedPlace); {
+		case s == nil:
+			return nil, overdue
+		case s.fits(r):
 			return s, true
 		}
-		if seen++; seen > matchWindow {
+		w.inStep = false
+	}
+	n, all := min(places, w.runs.len()-i), e.expected.len()
+	last := *w.runs.at(i + n - 1)
+	if !overdue && (n < places || all == 0 || (*e.expected.at(all - 1)).at <= last.begin) {
+		return nil, false // what is to fit is not there yet
+	}
+	for k := all - 1; k >= 0; k-- {
+		s := *e.expected.at(k)
+		if s.num <= w.matched {
 			break
 		}
+		if w.fit(i, n, k) {
+			return s, true
+		}
 	}
-	return nil, w.j.clock-r.begin > holdNS
+	return nil, true
+}
+
+// fit reports whether n runs from the i-th on are the engine's steps from the k-th on.
+func (w *worker) fit(i, n, k int) bool {
+	e, first := w.engine, *w.runs.at(i)
+	for j := range n {
+		r := *w.runs.at(i + j)
+		at := int64(k) + r.place - first.place
+		if at < int64(k) || at >= int64(e.expected.len()) || !(*e.expected.at(int(at))).fits(r) {
+			return false
+		}
+	}
+	return true
+}
+
+// fits reports whether a run can be of this step.
+func (s *scheduled) fits(r *run) bool {
+	return s.at <= r.begin && (s.ended == unset || s.ended >= r.begin) && same(s.tokens, r.tokens) && same(s.requests, r.requests)
+}
+
+// after is the n-th step with tokens behind a step; nil: not known (yet).
+func (e *engine) after(num, n int64) *scheduled {
+	if n < 1 {
+		return nil
+	}
+	i := sort.Search(e.expected.len(), func(i int) bool { return (*e.expected.at(i)).num > num })
+	if n > int64(e.expected.len()-i) {
+		return nil
+	}
+	return *e.expected.at(i + int(n) - 1)
 }
 
 // same reports whether two counts can be of one step.
 func same(a, b int32) bool { return a == b || a < 0 || b < 0 }
 
 func (w *worker) pair(r *run, s *scheduled) {
-	w.matched = s.num
+	w.matched, w.matchedPlace, w.inStep = s.num, r.place, true
 	r.step, r.matched, r.resolved, r.phaseName = s.num, true, true, s.phaseName
 	r.tokens = s.tokens
 	if w == w.engine.primary && s.step != nil && s.step.run == nil {
 		r.primary = true
 		s.step.run = r
 	}
+}
+
+// contradicted reports whether a step of another process was updated before its
+// worker had the results: then it is not that step's, and nor are the ones after it.
+func (r *run) contradicted(st *step) bool {
+	return r.primary && !r.w.own() && r.end.known && st.updateDone != unset && r.end.hi > st.updateDone
 }
 
 // giveUp takes note that a worker's step is none of the engine's that we know.

@@ -9,6 +9,7 @@ import (
 type run struct {
 	w     *worker
 	num   uint32 // the worker's own number, where it is another process
+	place int64  // that without steps that have no tokens
 	begin int64  // when its step was scheduled, or when the worker began
 
 	tokens, requests int32 // -1: unknown
@@ -23,6 +24,7 @@ type run struct {
 	over  bool // no more calls come
 	whole bool // no call is missing, as far as is known
 	gap   bool // events were lost
+	mixed bool // calls of a step that was not seen may be among its own
 	parts int  // phases that are open
 
 	launches []launch
@@ -86,7 +88,11 @@ func (w *worker) newRun(begin int64, tokens, requests int32) *run {
 // follow makes the step's execution by the engine's own process known.
 func (e *engine) follow(st *step) {
 	for _, w := range e.workers {
-		if !w.own() || st.headless || st.scheduled < w.since {
+		if !w.own() || st.scheduled < w.since {
+			continue
+		}
+		if st.headless { // whose calls follow is not known
+			w.current = nil
 			continue
 		}
 		r := w.newRun(st.scheduled, st.tokens, count(st.head.Rows))
@@ -280,6 +286,10 @@ func (r *run) launchTime(s *replays) int64 {
 // fill completes the step's row by what its worker's calls tell. Steps are filled
 // in their order: the end of one bounds the start of the next.
 func (e *engine) fill(r *run, row *record.StepRow) {
+	if r.mixed {
+		e.gpuBefore = gpuEnd{}
+		return
+	}
 	ptr := e.j.ptr
 	s := r.replays()
 	r.mode, r.modelLaunches = s.mode, s.model+s.maybeModel
@@ -315,6 +325,7 @@ func (e *engine) fillTimes(r *run, s *replays, row *record.StepRow) {
 	r.start(launch, &before)
 	e.guess(r, s)
 	e.refine(r, s, &before)
+	r.inOrder()
 	if r.end.known {
 		row.GPUEndNS = ptr.int64(r.end.at)
 		if r.end.waitedKnown {
@@ -343,6 +354,20 @@ func (e *engine) fillTimes(r *run, s *replays, row *record.StepRow) {
 	e.fillCounters(r, row)
 	e.learn(r, s, &before)
 	e.gpuBefore = gpuEnd{completion: r.end, recorded: r.recorded, vague: r.drafted || r.gap}
+}
+
+// inOrder keeps the end from coming before the start, which may have been found later
+// than it was taken to be.
+func (r *run) inOrder() {
+	if !r.end.known || r.gpuStart == unset {
+		return
+	}
+	if r.gpuStart > r.end.hi {
+		r.gpuStart, r.startSampled, r.sampled = unset, false, false
+		return
+	}
+	r.end.lo = max(r.end.lo, r.gpuStart)
+	r.end.at = max(r.end.at, r.end.lo)
 }
 
 // gpuEnd is when the GPU was done with the step before.

@@ -19,6 +19,7 @@ type step struct {
 	headless         bool // its head was lost: only requests are known
 	complete         bool // all rows are there
 	gap              bool // events were lost since
+	unseen           bool // a step may be missing before it
 	draftTokens      int32
 
 	ctxKnown                bool
@@ -64,7 +65,7 @@ func (e *engine) newStep(c *call) *step {
 		num: c.num, output: c.head.Output, head: c.head, rows: st.rows[:0],
 		began: unset, scheduled: c.time, tokens: -1,
 		updateBegan: unset, updateDone: unset, before: unset, outputs: -1,
-		headless: !c.hasIt, gap: c.gap,
+		headless: !c.hasIt, gap: c.gap, unseen: c.gap || e.gapInWindow(),
 	}
 	if c.hasIt {
 		st.scheduled = c.at
@@ -140,9 +141,17 @@ func (e *engine) emit(st *step) {
 	if row.Tokens == 0 {
 		e.j.stats.EmptySteps++
 	}
+	if st.unseen {
+		e.gpuBefore = gpuEnd{}
+	}
 	r := st.run
+	launched := row.ForwardNS // as the CPU saw it
 	switch {
 	case r != nil:
+		if r.contradicted(st) {
+			e.j.losses.add(lossKey{-1, "worker_step", "out_of_order"}, r.begin, r.begin, 1)
+			r.gap, r.w.inStep, r.end.known = true, false, false
+		}
 		r.whole = !r.gap && (r.over || st.updateBegan != unset || st.updateDone != unset)
 		e.fill(r, row)
 	case st.tokens != 0:
@@ -150,7 +159,7 @@ func (e *engine) emit(st *step) {
 	}
 	e.j.check(e.j.sink.Step(row))
 	e.emitRows(st)
-	e.emitOperations(st, row)
+	e.emitOperations(st, row, launched)
 	if r != nil {
 		r.emitPhases()
 		e.emitEncoder(r, row)
@@ -286,12 +295,12 @@ func (e *engine) emitRows(st *step) {
 }
 
 // emitOperations hands on what the engine's thread spent its time with.
-func (e *engine) emitOperations(st *step, row *record.StepRow) {
+func (e *engine) emitOperations(st *step, row *record.StepRow, execution *int64) {
 	if row.ScheduleDurNS != nil {
 		e.operation(st, "scheduling", row.StartNS, *row.ScheduleDurNS, row.Phase)
 	}
-	if row.ForwardNS != nil {
-		e.operation(st, "model_execution", st.forwardFrom(), *row.ForwardNS, row.Phase)
+	if execution != nil {
+		e.operation(st, "model_execution", st.forwardFrom(), *execution, row.Phase)
 	}
 	if row.UpdateDurNS != nil {
 		e.operation(st, "update_from_output", *row.UpdateNS, *row.UpdateDurNS, row.Phase)

@@ -1,7 +1,10 @@
 package join
 
 import (
+	"cmp"
+	"maps"
 	"math"
+	"slices"
 
 	"github.com/pmtrace/pmtrace/decode/record"
 	"github.com/pmtrace/pmtrace/decode/wire"
@@ -16,13 +19,18 @@ type worker struct {
 	since  int64   // probed from then on
 
 	threads map[uint32]*thread
+	forgot  bool // some of them
 
 	current *run        // the newest step that it executes; nil: none
 	open    []*run      // those of whose calls more may come
 	runs    queue[*run] // of another process: what waits to be handed on
 	matched int64       // the engine's step that was matched last; -1: none
-	stepper uint32      // the thread that executes the steps, in another process
-	waiting queue[heldCall]
+	// The worker's own place of that step, and whether the next ones follow it.
+	matchedPlace int64
+	inStep       bool
+	empty        int64  // steps without tokens
+	stepper      uint32 // the thread that executes the steps, in another process
+	waiting      queue[heldCall]
 
 	graphs   map[uint64]*graph // by handle, what lives
 	gone     map[uint64]int64  // handles that were destroyed, and when
@@ -123,10 +131,13 @@ func (j *Joiner) enterCall(h *wire.Header, id uint32) (*worker, *thread, int64) 
 	th := w.threads[id]
 	if th == nil {
 		if len(w.threads) >= maxThreads {
-			clear(w.threads)
+			w.forgetSilent()
 			j.losses.add(lossKey{-1, "calls", "too_many_threads"}, t, t, 1)
 		}
 		th = &thread{id: id, last: t, phase: segment{began: unset, cut: unset}, capture: capture{begin: unset, end: unset}}
+		if w.forgot && h.Seq != 0 {
+			th.seq = h.Seq // what it has sent before is not missing
+		}
 		w.threads[id] = th
 	}
 	if w.stepping(th) {
@@ -142,6 +153,19 @@ func (j *Joiner) enterCall(h *wire.Header, id uint32) (*worker, *thread, int64) 
 	j.now = max(j.now, t)
 	j.clock = max(j.clock, t)
 	return w, th, t
+}
+
+// forgetSilent drops the half of the threads that was silent longest: most have
+// ended.
+func (w *worker) forgetSilent() {
+	all := slices.SortedFunc(maps.Values(w.threads), func(a, b *thread) int {
+		return cmp.Or(cmp.Compare(a.last, b.last), cmp.Compare(a.id, b.id))
+	})
+	for _, th := range all[:len(all)/2] {
+		th.endSegment(unset)
+		delete(w.threads, th.id)
+	}
+	w.forgot = true
 }
 
 // number checks the event's number in its thread. Number 0 begins a new thread,
