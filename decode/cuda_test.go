@@ -401,10 +401,10 @@ func TestSingleCalls(t *testing.T) {
 	got, _ := replay(t, events)
 	at := rel(s.now)
 	qt.Assert(t, qt.DeepEquals(got.Launches, []record.LaunchRow{
-		{TimeNS: at, Function: 77, GridX: 3, GridY: 4, Stream: 5, Phase: "sample", Thread: 9},
+		{Engine: i32(0), TimeNS: at, Function: 77, GridX: 3, GridY: 4, Stream: 5, Phase: "sample", Thread: 9},
 	}))
 	qt.Assert(t, qt.DeepEquals(got.Copies, []record.CopyRow{
-		{TimeNS: at, Bytes: 1 << 20, Kind: "host_to_device", Stream: 6, Phase: "prepare", Thread: 9},
+		{Engine: i32(0), TimeNS: at, Bytes: 1 << 20, Kind: "host_to_device", Stream: 6, Phase: "prepare", Thread: 9},
 	}))
 	zero := i32(0)
 	qt.Assert(t, qt.DeepEquals(got.Collectives, []record.CollectiveRow{

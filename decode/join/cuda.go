@@ -139,14 +139,14 @@ func (w *worker) emitCall(r *run, ev *wire.Call, t int64) {
 	case wire.RowLaunch:
 		j.stats.Launches++
 		j.rows.launch = record.LaunchRow{
-			Worker: w.id, StepID: r.stepPtr(), TimeNS: t, Function: ev.A, GridX: int32(uint32(ev.B)), GridY: int32(ev.B >> 32),
+			Worker: w.id, Engine: w.enginePtr(), StepID: r.stepPtr(), TimeNS: t, Function: ev.A, GridX: int32(uint32(ev.B)), GridY: int32(ev.B >> 32),
 			Stream: ev.C, Phase: phaseNames[ev.Phase], Thread: int32(ev.Thread),
 		}
 		j.check(j.sink.Launch(&j.rows.launch))
 	case wire.RowCopy:
 		j.stats.Copies++
 		j.rows.copied = record.CopyRow{
-			Worker: w.id, StepID: r.stepPtr(), TimeNS: t, Bytes: positive(ev.A), Kind: copyKind(ev.B),
+			Worker: w.id, Engine: w.enginePtr(), StepID: r.stepPtr(), TimeNS: t, Bytes: positive(ev.A), Kind: copyKind(ev.B),
 			Stream: ev.C, Phase: phaseNames[ev.Phase], Thread: int32(ev.Thread),
 		}
 		j.check(j.sink.Copy(&j.rows.copied))

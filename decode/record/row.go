@@ -200,6 +200,7 @@ type EncoderDecoderRow struct {
 // of graphs.
 type LaunchRow struct {
 	Worker   int32  `parquet:"worker"`
+	Engine   *int32 `parquet:"engine,optional"`
 	StepID   *int64 `parquet:"step_id,optional"`
 	TimeNS   int64  `parquet:"time_ns,delta"`
 	Function uint64 `parquet:"function,dict"` // CUfunction, or the host's function of cudaLaunchKernel
@@ -213,6 +214,7 @@ type LaunchRow struct {
 // CopyRow is a row of the table copies (--copies): a cudaMemcpyAsync.
 type CopyRow struct {
 	Worker int32  `parquet:"worker"`
+	Engine *int32 `parquet:"engine,optional"`
 	StepID *int64 `parquet:"step_id,optional"`
 	TimeNS int64  `parquet:"time_ns,delta"`
 	Bytes  int64  `parquet:"bytes"`

@@ -24,11 +24,12 @@ func encoderFiles(out *outputs, _ *Facts) visitor {
 					{"total_ms", millis(s.Total())},
 					{"mean_ms", millis(s.Mean())},
 					{"std_ms", millis(s.Std())},
+					{"timing_sources", s.sources.json()},
 				}})
 			}
 			if total := runs.total(); total > 0 {
 				for i, name := range componentNames {
-					summary = append(summary, member{name + "_pct", percent(100 * runs[i].Total() / total)})
+					summary = append(summary, member{name + "_pct", percent(runs[i].pct(total))})
 				}
 			}
 			return out.json(FileEncoderSummary, summary)
@@ -38,23 +39,57 @@ func encoderFiles(out *outputs, _ *Facts) visitor {
 
 var componentNames = [...]string{record.ComponentEncoder, record.ComponentDecoder, record.ComponentCrossAttention}
 
+// component is the times of one. Its share is by what the CPU saw alone: in a step
+// with an encoder nothing else is known, and it does not compare with GPU times.
+type component struct {
+	Stat
+	sources counts
+	onCPU   float64 // ns
+}
+
+func (c *component) pct(total float64) float64 { return 100 * c.onCPU / max(total, 1) }
+
 // components are the times of each, in the order of componentNames.
-type components [len(componentNames)]Stat
+type components [len(componentNames)]component
 
 func (c *components) add(r *record.EncoderDecoderRow) {
 	for i, name := range componentNames {
-		if r.Component == name {
-			c[i].Add(r.DurNS)
+		if r.Component != name {
+			continue
+		}
+		c[i].Add(r.DurNS)
+		c[i].sources.add(r.TimingSource)
+		if r.TimingSource == record.TimingCPUBound {
+			c[i].onCPU += float64(r.DurNS)
 		}
 	}
 }
 
+// total is the CPU time of all.
 func (c *components) total() float64 {
 	sum := 0.0
 	for i := range c {
-		sum += c[i].Total()
+		sum += c[i].onCPU
 	}
 	return sum
+}
+
+// counts are numbers by name.
+type counts map[string]int64
+
+func (c *counts) add(name string) {
+	if *c == nil {
+		*c = counts{}
+	}
+	(*c)[name]++
+}
+
+func (c counts) json() object {
+	out := object{}
+	for _, name := range sortedKeys(c) {
+		out = append(out, member{name, c[name]})
+	}
+	return out
 }
 
 // modelType is profilemate's word, by what ran: a vision encoder before a decoder

@@ -44,7 +44,10 @@ func known(source *string) string {
 func forwardFiles(out *outputs, _ *Facts) visitor {
 	csv := out.csv(FileForward, headerForward)
 	phases := [...]string{record.PhasePrefill, record.PhaseDecode, record.PhaseMixed, record.PhaseUnknown}
-	var stats [len(phases)]Stat
+	var stats [len(phases)]struct {
+		Stat
+		sources counts // what the times are, by column of steps and source
+	}
 	return visitor{
 		step: func(r *record.StepRow) error {
 			phase := slices.Index(phases[:], r.Phase)
@@ -60,6 +63,7 @@ func forwardFiles(out *outputs, _ *Facts) visitor {
 			}
 			csv.end()
 			stats[phase].Add(forward.ns)
+			stats[phase].sources.add(forward.column + "/" + forward.source)
 			return csv.err
 		},
 		done: func() error {
@@ -78,6 +82,7 @@ func forwardFiles(out *outputs, _ *Facts) visitor {
 					{"p50_ms", millis(s.Percentile(50))},
 					{"p95_ms", millis(s.Percentile(95))},
 					{"p99_ms", millis(s.Percentile(99))},
+					{"timing_sources", s.sources.json()},
 				}})
 			}
 			return out.json(FileForwardSummary, summary)

@@ -94,7 +94,8 @@ func gpuRows(t *testing.T, tables *Tables) {
 	}
 	for _, r := range []record.EncoderDecoderRow{
 		{TimeNS: 1e9, DurNS: 3e6, Component: record.ComponentEncoder, TimingSource: record.TimingCPUBound, Context: "encoder,eager"},
-		{TimeNS: 1_010_000_000, DurNS: 9e6, Component: record.ComponentDecoder, TimingSource: record.TimingEventBound},
+		{TimeNS: 1_010_000_000, DurNS: 9e6, Component: record.ComponentDecoder, TimingSource: record.TimingCPUBound},
+		{TimeNS: 1_030_000_000, DurNS: 15e6, Component: record.ComponentDecoder, TimingSource: record.TimingEventBound}, // counts in no share
 	} {
 		errs = append(errs, tables.EncoderDecoder(&r))
 	}
@@ -141,6 +142,7 @@ None,None,None,None,None,1
 		FileEncoder: sessionHeaders[FileEncoder] + `
 1.000,encoder,3.000,"encoder,eager"
 1.010,decoder,9.000,
+1.030,decoder,15.000,
 `,
 		FileEncoderSummary: `{
   "model_type": "encoder_decoder",
@@ -148,13 +150,20 @@ None,None,None,None,None,1
     "count": 1,
     "total_ms": 3.000,
     "mean_ms": 3.000,
-    "std_ms": 0.000
+    "std_ms": 0.000,
+    "timing_sources": {
+      "cpu_bound": 1
+    }
   },
   "decoder": {
-    "count": 1,
-    "total_ms": 9.000,
-    "mean_ms": 9.000,
-    "std_ms": 0.000
+    "count": 2,
+    "total_ms": 24.000,
+    "mean_ms": 12.000,
+    "std_ms": 3.000,
+    "timing_sources": {
+      "cpu_bound": 1,
+      "event_bound": 1
+    }
   },
   "encoder_pct": 25.00,
   "decoder_pct": 75.00,
@@ -212,7 +221,7 @@ None,None,None,None,None,1
 			"               4 captured (5 executable), 1 never launched; 8 launches, 3 of unknown graphs\n",
 		"GPU 0 samples  SM 60.0%, DRAM 40.0%, 550 W (max 700), SM clock 1695 MHz (min 1410), memory 65.0 GiB, throttled: hw_slowdown 50.0%, sw_power_cap 50.0% of the time\n",
 		"GPU 1 samples  busy 10.0%\n",
-		"Encoder        encoder 25.0% (1 × 3.00 ms), decoder 75.0% (1 × 9.00 ms)\n",
+		"Encoder        encoder 25.0% (1 × 3.00 ms), decoder 75.0% (2 × 12.00 ms); shares by CPU time of the launches\n",
 	} {
 		qt.Check(t, qt.StringContains(text.String(), line))
 	}

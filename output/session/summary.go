@@ -42,7 +42,7 @@ type Summary struct {
 	Graphs     GraphSummary
 	Operations map[string]*Stat // CPU operations
 	Samples    []GPUSamples     // by GPU
-	Components [3]Stat          // encoder, decoder, cross-attention
+	Components components       // encoder, decoder, cross-attention
 
 	KV          KVSummary
 	Preemptions map[string]int64 // by reason
@@ -92,7 +92,7 @@ func (s *Summary) visitor() visitor {
 		cpu:        func(r *record.CPUOperationRow) error { s.operation(r); return nil },
 		graph:      func(r *record.GraphRow) error { s.Graphs.graph(r); return nil },
 		encoderDecoder: func(r *record.EncoderDecoderRow) error {
-			(*components)(&s.Components).add(r)
+			s.Components.add(r)
 			return nil
 		},
 		gpuSample: func(r *record.GPUSampleRow) error { s.sample(r); return nil },

@@ -23,6 +23,7 @@ type GPUSummary struct {
 	// By samples of hardware counters, within the GPU time of the steps that have any.
 	SampledNS   int64
 	BusyNS      int64
+	IdleSteps   int64 // with the idle time before them known
 	DRAMNS      int64 // of the steps with DRAM traffic known
 	DRAMBytes   int64
 	engines     map[int32]*span
@@ -75,6 +76,7 @@ func (g *GPUSummary) span(r *record.StepRow) {
 }
 
 func (g *GPUSummary) idle(r *record.StepRow, ns int64) {
+	g.IdleSteps++
 	g.IdleNS += ns
 	if r.NewRequests == r.Requests {
 		g.DrainedNS += ns

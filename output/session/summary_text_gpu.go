@@ -46,7 +46,7 @@ func (s *Summary) gpu(w io.Writer) {
 
 func (g *GPUSummary) lines(engines bool) []string {
 	var lines []string
-	if g.SpanNS > 0 {
+	if g.SpanNS > 0 && g.IdleSteps > 0 {
 		lines = append(lines, g.idleText(engines))
 	}
 	if more := g.words(); len(more) > 0 {
@@ -59,6 +59,9 @@ func (g *GPUSummary) idleText(engines bool) string {
 	s := fmt.Sprintf("idle %.1f%% of %s", ratio(g.IdleNS, g.SpanNS), duration(float64(g.SpanNS)))
 	if g.IdleNS > 0 {
 		s += fmt.Sprintf(": %.1f%% without requests, %.1f%% with", ratio(g.DrainedNS, g.SpanNS), ratio(g.IdleNS-g.DrainedNS, g.SpanNS))
+	}
+	if (g.IdleSteps+int64(len(g.engines)))*100 < g.Steps*98 { // before the first one it never is
+		s += fmt.Sprintf("; known before %.1f%% of steps only: at least that", ratio(g.IdleSteps, g.Steps))
 	}
 	if l := g.Longest; l.NS > 0 {
 		s += fmt.Sprintf(" (longest %s, before step %d", duration(float64(l.NS)), l.StepID)
@@ -161,7 +164,7 @@ func (g *GPUSamples) throttling() []string {
 }
 
 func (s *Summary) encoder(w io.Writer) {
-	runs := (*components)(&s.Components)
+	runs := &s.Components
 	if runs[0].Count() == 0 && runs[2].Count() == 0 {
 		return // a decoder alone is the step
 	}
@@ -169,8 +172,8 @@ func (s *Summary) encoder(w io.Writer) {
 	for i, name := range componentNames {
 		if n := runs[i].Count(); n > 0 {
 			parts = append(parts, fmt.Sprintf("%s %.1f%% (%d × %s)", strings.ReplaceAll(name, "_", "-"),
-				100*runs[i].Total()/max(runs.total(), 1), n, duration(runs[i].Mean())))
+				runs[i].pct(runs.total()), n, duration(runs[i].Mean())))
 		}
 	}
-	fmt.Fprintf(w, "Encoder\t%s\n", strings.Join(parts, ", "))
+	fmt.Fprintf(w, "Encoder\t%s; shares by CPU time of the launches\n", strings.Join(parts, ", "))
 }
