@@ -2,6 +2,7 @@ package vllm
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"path"
 	"slices"
@@ -83,14 +84,30 @@ type functionScan struct {
 	known   map[uint64]bool // code objects
 	found   []KnownFunction
 	watched []moduleSize
+	entries int // of modules, looked at
 }
 
+// A process has some thousand modules, and the ones that are looked into some
+// thousand names each.
+const (
+	maxModules       = 1 << 16
+	maxModuleEntries = 1 << 21
+)
+
 func (s *functionScan) modules(modules uint64) error {
+	if n, err := s.rt.DictLen(modules); err != nil {
+		return err
+	} else if n > maxModules {
+		return fmt.Errorf("sys.modules has %d entries", n)
+	}
 	items, err := s.rt.Dict(modules)
 	if err != nil {
 		return err
 	}
 	for _, it := range items {
+		if s.entries > maxModuleEntries {
+			return errors.New("the modules of vLLM and torch are larger than any")
+		}
 		name, err := s.rt.Str(it.Key)
 		if err != nil {
 			continue // no name; counted by the Runtime
@@ -128,6 +145,7 @@ func (s *functionScan) module(name string, dict uint64, rows []phaseRow) {
 	if err != nil {
 		return
 	}
+	s.entries += n
 	s.watched = append(s.watched, moduleSize{dict: dict, used: int64(n)})
 	file := "/" + strings.ReplaceAll(name, ".", "/")
 	var classes []uint64
@@ -153,6 +171,9 @@ func (s *functionScan) module(name string, dict uint64, rows []phaseRow) {
 // classes gives the dicts of the classes in a module.
 func (s *functionScan) classes(dict uint64) []uint64 {
 	classes := []uint64{}
+	if s.entries > maxModuleEntries {
+		return classes
+	}
 	items, err := s.rt.Dict(dict)
 	if err != nil {
 		return classes

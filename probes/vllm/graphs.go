@@ -103,6 +103,7 @@ type graphWalk struct {
 	partitions map[uint64][]int
 	unnamed    map[string]int
 	entries    int // looked at
+	read       int // members, by reach
 }
 
 type foundGraph struct {
@@ -233,7 +234,7 @@ func (g *graphWalk) attributes(obj uint64, holder string, depth int) {
 
 // holdsGraphs judges a dict by its first value.
 func (g *graphWalk) holdsGraphs(dict uint64, depth int) bool {
-	if n, err := g.rt.DictLen(dict); err != nil || n == 0 || n > maxGraphs || depth > maxChain {
+	if n, err := g.rt.DictLen(dict); err != nil || n == 0 || n > maxGraphs || depth > maxChain || !g.spend(n) {
 		return false
 	}
 	items, err := g.rt.Dict(dict)

@@ -7,6 +7,8 @@ const (
 	maxReached = 100_000
 	// maxMembers bounds the members of one object that are followed.
 	maxMembers = 1024
+	// maxRead bounds the members that are read in one walk.
+	maxRead = 1 << 22
 )
 
 // fromModel finds the wrappers of vLLM before 0.18, which keeps no list of them:
@@ -42,7 +44,12 @@ func (g *graphWalk) reach(from uint64, found []uint64) []uint64 {
 			g.object(obj, holderModel, 0)
 			found = append(found, obj)
 		}
-		for _, m := range g.members(obj) {
+		members := g.members(obj)
+		if g.read += len(members); g.read > maxRead {
+			g.unnamed["model too large to search"]++
+			return found
+		}
+		for _, m := range members[:min(len(members), maxMembers)] {
 			if m == 0 || known[m] {
 				continue
 			}
@@ -91,7 +98,7 @@ func (g *graphWalk) members(obj uint64) []uint64 {
 		items, _ := g.rt.Attrs(obj)
 		out = values(items)
 	}
-	return out[:min(len(out), maxMembers)]
+	return out
 }
 
 func values(items []cpython.DictItem) []uint64 {
