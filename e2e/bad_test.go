@@ -129,7 +129,7 @@ func diskFull(t *testing.T, s *server) {
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	mount(t, "tmpfs", dir, "size=64k") // room for the beginnings of all files, and for some steps
+	mount(t, "tmpfs", dir, "size=128k") // room for the beginnings of all files, and for some seconds
 	from := s.logSize(t)
 	tr := s.run(t, "attach", "--pid", strconv.Itoa(s.pid), "--output-dir", dir)
 	tr.from = from

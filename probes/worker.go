@@ -29,6 +29,9 @@ type WorkerSpec struct {
 	// OtherProcess: not the engine's own. Its steps are told by PM_EV_WORKER_STEP.
 	OtherProcess bool
 	FromStart    bool // before it could capture a graph
+	// Begin is called when all is set, with what there is to say of the worker: begin
+	// lets its events come. What took long is done by then. nil: begin is called.
+	Begin func(fact record.Worker, begin func() error) error
 }
 
 // NoCUDAError says that a process has no CUDA library mapped, which may change.
@@ -65,6 +68,7 @@ type worker struct {
 	threads   map[int]uint64 // PyThreadState by thread
 	codes     map[uint64]bpf.CudaPmCode
 	swept     time.Time
+	active    bool            // the programs know of it
 	said      map[string]bool // errors that were logged
 }
 
@@ -106,12 +110,13 @@ func (t *Tracer) attachWorker(pid int, python *cpython.Runtime, m model, spec Wo
 	w.fact = record.Worker{
 		Worker: w.index, PID: pid, Engine: spec.Engine, Rank: spec.Rank, EngineThread: spec.EngineThread, FromStart: spec.FromStart,
 	}
+	t.handles[w.index].Store(w.handles)
 	unavailable, err := t.arm(w, spec, libs)
 	if err != nil {
+		t.handles[w.index].Store(nil)
 		return record.Worker{}, nil, errors.Join(err, t.disarm(w))
 	}
 	t.workers = append(t.workers, w)
-	t.handles[w.index].Store(w.handles)
 	return w.fact, unavailable, nil
 }
 
@@ -152,9 +157,6 @@ func (t *Tracer) arm(w *worker, spec WorkerSpec, libs []cuda.Library) ([]record.
 	}
 	// The Python side first: calls are told apart from the first one on.
 	t.followPython(w)
-	if err := t.tell(w); err != nil {
-		return nil, err
-	}
 	missing, err := t.follow(w, libs)
 	if err != nil && len(w.fact.Probes) == 0 {
 		return nil, err
@@ -162,6 +164,16 @@ func (t *Tracer) arm(w *worker, spec WorkerSpec, libs []cuda.Library) ([]record.
 	t.complain(w, "probe a library", err) // the others are
 	w.nextMaps = time.Now().Add(w.pauseMaps)
 	w.fact.MonoNS = monotonic()
+	w.active = true
+	begin := func() error { return t.tell(w) }
+	if spec.Begin == nil {
+		err = begin()
+	} else {
+		err = spec.Begin(w.fact, begin)
+	}
+	if err != nil {
+		return nil, err
+	}
 	return append(unavailable, missing...), nil
 }
 
@@ -370,6 +382,9 @@ func (t *Tracer) setThreads(w *worker, threads []vllm.PythonThread, whole bool) 
 
 // tell gives the programs what they must know of a process.
 func (t *Tracer) tell(w *worker) error {
+	if !w.active {
+		return nil
+	}
 	if err := t.calls.maps.Workers.Put(uint32(w.pid), &w.config); err != nil {
 		return fmt.Errorf("configure the BPF programs: %w", err)
 	}

@@ -138,14 +138,16 @@ func (t *fakeTracer) Run(ctx context.Context, sink func(byte, []byte) error, idl
 	}
 }
 
-func (t *fakeTracer) AttachWorker(worker, workerSpec) (record.Worker, []record.Unavailable, error) {
+func (t *fakeTracer) AttachWorker(_ worker, s workerSpec) (record.Worker, []record.Unavailable, error) {
 	t.mu.Lock()
-	defer t.mu.Unlock()
 	if t.noCUDA {
+		t.mu.Unlock()
 		return record.Worker{}, nil, errNoCUDA
 	}
 	t.workers++
-	return record.Worker{Worker: t.workers - 1}, nil, nil
+	fact := record.Worker{Worker: t.workers - 1}
+	t.mu.Unlock()
+	return fact, nil, s.begin(fact, func() error { return nil })
 }
 
 func (t *fakeTracer) DetachWorker(int) error { return nil }

@@ -156,7 +156,7 @@ func (t realTracer) AttachWorker(found worker, s workerSpec) (record.Worker, []r
 		return record.Worker{}, nil, errors.New("not a worker")
 	}
 	fact, missing, err := t.Tracer.AttachWorker(v, probes.WorkerSpec{
-		Engine: s.engine, EngineThread: s.engineThread, Rank: s.rank, OtherProcess: s.otherProcess, FromStart: s.fromStart,
+		Engine: s.engine, EngineThread: s.engineThread, Rank: s.rank, OtherProcess: s.otherProcess, FromStart: s.fromStart, Begin: s.begin,
 	})
 	var none *probes.NoCUDAError
 	if errors.As(err, &none) {

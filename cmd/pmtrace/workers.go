@@ -145,28 +145,29 @@ func (w *workers) try(p target.Process) error {
 func (w *workers) probe(p target.Process, found worker) error {
 	spec := workerSpec{rank: p.Rank, otherProcess: p.Role == target.RoleWorker, fromStart: w.t.mode == modeRecord && len(w.t.hunt.armed) == 0}
 	spec.engine, spec.engineThread = w.engineOf(p)
-	var facts []record.Fact
-	var failed error
-	attach := func() ([]record.Fact, error) {
-		fact, missing, err := w.t.tracer.AttachWorker(found, spec)
-		if err != nil {
-			failed = err
-			return nil, err
-		}
+	spec.begin = func(fact record.Worker, begin func() error) error {
 		w.probed[p.PID] = fact
-		w.t.log.Info("probed", "pid", p.PID, "worker", fact.Worker, "probes", fact.Probes, "libraries", fact.Libraries)
-		facts = append(facts, record.Fact{Worker: &fact})
-		for i := range missing {
-			facts = append(facts, record.Fact{Unavailable: &missing[i]})
+		if w.t.rec == nil {
+			w.waiting = append(w.waiting, record.Fact{Worker: &fact})
+			return begin()
 		}
-		return facts, nil
+		var err error
+		w.t.rec.attach(func() ([]record.Fact, error) {
+			err = begin()
+			return []record.Fact{{Worker: &fact}}, err
+		})
+		return err
 	}
-	if w.t.rec == nil {
-		if _, err := attach(); err == nil {
-			w.waiting = append(w.waiting, facts...)
+	fact, missing, failed := w.t.tracer.AttachWorker(found, spec)
+	if failed == nil {
+		w.t.log.Info("probed", "pid", p.PID, "worker", fact.Worker, "probes", fact.Probes, "libraries", fact.Libraries)
+		for i := range missing {
+			if err := w.tell(record.Fact{Unavailable: &missing[i]}); err != nil {
+				return err
+			}
 		}
 	} else {
-		w.t.rec.attach(attach)
+		delete(w.probed, p.PID)
 	}
 	switch {
 	case failed == nil:

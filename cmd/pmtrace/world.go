@@ -60,6 +60,8 @@ type workerSpec struct {
 	rank         *int
 	otherProcess bool // than the engine's
 	fromStart    bool // before it could capture a graph
+	// begin lets the worker's events come, after what it is given was written.
+	begin func(fact record.Worker, begin func() error) error
 }
 
 // tracer watches engines.
