@@ -99,7 +99,7 @@ func metadataOf(f *Facts, s *Summary) metadata {
 		Steps:          s.Steps + s.EmptySteps,
 		Requests:       s.Requests,
 		NeverScheduled: f.NeverScheduled,
-		Unavailable:    notNil(f.Missing()),
+		Unavailable:    notNil(append(f.Missing(), withoutCounters(f, s)...)),
 		Unreadable:     f.Unreadable,
 		Losses:         notNil(slices.Clone(s.Lost)),
 		Damage:         notNil(f.Damage),
@@ -172,4 +172,17 @@ func notNil[T any](list []T) []T {
 		return []T{}
 	}
 	return list
+}
+
+// withoutCounters says why replays have no times of their own.
+func withoutCounters(f *Facts, s *Summary) []record.Unavailable {
+	if s.Graphs.Launches == 0 || len(f.Samplers) > 0 {
+		return nil
+	}
+	return []record.Unavailable{{
+		Profiler: ProfilerCUDAGraph,
+		Columns:  []string{"graph_launches.start_ns", "graph_launches.end_ns", "graph_launches.duration_ns"},
+		Reason:   "calls on the CPU tell when a replay was launched, and when its step was complete, not when it ran itself",
+		Remedy:   "--gpu-sampling 20us tells of steps with one FULL graph",
+	}}
 }
