@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -18,6 +19,7 @@ import (
 type gpuWatch struct {
 	t       *trace
 	told    []int      // the workers that the sampling knows of
+	said    bool       // that there is nothing to sample
 	workers chan []int // the newest, for the sampling's goroutine
 	cancel  context.CancelFunc
 	running sync.WaitGroup
@@ -35,17 +37,20 @@ func (g *gpuWatch) wanted() bool {
 // look begins as soon as a worker is probed, and follows those that come later: the
 // ranks of a server come up one after the other.
 func (g *gpuWatch) look() {
-	if !g.wanted() || g.t.rec == nil || len(g.t.workers.probed) == len(g.told) {
+	if !g.wanted() || g.t.rec == nil {
 		return
 	}
-	began := g.told != nil
-	g.told = slices.Sorted(maps.Keys(g.t.workers.probed))
-	if g.t.hunt.onCPU { // torch maps CUDA's libraries there as well
-		if !began {
-			g.fact(record.Fact{Unavailable: &record.Unavailable{Profiler: session.ProfilerGPU, Reason: "the server runs on the CPU"}})
+	if g.t.hunt.onCPU {
+		if !g.said {
+			g.said = true
+			g.nothing(errOnCPU)
 		}
 		return
 	}
+	if len(g.t.workers.probed) == len(g.told) {
+		return
+	}
+	g.told = slices.Sorted(maps.Keys(g.t.workers.probed))
 	select {
 	case <-g.workers: // the sampling has not looked yet
 	default:
@@ -55,6 +60,16 @@ func (g *gpuWatch) look() {
 		ctx, cancel := context.WithCancel(context.Background())
 		g.cancel = cancel
 		g.running.Go(func() { g.run(ctx) }) // the driver takes its time to answer
+	}
+}
+
+// nothing says why there is nothing to sample; aloud only where it was asked for.
+func (g *gpuWatch) nothing(why error) {
+	if slices.Contains(g.t.opts.on, session.ProfilerGPU) {
+		g.fact(record.Fact{Unavailable: &record.Unavailable{Profiler: session.ProfilerGPU, Reason: why.Error()}})
+	}
+	if g.t.opts.gpuSampling != samplingOff {
+		g.missing(session.GPUSampling, why)
 	}
 }
 
@@ -225,6 +240,10 @@ func (g *gpuWatch) missing(profiler string, err error) {
 }
 
 func (g *gpuWatch) stop() {
+	if g.wanted() && g.told == nil && !g.said && g.t.rec != nil {
+		g.nothing(errors.New("no process of the server was found that computes on a GPU, or none of the profilers that look for one is on (" +
+			session.ProfilerCUDAGraph + ", " + session.ProfilerForwardPass + ", " + session.ProfilerCPU + ")"))
+	}
 	if g.cancel != nil {
 		g.cancel()
 	}

@@ -46,7 +46,7 @@ func (o *traceOptions) flags(f *pflag.FlagSet) {
 		return nil
 	})
 	f.StringVar(&o.gpuSampling, "gpu-sampling", samplingOff, "sample the GPU's hardware counters: "+strings.Join(samplingModes(), ", ")+"; takes the device's one counter session")
-	f.Var(&o.gpuInterval, "gpu-interval", "time between samples of power, clocks and utilisation, at least 100ms")
+	f.Var(&o.gpuInterval, "gpu-interval", "time between samples of power, clocks and utilisation, at least 125ms")
 	f.UintVar(&o.logInterval, "log-interval", 1000, "steps between status lines where stderr is no terminal; 0: none")
 	f.BoolVarP(&o.verbose, "verbose", "v", false, "show pmtrace's own log, and log more")
 	f.BoolVar(&o.force, "force", false, "go on although it does not look like vLLM, or its versions are unknown")
@@ -65,6 +65,9 @@ func (o *traceOptions) resolve(env environment) error {
 	return err
 }
 
+// leastGPUInterval is gpu.Interval.
+const leastGPUInterval = 125 * time.Millisecond
+
 func (o *traceOptions) resolveGPU() error {
 	slices.Sort(o.cudaCalls)
 	o.cudaCalls = slices.Compact(o.cudaCalls)
@@ -76,8 +79,8 @@ func (o *traceOptions) resolveGPU() error {
 	if !slices.Contains(samplingModes(), o.gpuSampling) {
 		return usage("--gpu-sampling: %q is not one of %s", o.gpuSampling, strings.Join(samplingModes(), ", "))
 	}
-	if time.Duration(o.gpuInterval) < 100*time.Millisecond {
-		return usage("--gpu-interval: the driver's averages are no finer than 100ms")
+	if time.Duration(o.gpuInterval) < leastGPUInterval {
+		return usage("--gpu-interval: the driver's averages are no finer than 100ms, and a timer needs some room: at least %v", leastGPUInterval)
 	}
 	return nil
 }

@@ -15,6 +15,9 @@ import (
 // errNoCUDA says that a process has no CUDA library mapped (yet).
 var errNoCUDA = errors.New("no CUDA library is loaded in it")
 
+// errOnCPU says why a server has no GPU's side, though torch maps CUDA's libraries.
+var errOnCPU = errors.New("the server runs on the CPU")
+
 const (
 	// Graphs are captured seconds after CUDA was loaded: to be there in time costs
 	// a look at a few processes' mappings.
@@ -75,6 +78,11 @@ func (w *workers) pause() time.Duration {
 // look looks once.
 func (w *workers) look() error {
 	if !w.wanted() {
+		return nil
+	}
+	if w.t.hunt.onCPU {
+		w.why = errOnCPU.Error()
+		w.release(func(int) bool { return true })
 		return nil
 	}
 	for _, p := range w.candidates() {
@@ -202,11 +210,19 @@ func (w *workers) settle() {
 		return
 	}
 	candidates := w.candidates()
-	for pid, fact := range w.probed {
+	w.release(func(pid int) bool {
+		is := func(p target.Process) bool { return p.PID == pid }
 		_, engine := w.t.hunt.armed[pid]
-		if engine || slices.ContainsFunc(candidates, func(p target.Process) bool { return p.PID == pid }) ||
-			!slices.ContainsFunc(w.t.hunt.last.Processes, func(p target.Process) bool { return p.PID == pid }) {
-			continue // the last: it has ended, and what it did stays
+		// Of one that has ended what it did stays.
+		return !engine && !slices.ContainsFunc(candidates, is) && slices.ContainsFunc(w.t.hunt.last.Processes, is)
+	})
+}
+
+// release takes the probes off processes.
+func (w *workers) release(which func(pid int) bool) {
+	for pid, fact := range w.probed {
+		if !which(pid) {
+			continue
 		}
 		if err := w.t.tracer.DetachWorker(fact.Worker); err != nil {
 			w.t.log.Warn("take the probes off", "pid", pid, "error", err)

@@ -53,7 +53,7 @@ func (e *Error) Remedy() string {
 		NoLibrary:    "install nvidia-cuda-cupti of the server's CUDA version, or name a libnvperf_host.so",
 		NoDevice:     "the driver must show pmtrace the server's device: run it where nvidia-smi lists it",
 		NoPermission: "let users profile (options nvidia NVreg_RestrictProfilingToAdminUsers=0, then reload the driver), or run as root with a libnvperf_host.so that root owns, outside the container",
-		Taken:        "DCGM's profiling metrics, nsys, ncu or another pmtrace holds the counters: end it (dcgmi profiling --pause)",
+		Taken:        "DCGM's profiling metrics, nsys, ncu or another pmtrace holds the counters: end it, or pause it (dcgmi profile --pause, later --resume)",
 		Unsupported:  "use a data center GPU of Turing or newer with driver 535 or newer",
 		MIG:          "counters of the whole device are closed in MIG mode: use a device that is not divided",
 		NotBuilt:     "build pmtrace where there is a C compiler, with CGO_ENABLED=1",
