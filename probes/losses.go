@@ -82,7 +82,7 @@ func (t *Tracer) callLosses() ([]record.Loss, error) {
 		}
 		for row := range c.Count {
 			for _, r := range reasons {
-				sums.add(w.engine(), rowName(wire.Row(row)), r.name, c.Count[row][r.reason], r.lost)
+				sums.add(w.engine(), wire.Row(row).Name(), r.name, c.Count[row][r.reason], r.lost)
 			}
 		}
 		for _, l := range w.lost() {

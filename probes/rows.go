@@ -211,67 +211,7 @@ func ncclRows() []Row {
 func in(library cuda.Kind, static bool, rows []Row) []Row {
 	for i := range rows {
 		rows[i].Library, rows[i].Static = library, static
-		rows[i].Name = rowName(rows[i].Row)
+		rows[i].Name = rows[i].Row.Name()
 	}
 	return rows
-}
-
-func rowName(r wire.Row) string {
-	switch r {
-	case wire.RowGraphLaunch:
-		return "graph_launch"
-	case wire.RowCaptureBegin:
-		return "capture_begin"
-	case wire.RowCaptureEnd:
-		return "capture_end"
-	case wire.RowGraphInstantiate:
-		return "graph_instantiate"
-	case wire.RowGraphUpload:
-		return "graph_upload"
-	case wire.RowGraphDestroy:
-		return "graph_destroy"
-	case wire.RowEventCreate:
-		return "event_create"
-	case wire.RowEventRecord:
-		return "event_record"
-	case wire.RowEventSync:
-		return "event_sync"
-	case wire.RowEventQuery:
-		return "event_query"
-	case wire.RowEventDestroy:
-		return "event_destroy"
-	case wire.RowStreamSync:
-		return "stream_sync"
-	case wire.RowDeviceSync:
-		return "device_sync"
-	case wire.RowStreamWait:
-		return "stream_wait"
-	case wire.RowCopy:
-		return "copy"
-	case wire.RowMalloc:
-		return "malloc"
-	case wire.RowFree:
-		return "free"
-	case wire.RowMallocAsync:
-		return "malloc_async"
-	case wire.RowFreeAsync:
-		return "free_async"
-	case wire.RowLaunch:
-		return "launch"
-	case wire.RowAllReduce:
-		return "all_reduce"
-	case wire.RowAllGather:
-		return "all_gather"
-	case wire.RowReduceScatter:
-		return "reduce_scatter"
-	case wire.RowBroadcast:
-		return "broadcast"
-	case wire.RowReduce:
-		return "reduce"
-	case wire.RowSend:
-		return "send"
-	case wire.RowRecv:
-		return "recv"
-	}
-	return "other"
 }

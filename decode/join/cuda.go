@@ -156,7 +156,7 @@ func (w *worker) emitCall(r *run, ev *wire.Call, t int64) {
 		count := positive(ev.A)
 		j.rows.collective = record.CollectiveRow{
 			Worker: w.id, Engine: w.enginePtr(), Rank: j.ptr.narrow(w.fact.Rank), StepID: r.stepPtr(), TimeNS: t,
-			Collective: collective(ev.Row), Count: count, Type: name, Bytes: times(count, size),
+			Collective: ev.Row.Name(), Count: count, Type: name, Bytes: times(count, size),
 			Stream: ev.C, Phase: phaseNames[ev.Phase], Thread: int32(ev.Thread),
 		}
 		j.check(j.sink.Collective(&j.rows.collective))
@@ -188,24 +188,6 @@ func copyKind(kind uint64) string {
 		return "default"
 	}
 	return "unknown"
-}
-
-func collective(row wire.Row) string {
-	switch row {
-	case wire.RowAllReduce:
-		return "all_reduce"
-	case wire.RowAllGather:
-		return "all_gather"
-	case wire.RowReduceScatter:
-		return "reduce_scatter"
-	case wire.RowBroadcast:
-		return "broadcast"
-	case wire.RowReduce:
-		return "reduce"
-	case wire.RowSend:
-		return "send"
-	}
-	return "recv"
 }
 
 // ncclType is the name and the size of a ncclDataType_t (nccl.h).

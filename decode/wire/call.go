@@ -35,6 +35,44 @@ const (
 	RowRecv
 )
 
+// Name is the row's name in tables, losses and facts.
+func (r Row) Name() string {
+	names := [...]string{
+		RowNone:             "other",
+		RowGraphLaunch:      "graph_launch",
+		RowCaptureBegin:     "capture_begin",
+		RowCaptureEnd:       "capture_end",
+		RowGraphInstantiate: "graph_instantiate",
+		RowGraphUpload:      "graph_upload",
+		RowGraphDestroy:     "graph_destroy",
+		RowEventCreate:      "event_create",
+		RowEventRecord:      "event_record",
+		RowEventSync:        "event_sync",
+		RowEventQuery:       "event_query",
+		RowEventDestroy:     "event_destroy",
+		RowStreamSync:       "stream_sync",
+		RowDeviceSync:       "device_sync",
+		RowStreamWait:       "stream_wait",
+		RowCopy:             "copy",
+		RowMalloc:           "malloc",
+		RowFree:             "free",
+		RowMallocAsync:      "malloc_async",
+		RowFreeAsync:        "free_async",
+		RowLaunch:           "launch",
+		RowAllReduce:        "all_reduce",
+		RowAllGather:        "all_gather",
+		RowReduceScatter:    "reduce_scatter",
+		RowBroadcast:        "broadcast",
+		RowReduce:           "reduce",
+		RowSend:             "send",
+		RowRecv:             "recv",
+	}
+	if int(r) >= len(names) {
+		return names[RowNone]
+	}
+	return names[r]
+}
+
 // Phase is enum pm_phase: what a thread was doing, by its innermost known
 // Python frame.
 type Phase uint8
