@@ -22,22 +22,37 @@ const (
 	frameTries = 20
 )
 
+// failureOf makes the errors about a process.
+func failureOf(pid int) func(s State, err error, format string, args ...any) error {
+	return func(s State, err error, format string, args ...any) error {
+		return &NotEngineError{PID: pid, State: s, Found: fmt.Sprintf(format, args...), Err: err}
+	}
+}
+
+// openPython opens the interpreter of a process. The error is a *NotEngineError.
+func openPython(pid int, opts cpython.Options) (*cpython.Runtime, error) {
+	fail := failureOf(pid)
+	rt, err := cpython.Open(pid, opts)
+	if err == nil {
+		return rt, nil
+	}
+	var un *cpython.UnsupportedError
+	switch {
+	case errors.As(err, &un):
+		return nil, fail(Unsupported, err, "%s", un.Error())
+	case errors.Is(err, cpython.NotFound):
+		return nil, fail(NotPython, err, "no CPython in it")
+	}
+	return nil, fail(NotPython, err, "its memory cannot be read: %v", err)
+}
+
 // Find looks for an engine in a process and resolves all that the watches need.
 // It only reads. The error is a *NotEngineError.
 func Find(pid int, opts Options) (*Engine, error) {
-	fail := func(s State, err error, format string, args ...any) error {
-		return &NotEngineError{PID: pid, State: s, Found: fmt.Sprintf(format, args...), Err: err}
-	}
-	live, err := cpython.Open(pid, cpython.Options{AllowUnknown: opts.Force, AllowJIT: false})
+	fail := failureOf(pid)
+	live, err := openPython(pid, cpython.Options{AllowUnknown: opts.Force, AllowJIT: false})
 	if err != nil {
-		var un *cpython.UnsupportedError
-		switch {
-		case errors.As(err, &un):
-			return nil, fail(Unsupported, err, "%s", un.Error())
-		case errors.Is(err, cpython.NotFound):
-			return nil, fail(NotPython, err, "no CPython in it")
-		}
-		return nil, fail(NotPython, err, "its memory cannot be read: %v", err)
+		return nil, err
 	}
 	rt := live.Snapshot(pages)
 	interp, err := rt.MainInterpreter()

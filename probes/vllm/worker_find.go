@@ -1,30 +1,16 @@
 package vllm
 
-import (
-	"errors"
-	"fmt"
-
-	"github.com/pmtrace/pmtrace/probes/cpython"
-)
+import "github.com/pmtrace/pmtrace/probes/cpython"
 
 // FindWorker opens the interpreter of a process that has begun to import vLLM.
 // It needs no engine: what a Worker tells comes up as the server starts. The
 // error is a *NotEngineError. A Worker is for one goroutine at a time.
 func FindWorker(pid int, opts Options) (*Worker, error) {
-	fail := func(s State, err error, format string, args ...any) error {
-		return &NotEngineError{PID: pid, State: s, Found: fmt.Sprintf(format, args...), Err: err}
-	}
+	fail := failureOf(pid)
 	// No bytecode is watched here, so the JIT may be on.
-	rt, err := cpython.Open(pid, cpython.Options{AllowUnknown: opts.Force, AllowJIT: true})
+	rt, err := openPython(pid, cpython.Options{AllowUnknown: opts.Force, AllowJIT: true})
 	if err != nil {
-		var un *cpython.UnsupportedError
-		switch {
-		case errors.As(err, &un):
-			return nil, fail(Unsupported, err, "%s", un.Error())
-		case errors.Is(err, cpython.NotFound):
-			return nil, fail(NotPython, err, "no CPython in it")
-		}
-		return nil, fail(NotPython, err, "its memory cannot be read: %v", err)
+		return nil, err
 	}
 	interp, err := rt.MainInterpreter()
 	if err != nil {
