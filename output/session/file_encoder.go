@@ -74,24 +74,6 @@ func (c *components) total() float64 {
 	return sum
 }
 
-// counts are numbers by name.
-type counts map[string]int64
-
-func (c *counts) add(name string) {
-	if *c == nil {
-		*c = counts{}
-	}
-	(*c)[name]++
-}
-
-func (c counts) json() object {
-	out := object{}
-	for _, name := range sortedKeys(c) {
-		out = append(out, member{name, c[name]})
-	}
-	return out
-}
-
 // modelType is profilemate's word, by what ran: a vision encoder before a decoder
 // is an encoder_decoder there, too.
 func (c *components) modelType() string {

@@ -23,7 +23,7 @@ func preemptionFiles(out *outputs, _ *Facts) visitor {
 		resumed *int64
 	}
 	lasts := map[int64]last{}
-	reasons := map[string]int64{}
+	reasons := counts{}
 	var preemptions, requests int64
 	var running, delay mean
 	var maxDelay float64
@@ -37,7 +37,7 @@ func preemptionFiles(out *outputs, _ *Facts) visitor {
 	return visitor{
 		preemption: func(r *record.PreemptionRow) error {
 			preemptions++
-			reasons[r.Reason]++
+			reasons.add(r.Reason)
 			if r.RunningNS != nil {
 				running.add(float64(*r.RunningNS))
 			}
@@ -102,14 +102,10 @@ func preemptionFiles(out *outputs, _ *Facts) visitor {
 			if err != nil {
 				return err
 			}
-			counts := object{}
-			for _, reason := range sortedKeys(reasons) {
-				counts = append(counts, member{reason, reasons[reason]})
-			}
 			return out.json(FilePreemptionSummary, object{
 				{"total_preemptions", preemptions},
 				{"total_requests", requests},
-				{"preemption_reasons", counts},
+				{"preemption_reasons", reasons.json()},
 				{"mean_running_time_before_preempt", seconds(running.value())},
 				{"mean_resume_delay", seconds(delay.value())},
 				{"max_resume_delay", seconds(maxDelay)},

@@ -60,3 +60,21 @@ func (v millis) MarshalJSON() ([]byte, error) {
 func (v seconds) MarshalJSON() ([]byte, error) {
 	return strconv.AppendFloat(nil, float64(v)/1e9, 'f', 6, 64), nil
 }
+
+// counts are numbers by name.
+type counts map[string]int64
+
+func (c *counts) add(name string) {
+	if *c == nil {
+		*c = counts{}
+	}
+	(*c)[name]++
+}
+
+func (c counts) json() object {
+	out := object{}
+	for _, name := range sortedKeys(c) {
+		out = append(out, member{name, c[name]})
+	}
+	return out
+}
