@@ -63,10 +63,10 @@ func (g *gpuWatch) look() {
 	}
 }
 
-// nothing says why there is nothing to sample; aloud only where it was asked for.
+// nothing says why there is nothing to sample. What nobody asked for is not told aloud.
 func (g *gpuWatch) nothing(why error) {
 	if slices.Contains(g.t.opts.on, session.ProfilerGPU) {
-		g.fact(record.Fact{Unavailable: &record.Unavailable{Profiler: session.ProfilerGPU, Reason: why.Error()}})
+		g.fact(record.Fact{Unavailable: unavailable(session.ProfilerGPU, why)})
 	}
 	if g.t.opts.gpuSampling != samplingOff {
 		g.missing(session.GPUSampling, why)
@@ -223,14 +223,19 @@ func (g *gpuWatch) fact(f record.Fact) {
 	}
 }
 
-// missing says why there are no samples.
-func (g *gpuWatch) missing(profiler string, err error) {
-	g.t.log.Error("GPU", "profiler", profiler, "error", err)
-	u := record.Unavailable{Profiler: profiler, Reason: oneLine(err)}
+func unavailable(profiler string, err error) *record.Unavailable {
+	u := &record.Unavailable{Profiler: profiler, Reason: oneLine(err)}
 	if remedy, ok := err.(interface{ Remedy() string }); ok {
 		u.Remedy = remedy.Remedy()
 	}
-	g.fact(record.Fact{Unavailable: &u})
+	return u
+}
+
+// missing says why there are no samples, aloud.
+func (g *gpuWatch) missing(profiler string, err error) {
+	g.t.log.Error("GPU", "profiler", profiler, "error", err)
+	u := unavailable(profiler, err)
+	g.fact(record.Fact{Unavailable: u})
 	g.t.status.done()
 	line := "pmtrace: not available: " + profiler + ": " + printable(u.Reason)
 	if u.Remedy != "" {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"github.com/pmtrace/pmtrace/cupti/gpu"
 	"github.com/pmtrace/pmtrace/output/session"
 )
 
@@ -46,7 +47,7 @@ func (o *traceOptions) flags(f *pflag.FlagSet) {
 		return nil
 	})
 	f.StringVar(&o.gpuSampling, "gpu-sampling", samplingOff, "sample the GPU's hardware counters: "+strings.Join(samplingModes(), ", ")+"; takes the device's one counter session")
-	f.Var(&o.gpuInterval, "gpu-interval", "time between samples of power, clocks and utilisation, at least 125ms")
+	f.Var(&o.gpuInterval, "gpu-interval", "time between samples of power, clocks and utilisation, at least "+gpu.Interval.String())
 	f.UintVar(&o.logInterval, "log-interval", 1000, "steps between status lines where stderr is no terminal; 0: none")
 	f.BoolVarP(&o.verbose, "verbose", "v", false, "show pmtrace's own log, and log more")
 	f.BoolVar(&o.force, "force", false, "go on although it does not look like vLLM, or its versions are unknown")
@@ -65,9 +66,6 @@ func (o *traceOptions) resolve(env environment) error {
 	return err
 }
 
-// leastGPUInterval is gpu.Interval.
-const leastGPUInterval = 125 * time.Millisecond
-
 func (o *traceOptions) resolveGPU() error {
 	slices.Sort(o.cudaCalls)
 	o.cudaCalls = slices.Compact(o.cudaCalls)
@@ -79,8 +77,8 @@ func (o *traceOptions) resolveGPU() error {
 	if !slices.Contains(samplingModes(), o.gpuSampling) {
 		return usage("--gpu-sampling: %q is not one of %s", o.gpuSampling, strings.Join(samplingModes(), ", "))
 	}
-	if time.Duration(o.gpuInterval) < leastGPUInterval {
-		return usage("--gpu-interval: the driver's averages are no finer than 100ms, and a timer needs some room: at least %v", leastGPUInterval)
+	if time.Duration(o.gpuInterval) < gpu.Interval {
+		return usage("--gpu-interval: the driver's averages are no finer than 100ms, and a timer needs some room: at least %v", gpu.Interval)
 	}
 	return nil
 }

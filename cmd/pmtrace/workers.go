@@ -85,7 +85,8 @@ func (w *workers) look() error {
 		w.release(func(int) bool { return true })
 		return nil
 	}
-	for _, p := range w.candidates() {
+	candidates := w.candidates()
+	for _, p := range candidates {
 		if _, ok := w.probed[p.PID]; ok || w.refused[p.PID] != "" || time.Now().Before(w.next[p.PID]) {
 			continue
 		}
@@ -100,7 +101,8 @@ func (w *workers) look() error {
 	if err := w.follow(); err != nil {
 		return err
 	}
-	return w.engines()
+	w.settle(candidates)
+	return w.engines(candidates)
 }
 
 // follow looks at what the workers have become. While a server imports its modules
@@ -205,11 +207,10 @@ func (w *workers) engineOf(p target.Process) (engine *int, thread int) {
 
 // settle takes the probes off processes that were candidates only before the engine
 // was known: the API server loads CUDA's libraries as well.
-func (w *workers) settle() {
+func (w *workers) settle(candidates []target.Process) {
 	if len(w.t.hunt.armed) == 0 {
 		return
 	}
-	candidates := w.candidates()
 	w.release(func(pid int) bool {
 		is := func(p target.Process) bool { return p.PID == pid }
 		_, engine := w.t.hunt.armed[pid]
@@ -233,9 +234,8 @@ func (w *workers) release(which func(pid int) bool) {
 }
 
 // engines tells which engine workers are of that were there before it.
-func (w *workers) engines() error {
-	w.settle()
-	for _, p := range w.candidates() {
+func (w *workers) engines(candidates []target.Process) error {
+	for _, p := range candidates {
 		fact, ok := w.probed[p.PID]
 		if !ok || fact.Engine != nil {
 			continue
