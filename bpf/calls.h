@@ -18,6 +18,7 @@
 #define PM_MAX_CODES (1 << 14)
 #define PM_MAX_PENDING 4
 #define PM_WINDOW 2048 /* bytes of a Python stack that are read at once */
+#define PM_GENERATIONS 32 /* told apart; then user space empties the classes */
 
 /* pm_worker.flags */
 #define PM_WORKER_OTHER_PROCESS 1 /* not the engine's: send PM_EV_WORKER_STEP */

@@ -12,7 +12,6 @@
 
 #define PM_MAX_STACK 1024 /* frames; compilers of models go some hundred deep */
 #define PM_MAX_CLASSES (1 << 12)
-#define PM_GENERATIONS 32 /* then user space empties the table */
 
 /*
  * What a code object means: bits 0-8 as below, 9-13 generation, 14-19 worker, 20-63

@@ -1,7 +1,6 @@
 package probes_test
 
 import (
-	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
@@ -51,40 +50,11 @@ func driverStub(t *testing.T) string { return stub(t, "DRIVER", "driver/libcuda.
 func ncclStub(t *testing.T) string   { return stub(t, "NCCL", "nvidia/nccl/lib/libnccl.so.2") }
 
 // caller is testdata/calls.py under a real CPython.
-type caller struct {
-	t     testing.TB
-	pid   int
-	stdin io.WriteCloser
-	out   *bufio.Reader
-}
+type caller struct{ *program }
 
 func startCaller(t testing.TB, wrap []string, version string) *caller {
 	t.Helper()
-	c := &caller{t: t}
-	argv := append(slices.Clone(wrap), interpreter(t, version), "testdata/calls.py")
-	cmd := exec.Command(argv[0], argv[1:]...)
-	cmd.Stderr = os.Stderr
-	var err error
-	c.stdin, err = cmd.StdinPipe()
-	qt.Assert(t, qt.IsNil(err))
-	stdout, err := cmd.StdoutPipe()
-	qt.Assert(t, qt.IsNil(err))
-	c.out = bufio.NewReader(stdout)
-	qt.Assert(t, qt.IsNil(cmd.Start()))
-	t.Cleanup(func() {
-		cmd.Process.Kill()
-		cmd.Wait()
-	})
-	c.pid, err = strconv.Atoi(c.line())
-	qt.Assert(t, qt.IsNil(err))
-	return c
-}
-
-func (c *caller) line() string {
-	c.t.Helper()
-	line, err := c.out.ReadString('\n')
-	qt.Assert(c.t, qt.IsNil(err))
-	return strings.TrimSpace(line)
+	return &caller{startProgram(t, append(slices.Clone(wrap), interpreter(t, version), "testdata/calls.py"))}
 }
 
 // do runs one of the program's functions and waits for what it returns.

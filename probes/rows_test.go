@@ -59,11 +59,11 @@ func TestNumbers(t *testing.T) {
 	}
 	for name, want := range map[string]string{
 		"PM_CODE_WEAK": "1", "PM_CODE_DUMMY": "2", "PM_CODE_THROWAWAY": "4", "PM_WORKER_OTHER_PROCESS": "1",
-		"PM_COOKIE_RETURNS": "(1ull", "PM_MAX_WORKERS": "64",
+		"PM_COOKIE_RETURNS": "(1ull", "PM_MAX_WORKERS": "64", "PM_GENERATIONS": "32",
 	} {
 		qt.Check(t, qt.Equals(defined[name], want), qt.Commentf("%s", name))
 	}
-	qt.Check(t, qt.Equals([...]int{codeWeak, codeDummy, codeThrowaway, MaxWorkers}, [...]int{1, 2, 4, 64}))
+	qt.Check(t, qt.Equals([...]int{codeWeak, codeDummy, codeThrowaway, MaxWorkers, generations}, [...]int{1, 2, 4, 64, 32}))
 }
 
 // Where a real header is at hand, the functions' signatures are as the rows say.

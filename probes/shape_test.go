@@ -1,14 +1,12 @@
 package probes_test
 
 import (
-	"bufio"
 	"context"
 	"encoding/json"
 	"fmt"
 	"io"
 	"math"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -27,11 +25,7 @@ import (
 
 // shape is e2e/shape running under a real CPython.
 type shape struct {
-	t     *testing.T
-	pid   int
-	cmd   *exec.Cmd
-	stdin io.WriteCloser
-	out   *bufio.Reader
+	*program
 	truth string
 }
 
@@ -61,32 +55,11 @@ func needRoot(t testing.TB) {
 // startShape starts the program; it waits for go before its first step.
 func startShape(t *testing.T, wrap []string, version string, args ...string) *shape {
 	t.Helper()
-	s := &shape{t: t, truth: filepath.Join(t.TempDir(), "truth.jsonl")}
+	s := &shape{truth: filepath.Join(t.TempDir(), "truth.jsonl")}
 	argv := append(slices.Clone(wrap), interpreter(t, version), "../e2e/shape/shape.py", "--truth", s.truth)
 	argv = append(argv, args...)
-	s.cmd = exec.Command(argv[0], argv[1:]...)
-	s.cmd.Stderr = os.Stderr
-	var err error
-	s.stdin, err = s.cmd.StdinPipe()
-	qt.Assert(t, qt.IsNil(err))
-	stdout, err := s.cmd.StdoutPipe()
-	qt.Assert(t, qt.IsNil(err))
-	s.out = bufio.NewReader(stdout)
-	qt.Assert(t, qt.IsNil(s.cmd.Start()))
-	t.Cleanup(func() {
-		s.cmd.Process.Kill()
-		s.cmd.Wait()
-	})
-	s.pid, err = strconv.Atoi(s.line())
-	qt.Assert(t, qt.IsNil(err))
+	s.program = startProgram(t, argv)
 	return s
-}
-
-func (s *shape) line() string {
-	s.t.Helper()
-	line, err := s.out.ReadString('\n')
-	qt.Assert(s.t, qt.IsNil(err))
-	return strings.TrimSpace(line)
 }
 
 // run lets it go on to its end.

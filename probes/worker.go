@@ -431,7 +431,7 @@ func (t *Tracer) setFunctions(w *worker, functions []vllm.KnownFunction) {
 	t.complain(w, "tell the functions of a worker", t.tell(w))
 }
 
-// generations is PM_GENERATIONS of bpf/phase.h.
+// generations is PM_GENERATIONS of bpf/calls.h.
 const generations = 32
 
 func (w *worker) codeKey(code uint64) *bpf.CudaPmCodeKey {
