@@ -42,15 +42,7 @@ func newBench(t *testing.T) *bench {
 	}
 	b.out = filepath.Join(repo, "build", "e2e-"+b.version)
 	b.pmtrace, b.truth = filepath.Join(b.out, "pmtrace"), filepath.Join(b.out, "truth")
-	cache := os.Getenv("PMTRACE_CACHE")
-	if cache == "" {
-		home, err := os.UserCacheDir()
-		if err != nil {
-			t.Fatal(err)
-		}
-		cache = filepath.Join(home, "pmtrace")
-	}
-	b.python = filepath.Join(cache, "vllm-"+b.version, "bin", "python")
+	b.python = filepath.Join(cacheDir(t), "vllm-"+b.version, "bin", "python")
 	if _, err := os.Stat(b.python); err != nil {
 		t.Fatalf("no vLLM %s (%v): e2e/setup/vllm.sh %s makes it", b.version, err, b.version)
 	}
@@ -61,6 +53,19 @@ func newBench(t *testing.T) *bench {
 	b.build(t, b.pmtrace, "./cmd/pmtrace")
 	b.build(t, b.truth, "./e2e/truth")
 	return b
+}
+
+// cacheDir is where e2e/setup puts what it installs.
+func cacheDir(t *testing.T) string {
+	t.Helper()
+	if dir := os.Getenv("PMTRACE_CACHE"); dir != "" {
+		return dir
+	}
+	dir, err := os.UserCacheDir()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return filepath.Join(dir, "pmtrace")
 }
 
 func (b *bench) build(t *testing.T, to, pkg string) {

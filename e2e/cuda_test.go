@@ -64,15 +64,7 @@ func (b *bench) stub() string { return filepath.Join(b.out, "stub") }
 // cpython is the launcher of a real CPython (e2e/setup/cpythons.sh).
 func cpython(t *testing.T, version string) string {
 	t.Helper()
-	cache := os.Getenv("PMTRACE_CACHE")
-	if cache == "" {
-		home, err := os.UserCacheDir()
-		if err != nil {
-			t.Fatal(err)
-		}
-		cache = filepath.Join(home, "pmtrace")
-	}
-	path := filepath.Join(cache, "cpython", version, "python")
+	path := filepath.Join(cacheDir(t), "cpython", version, "python")
 	if _, err := os.Stat(path); err != nil {
 		t.Fatalf("no CPython %s (%v): e2e/setup/cpythons.sh makes it", version, err)
 	}
