@@ -53,7 +53,7 @@ type config struct {
 	prefix    buffer                 // the head of a counter data image
 	evaluator unsafe.Pointer
 	scratch   buffer // the evaluator's
-	left      []string
+	left      []LeftOut
 }
 
 // configure finds those of the named metrics that one pass allows.
@@ -76,7 +76,7 @@ func (d *device) configure(names []string) (*config, error) {
 			return nil, fmt.Errorf("%s: %w", m.name, err)
 		}
 		if err != nil {
-			c.left = append(c.left, m.name+": "+strings.ReplaceAll(err.Error(), "\n", "; "))
+			c.left = append(c.left, LeftOut{m.name, strings.ReplaceAll(err.Error(), "\n", "; ")})
 		}
 	}
 	return c, nil
@@ -122,12 +122,15 @@ func (d *device) newEvaluator(c *config) error {
 	if err := d.call("NVPW_Device_MetricsEvaluator_CalculateScratchBufferSize", unsafe.Pointer(&size)); err != nil {
 		return err
 	}
-	c.scratch = newBuffer(size.scratchSize)
+	var err error
+	if c.scratch, err = newBuffer(size.scratchSize); err != nil {
+		return err
+	}
 	p := C.struct_nvpw_evaluator_initialize{
 		structSize: C.nvpw_evaluator_initialize_size, chipName: d.chip,
 		scratch: c.scratch.at, scratchSize: c.scratch.size,
 	}
-	err := d.call("NVPW_Device_MetricsEvaluator_Initialize", unsafe.Pointer(&p))
+	err = d.call("NVPW_Device_MetricsEvaluator_Initialize", unsafe.Pointer(&p))
 	c.evaluator = p.evaluator
 	return err
 }
@@ -283,9 +286,12 @@ func (d *device) copyOut(call string, of unsafe.Pointer) (buffer, error) {
 	if err := d.call(call, unsafe.Pointer(&p)); err != nil {
 		return buffer{}, err
 	}
-	b := newBuffer(p.bytesCopied)
+	b, err := newBuffer(p.bytesCopied)
+	if err != nil {
+		return b, err
+	}
 	p.buffer, p.bytesAllocated = b.at, b.size
-	err := d.call(call, unsafe.Pointer(&p))
+	err = d.call(call, unsafe.Pointer(&p))
 	return b, err
 }
 

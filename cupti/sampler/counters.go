@@ -177,7 +177,10 @@ func (s *counters) makeImage() error {
 	if err := s.call("NVPW_GPU_PeriodicSampler_CounterDataImage_CalculateSize", unsafe.Pointer(&p)); err != nil {
 		return err
 	}
-	s.image = newBuffer(p.imageSize)
+	var err error
+	if s.image, err = newBuffer(p.imageSize); err != nil {
+		return err
+	}
 	return s.emptyImage()
 }
 

@@ -18,6 +18,7 @@ type evaluator struct {
 	track    track
 	pending  batch
 	samples  uint64
+	told     uint64 // of the samples that were lost
 	flushed  time.Time
 	failed   chan struct{} // closed at the first error
 }
@@ -62,6 +63,9 @@ func (e *evaluator) hear(f finding) error {
 	case f.brokeOff:
 		e.counters.next = 0
 		e.track.begin(true)
+	case f.endedAt != nil:
+		e.counters.next = 0
+		e.track.end(*f.endedAt)
 	case f.flush:
 		return e.flush()
 	case f.log != "":
@@ -87,9 +91,10 @@ func (e *evaluator) sample(start, end uint64, values []float32) {
 func (e *evaluator) flush() error {
 	e.flushed = time.Now()
 	p := &e.pending
-	if len(p.ends) == 0 {
+	if len(p.ends) == 0 && e.told == e.track.lost {
 		return nil
 	}
+	e.told = e.track.lost
 	b := wire.AppendCounters(nil, e.gpu, e.track.lost, p.ends, p.lengths, p.values)
 	p.ends, p.lengths = p.ends[:0], p.lengths[:0]
 	for i := range p.values {

@@ -16,6 +16,7 @@ const (
 	frameCounters = 'C' // wire.Counters
 	frameError    = 'X' // an Error as JSON: the last frame
 	frameLog      = 'L' // a line of text
+	frameLeftOut  = 'M' // a LeftOut as JSON: before the first fact
 	frameEnd      = 'E' // Stats as JSON: the last frame
 )
 
@@ -23,6 +24,12 @@ const (
 	frameHead = 5
 	maxFrame  = 16 << 20
 )
+
+// LeftOut is a metric of the mode that is not sampled.
+type LeftOut struct {
+	Metric string `json:"metric"` // of record.Sampler.Metrics
+	Why    string `json:"why"`
+}
 
 // Stats are what a session did.
 type Stats struct {

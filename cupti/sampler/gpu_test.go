@@ -148,7 +148,7 @@ type sampled struct {
 func sample(t *testing.T, o Options, l *load, n int) sampled {
 	t.Helper()
 	begin := time.Now()
-	s, err := Start(o)
+	s, err := Start(t.Context(), o)
 	qt.Assert(t, qt.IsNil(err))
 	t.Logf("started in %v: %+v", time.Since(begin), s.Sampler)
 	ctx, cancel := context.WithCancel(context.Background())
@@ -187,7 +187,7 @@ type counted struct {
 func count(t *testing.T, o Options, l *load, n int) counted {
 	t.Helper()
 	o.Trace = false
-	s, err := Start(o)
+	s, err := Start(t.Context(), o)
 	qt.Assert(t, qt.IsNil(err))
 	t.Logf("metrics %v", s.Sampler.Metrics)
 	ctx, cancel := context.WithCancel(context.Background())
@@ -413,9 +413,9 @@ func TestRealSampler(t *testing.T) {
 		t.Logf("sampled %v", time.Duration(on))
 	})
 	t.Run("taken", func(t *testing.T) {
-		first, err := Start(realOptions(t, l.pid(), Mode100us))
+		first, err := Start(t.Context(), realOptions(t, l.pid(), Mode100us))
 		qt.Assert(t, qt.IsNil(err))
-		_, err = Start(realOptions(t, l.pid(), Mode100us))
+		_, err = Start(t.Context(), realOptions(t, l.pid(), Mode100us))
 		var e *Error
 		qt.Assert(t, qt.IsTrue(errors.As(err, &e)), qt.Commentf("%v", err))
 		t.Logf("%v; %s", e, e.Remedy())
@@ -438,7 +438,7 @@ func TestRealSampler(t *testing.T) {
 		qt.Assert(t, qt.IsNil(err))
 		s, err := o.spawn(lib, p)
 		qt.Assert(t, qt.IsNil(err))
-		if err := s.opened(); err != nil {
+		if err := s.opened(t.Context(), startWithin); err != nil {
 			t.Skipf("the driver does not allow it: %v", err)
 		}
 		h := runUntil(t, s, func(h *heard) bool { return h.batches > 5 })

@@ -69,15 +69,17 @@ type helper struct {
 	windows  uint64
 	breaks   int // since the last sample
 	clocked  time.Time
+	gpuNS    uint64    // the GPU's timer then
 	drained  time.Time // in this stretch of sampling
 	gap      time.Duration
 }
 
 // finding is what the evaluator is told. One of its fields is set.
 type finding struct {
-	samples  *int // in the ring up to there
-	stretch  bool // sampling begins
-	brokeOff bool // sampling begins again after it broke off
+	samples  *int    // in the ring up to there
+	stretch  bool    // sampling begins
+	brokeOff bool    // sampling begins again after it broke off
+	endedAt  *uint64 // sampling that broke off was to end then, ns of the GPU's timer
 	flush    bool
 	log      string
 	clock    *record.GPUClock
@@ -143,7 +145,7 @@ func (h *helper) open() error {
 		return err
 	}
 	for _, left := range c.left {
-		if err := h.out.write(frameLog, []byte("left out: "+left)); err != nil {
+		if err := h.out.json(frameLeftOut, left); err != nil {
 			return err
 		}
 	}
@@ -192,6 +194,9 @@ func (h *helper) window(ctx context.Context) error {
 		}
 	}
 	if err := h.counters.stop(); err != nil {
+		return err
+	}
+	if err := h.clock(); err != nil { // until when there are samples to be had
 		return err
 	}
 	if err := h.drain(ctx, false); err != nil {
@@ -253,10 +258,7 @@ func (h *helper) drain(ctx context.Context, on bool) error {
 			return err
 		}
 		if d.broken() {
-			if !on {
-				return nil
-			}
-			return h.restart(d, most, gap)
+			return h.broke(d, most, gap, on)
 		}
 		if d.done() || on && ctx.Err() != nil {
 			return nil
@@ -277,8 +279,9 @@ func (h *helper) caughtUp() bool {
 	}
 }
 
-// restart begins again to sample after it broke off, and says why it did.
-func (h *helper) restart(d drained, unread int, gap time.Duration) error {
+// broke makes ready to sample again after sampling broke off, and says why it did. on: it goes
+// on at once.
+func (h *helper) broke(d drained, unread int, gap time.Duration, on bool) error {
 	if h.breaks++; h.breaks > maxBreaks {
 		return &Error{Broken, fmt.Sprintf("sampling every %v broke off %d times in a row", h.request.Plan.Interval, h.breaks)}
 	}
@@ -292,13 +295,20 @@ func (h *helper) restart(d drained, unread int, gap time.Duration) error {
 	if err := c.emptyImage(); err != nil {
 		return err
 	}
-	h.found <- finding{brokeOff: true}
-	if err := c.start(); err != nil {
-		return err
+	then := "it was to end then"
+	if on {
+		h.found <- finding{brokeOff: true}
+		if err := c.start(); err != nil {
+			return err
+		}
+		h.drained = time.Now()
+		then = fmt.Sprintf("it goes on %v later", h.drained.Sub(found))
+	} else {
+		at := h.gpuNS
+		h.found <- finding{endedAt: &at}
 	}
-	h.drained = time.Now()
-	h.found <- finding{log: fmt.Sprintf("sampling broke off: %s; found %d unread of %d bytes, %d left, %v after the look before; it goes on %v later",
-		d.cause(), unread, c.records, d.left, gap, h.drained.Sub(found))}
+	h.found <- finding{log: fmt.Sprintf("sampling broke off: %s; found %d unread of %d bytes, %d left, %v after the look before; %s",
+		d.cause(), unread, c.records, d.left, gap, then)}
 	return nil
 }
 
@@ -315,6 +325,7 @@ func (h *helper) clock() error {
 	if err != nil {
 		return err
 	}
+	h.gpuNS = gpu
 	h.found <- finding{clock: &record.GPUClock{
 		Index: h.request.Index, GPUNS: int64(gpu), BeforeNS: before, AfterNS: after,
 	}}

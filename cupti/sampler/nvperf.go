@@ -105,9 +105,13 @@ type buffer struct {
 	size C.size_t
 }
 
-// newBuffer never fails: Go ends the process where there is no memory.
-func newBuffer(size C.size_t) buffer {
-	return buffer{(*C.uint8_t)(C.calloc(1, max(size, 1))), size}
+// newBuffer allocates as much as the library says.
+func newBuffer(size C.size_t) (buffer, error) {
+	at := (*C.uint8_t)(C.calloc(1, max(size, 1)))
+	if at == nil {
+		return buffer{}, &Error{Broken, fmt.Sprintf("no memory for %d bytes that the library wants", size)}
+	}
+	return buffer{at, size}, nil
 }
 
 func (b *buffer) free() {
@@ -115,10 +119,14 @@ func (b *buffer) free() {
 	*b = buffer{}
 }
 
-// array allocates C memory for n values, all zero.
+// array allocates C memory for n values, all zero. They are few: without memory for them the
+// helper process ends, as Go itself would.
 func array[T any](n int) []T {
 	var t T
 	p := C.calloc(C.size_t(max(n, 1)), C.size_t(unsafe.Sizeof(t)))
+	if p == nil {
+		panic(fmt.Sprintf("no memory for %d values", n))
+	}
 	return unsafe.Slice((*T)(p), max(n, 1))[:n]
 }
 

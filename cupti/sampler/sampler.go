@@ -34,6 +34,7 @@ const (
 	Unsupported  Reason = "unsupported"   // by GPU, driver or library
 	MIG          Reason = "MIG"           // the device is divided
 	NotBuilt     Reason = "not built"     // built without cgo
+	NoAnswer     Reason = "no answer"     // in time
 	Broken       Reason = "broken"        // anything else: the helper's or the library's fault
 )
 
@@ -47,16 +48,18 @@ func (e *Error) Error() string {
 	return fmt.Sprintf("GPU counters: %s: %s", e.Reason, e.Detail)
 }
 
-// Remedy says what to do; empty: nothing is known.
+// Remedy says what to do.
 func (e *Error) Remedy() string {
 	return map[Reason]string{
-		NoLibrary:    "install nvidia-cuda-cupti of the server's CUDA version, or name a libnvperf_host.so",
+		NoLibrary:    "install nvidia-cuda-cupti of the server's CUDA version where the server's torch is, or CUDA's toolkit in /usr/local",
 		NoDevice:     "the driver must show pmtrace the server's device: run it where nvidia-smi lists it",
-		NoPermission: "let users profile (options nvidia NVreg_RestrictProfilingToAdminUsers=0, then reload the driver), or run as root with a libnvperf_host.so that root owns, outside the container",
+		NoPermission: "let users profile (options nvidia NVreg_RestrictProfilingToAdminUsers=0, then reload the driver), or run pmtrace as root; root's rights are kept only for a libnvperf_host.so that root alone may write, and not for a container's",
 		Taken:        "DCGM's profiling metrics, nsys, ncu or another pmtrace holds the counters: end it, or pause it (dcgmi profile --pause, later --resume)",
 		Unsupported:  "use a data center GPU of Turing or newer with driver 535 or newer",
 		MIG:          "counters of the whole device are closed in MIG mode: use a device that is not divided",
 		NotBuilt:     "build pmtrace where there is a C compiler, with CGO_ENABLED=1",
+		NoAnswer:     "see whether nvidia-smi answers, and the kernel's log; a busy machine or a slow disk may do better the next time",
+		Broken:       "see whether nvidia-smi works, and the kernel's log; else leave --gpu-sampling out",
 	}[e.Reason]
 }
 

@@ -11,12 +11,14 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
 	"time"
 
 	"github.com/pmtrace/pmtrace/decode/record"
+	"github.com/pmtrace/pmtrace/decode/wire"
 )
 
 const (
@@ -25,6 +27,8 @@ const (
 	startWithin = 30 * time.Second
 	// stopWithin is how long it may take to give the counters back.
 	stopWithin = 10 * time.Second
+	// waitDelay is how long its output may stay open after its end.
+	waitDelay = time.Second
 )
 
 // Options of Start.
@@ -43,15 +47,19 @@ type Options struct {
 	// Trace logs each call of the library, at level debug.
 	Trace bool
 
-	driver  string   // driverGPUs, unless a test says so
-	metrics []string // the mode's, unless a test says so
+	driver  string        // driverGPUs, unless a test says so
+	metrics []string      // the mode's, unless a test says so
+	within  time.Duration // startWithin, unless a test says so
 }
 
 // Session is a helper that samples.
 type Session struct {
 	// Sampler describes it.
 	Sampler record.Sampler
+	// LeftOut are the metrics of the mode that it does not sample.
+	LeftOut []LeftOut
 
+	metrics []string // that it was asked for
 	log     *slog.Logger
 	helper  *exec.Cmd
 	in      io.Closer
@@ -61,8 +69,9 @@ type Session struct {
 	stats   Stats
 }
 
-// Start begins to sample a device. An error is an *Error.
-func Start(o Options) (*Session, error) {
+// Start begins to sample a device. Where ctx ends meanwhile the helper is asked to
+// end, as by Run. An error is an *Error.
+func Start(ctx context.Context, o Options) (*Session, error) {
 	if !built {
 		return nil, &Error{NotBuilt, "built without cgo"}
 	}
@@ -79,6 +88,9 @@ func Start(o Options) (*Session, error) {
 	if o.Device.MIG {
 		return nil, &Error{MIG, fmt.Sprintf("GPU %d", o.Device.Index)}
 	}
+	if ctx.Err() != nil {
+		return nil, &Error{Broken, "interrupted"}
+	}
 	lib, err := o.library()
 	if err != nil {
 		return nil, err
@@ -89,7 +101,7 @@ func Start(o Options) (*Session, error) {
 	if err != nil {
 		return nil, &Error{Broken, "the helper process: " + err.Error()}
 	}
-	if err := s.opened(); err != nil {
+	if err := s.opened(ctx, cmp.Or(o.within, startWithin)); err != nil {
 		return nil, explain(err)
 	}
 	return s, nil
@@ -108,11 +120,15 @@ func (o Options) spawn(lib *Library, p plan) (*Session, error) {
 	cmd := exec.Command(o.Command[0], o.Command[1:]...)
 	cmd.ExtraFiles = []*os.File{lib.File}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.WaitDelay = waitDelay
 	cmd.Env = os.Environ()
 	if !lib.Trusted && os.Geteuid() != 0 {
 		cmd.Env = append(cmd.Env, shedVariable+"=1")
 	}
-	s := &Session{log: o.Log, helper: cmd, stderr: &words{}}
+	s := &Session{
+		Sampler: record.Sampler{Index: o.Device.Index, UUID: o.Device.UUID, Mode: p.Mode, IntervalNS: int64(p.Interval), PeakDRAM: o.PeakDRAM},
+		metrics: p.Metrics, log: o.Log, helper: cmd, stderr: &words{},
+	}
 	cmd.Stderr = s.stderr
 	in, err := cmd.StdinPipe()
 	if err != nil {
@@ -140,23 +156,91 @@ func (o Options) spawn(lib *Library, p plan) (*Session, error) {
 }
 
 // opened waits until the helper samples.
-func (s *Session) opened() error {
-	late := time.AfterFunc(startWithin, func() { _ = s.helper.Process.Kill() })
+func (s *Session) opened(ctx context.Context, within time.Duration) error {
+	over := context.AfterFunc(ctx, s.stop)
+	defer over()
+	late := time.AfterFunc(within, func() { _ = s.helper.Process.Kill() })
 	defer late.Stop()
 	for {
 		kind, payload, err := s.frames.next()
 		if err != nil {
-			return s.died(err)
+			killed := !late.Stop()
+			err = s.died(err)
+			if killed {
+				err = &Error{NoAnswer, fmt.Sprintf("the helper process did not sample within %v%s", within, s.stderr.text())}
+			}
+			return err
 		}
-		var f record.Fact
-		if kind == frameFact && json.Unmarshal(payload, &f) == nil && f.Sampler != nil {
-			s.Sampler = *f.Sampler
-			return nil
+		switch kind {
+		case frameFact:
+			err = s.announced(payload)
+			if err == nil {
+				return nil
+			}
+		case frameLeftOut:
+			err = s.leftOut(payload)
+		default:
+			err = s.other(kind, payload)
 		}
-		if err := s.other(kind, payload); err != nil {
+		if err != nil {
 			return errors.Join(err, s.kill())
 		}
 	}
+}
+
+// The helper may be run by a library that can be anybody's: it is asked for what it alone
+// knows, and believed no more than that.
+
+// announced takes when sampling began, and which of the metrics are sampled.
+func (s *Session) announced(payload []byte) error {
+	var f record.Fact
+	if err := json.Unmarshal(payload, &f); err != nil || f.Sampler == nil {
+		return notIts("fact", payload)
+	}
+	got := f.Sampler.Metrics
+	for i, m := range got {
+		if !slices.Contains(s.metrics, m) || slices.Contains(got[:i], m) {
+			return notIts("metric", []byte(m))
+		}
+	}
+	s.Sampler.MonoNS, s.Sampler.Metrics = f.Sampler.MonoNS, got
+	return nil
+}
+
+func (s *Session) leftOut(payload []byte) error {
+	var l LeftOut
+	if err := json.Unmarshal(payload, &l); err != nil || !slices.Contains(s.metrics, l.Metric) || len(s.LeftOut) == len(s.metrics) {
+		return notIts("left out metric", payload)
+	}
+	l.Why = l.Why[:min(len(l.Why), maxWords)]
+	s.LeftOut = append(s.LeftOut, l)
+	return nil
+}
+
+// reading takes a reading of the device's clock, and no other fact.
+func (s *Session) reading(payload []byte) (record.Fact, error) {
+	var f record.Fact
+	if err := json.Unmarshal(payload, &f); err != nil || f.GPUClock == nil || f.GPUClock.Index != s.Sampler.Index {
+		return record.Fact{}, notIts("fact", payload)
+	}
+	if f != (record.Fact{GPUClock: f.GPUClock}) {
+		return record.Fact{}, notIts("fact", payload)
+	}
+	return f, nil
+}
+
+// samples are the device's own, of the metrics that were announced.
+func (s *Session) samples(payload []byte) error {
+	c, err := wire.ReadCounters(payload)
+	if err != nil || c.GPU != uint8(s.Sampler.Index) || c.Metrics != len(s.Sampler.Metrics) {
+		return notIts("samples", payload)
+	}
+	return nil
+}
+
+// notIts is what the helper has no business to say.
+func notIts(what string, payload []byte) error {
+	return &Error{Broken, fmt.Sprintf("the helper's %s: not to be expected: %.100q", what, payload)}
 }
 
 // Run hands on what the helper found until ctx ends: facts (the Sampler, readings
@@ -199,11 +283,14 @@ func (s *Session) step(fact func(record.Fact) error, counters func([]byte) error
 	}
 	switch kind {
 	case frameCounters:
+		if err := s.samples(payload); err != nil {
+			return false, err
+		}
 		return true, counters(payload)
 	case frameFact:
-		var f record.Fact
-		if err := json.Unmarshal(payload, &f); err != nil {
-			return false, &Error{Broken, "the helper's fact: " + err.Error()}
+		f, err := s.reading(payload)
+		if err != nil {
+			return false, err
 		}
 		return true, fact(f)
 	case frameEnd:

@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"os"
 	"os/exec"
@@ -14,6 +15,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/go-quicktest/qt"
 
@@ -142,7 +144,7 @@ func TestSession(t *testing.T) {
 			}
 			ended := filepath.Join(t.TempDir(), "ended")
 			t.Setenv("FAKE_NVPERF_ENDED", ended)
-			s, err := Start(o)
+			s, err := Start(t.Context(), o)
 			qt.Assert(t, qt.IsNil(err))
 			h := runUntil(t, s, func(h *heard) bool { return len(h.ends) > 5000 }) // more than the ring holds
 
@@ -192,7 +194,7 @@ func TestOverflow(t *testing.T) {
 	o := options(t, fakeLibrary(t))
 	var log bytes.Buffer
 	o.Log = slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	s, err := Start(o)
+	s, err := Start(t.Context(), o)
 	qt.Assert(t, qt.IsNil(err))
 	h := runUntil(t, s, func(h *heard) bool { return len(h.ends) > 3000 })
 	qt.Check(t, qt.Equals(s.Stats().Breaks, 1))
@@ -204,10 +206,24 @@ func TestOverflow(t *testing.T) {
 	}
 }
 
+// What breaks off at the end of a window is lost up to the end, not up to the next window.
+func TestOverflowAtTheEnd(t *testing.T) {
+	t.Setenv("FAKE_NVPERF", "lateoverflow")
+	o := options(t, fakeLibrary(t))
+	o.Mode = ModeWindows
+	s, err := Start(t.Context(), o)
+	qt.Assert(t, qt.IsNil(err))
+	first := s.Sampler.MonoNS
+	h := runUntil(t, s, func(h *heard) bool { return monotonic()-first > int64(1500*time.Millisecond) && h.lost > 0 })
+	qt.Check(t, qt.Equals(h.lost, 50)) // 1 ms
+	qt.Check(t, qt.Equals(s.Stats().Breaks, 1))
+	qt.Check(t, qt.IsTrue(s.Stats().Windows >= 2))
+}
+
 // More than is decoded at once, and than the ring takes at once, is taken in parts.
 func TestBehind(t *testing.T) {
 	t.Setenv("FAKE_NVPERF", "burst")
-	s, err := Start(options(t, fakeLibrary(t)))
+	s, err := Start(t.Context(), options(t, fakeLibrary(t)))
 	qt.Assert(t, qt.IsNil(err))
 	h := runUntil(t, s, func(h *heard) bool { return len(h.ends) > 25_000 })
 	checkSamples(t, h, 1)
@@ -219,7 +235,7 @@ func TestBehind(t *testing.T) {
 // Where the driver has no memory for a large record buffer, a small one will do.
 func TestLittleMemory(t *testing.T) {
 	t.Setenv("FAKE_NVPERF", "nomemory")
-	s, err := Start(options(t, fakeLibrary(t)))
+	s, err := Start(t.Context(), options(t, fakeLibrary(t)))
 	qt.Assert(t, qt.IsNil(err))
 	h := runUntil(t, s, func(h *heard) bool { return len(h.ends) > 3000 })
 	checkSamples(t, h, 1)
@@ -229,7 +245,7 @@ func TestLittleMemory(t *testing.T) {
 func TestWindows(t *testing.T) {
 	o := options(t, fakeLibrary(t))
 	o.Mode = ModeWindows
-	s, err := Start(o)
+	s, err := Start(t.Context(), o)
 	qt.Assert(t, qt.IsNil(err))
 	qt.Check(t, qt.Equals(s.Sampler.IntervalNS, 20_000))
 	h := runUntil(t, s, func(h *heard) bool {
@@ -258,6 +274,7 @@ func TestErrors(t *testing.T) {
 		{fake: "notrigger", reason: Unsupported, detail: "samples by"},
 		{fake: "nodriver", reason: NoDevice, detail: "CUDA_LoadDriver: DRIVER_NOT_LOADED"},
 		{fake: "crash", reason: Broken, detail: "SIGSEGV"},
+		{fake: "hugeimage", reason: Broken, detail: "no memory for 9223372036854775807 bytes"},
 		{change: func(o *Options) { o.Device.UUID = "GPU-2222" }, reason: NoDevice, detail: "2 devices is GPU-2222"},
 		{change: func(o *Options) { o.Device.MIG = true }, reason: MIG, detail: "GPU 3"},
 		{change: func(o *Options) { o.Library += ".not" }, reason: NoLibrary, detail: "no such file"},
@@ -266,6 +283,9 @@ func TestErrors(t *testing.T) {
 		{change: func(o *Options) { o.Mode = "often" }, reason: Broken, detail: "often"},
 		{change: func(o *Options) { o.Command = []string{"/nonexistent"} }, reason: Broken, detail: "no such file"},
 		{change: func(o *Options) { o.Command = []string{"sh", "-c", "read request; echo help >&2"} }, reason: Broken, detail: "ended: EOF: help"},
+		{change: func(o *Options) {
+			o.Command, o.within = []string{"sh", "-c", "read request; echo slow >&2; exec sleep 60"}, 100*time.Millisecond
+		}, reason: NoAnswer, detail: "did not sample within 100ms: slow"},
 	} {
 		t.Run(c.fake+c.detail, func(t *testing.T) {
 			t.Setenv("FAKE_NVPERF", c.fake)
@@ -273,12 +293,12 @@ func TestErrors(t *testing.T) {
 			if c.change != nil {
 				c.change(&o)
 			}
-			_, err := Start(o)
+			_, err := Start(t.Context(), o)
 			var e *Error
 			qt.Assert(t, qt.IsTrue(errors.As(err, &e)), qt.Commentf("%v", err))
 			qt.Check(t, qt.Equals(e.Reason, c.reason), qt.Commentf("%v", e))
 			qt.Check(t, qt.StringContains(e.Detail, c.detail))
-			qt.Check(t, qt.Equals(e.Remedy() != "", c.reason != Broken))
+			qt.Check(t, qt.Not(qt.Equals(e.Remedy(), "")))
 		})
 	}
 }
@@ -286,11 +306,14 @@ func TestErrors(t *testing.T) {
 // What one pass does not allow is left out.
 func TestTwoPasses(t *testing.T) {
 	t.Setenv("FAKE_NVPERF", "twopasses")
-	s, err := Start(options(t, fakeLibrary(t)))
+	s, err := Start(t.Context(), options(t, fakeLibrary(t)))
 	qt.Assert(t, qt.IsNil(err))
 	qt.Check(t, qt.DeepEquals(s.Sampler.Metrics, []string{
 		wire.MetricSMActivePct, wire.MetricDRAMReadBytes, wire.MetricDRAMWriteBytes, wire.MetricTensorPct,
 	}))
+	qt.Assert(t, qt.HasLen(s.LeftOut, 2))
+	qt.Check(t, qt.Equals(s.LeftOut[0].Metric, wire.MetricPCIeReadBytes))
+	qt.Check(t, qt.StringContains(s.LeftOut[0].Why, "2 passes"))
 	runUntil(t, s, func(h *heard) bool { return h.batches > 0 })
 }
 
@@ -301,7 +324,7 @@ func TestBreaksDown(t *testing.T) {
 	for fake, detail := range map[string]string{"dies": "exit status 9", "alwaysoverflow": "broke off"} {
 		t.Run(fake, func(t *testing.T) {
 			t.Setenv("FAKE_NVPERF", fake)
-			s, err := Start(options(t, library))
+			s, err := Start(t.Context(), options(t, library))
 			qt.Assert(t, qt.IsNil(err))
 			var h heard
 			err = s.Run(context.Background(), h.fact, h.counters)
@@ -313,9 +336,73 @@ func TestBreaksDown(t *testing.T) {
 	}
 }
 
+// saying is a helper that says frames and then waits for its end.
+func saying(frames ...string) []string {
+	script := "read request\n"
+	for _, f := range frames {
+		script += fmt.Sprintf("printf '%c\\%03o\\0\\0\\0%%s' '%s'\n", f[0], len(f)-1, f[1:])
+	}
+	return []string{"sh", "-c", script + "cat"}
+}
+
+const (
+	ourSampler = `F{"gpu_sampler":{"index":9,"uuid":"x","mode":"y","mono_ns":5,"metrics":["sm_active_pct"]}}`
+	ourClock   = `F{"gpu_clock":{"index":3,"gpu_ns":1,"before_ns":2,"after_ns":3}}`
+)
+
+// The helper runs a library that can be anybody's: what it is not asked for ends the session.
+func TestBelieved(t *testing.T) {
+	for _, c := range []struct {
+		frames []string
+		clocks int
+		detail string
+	}{
+		{[]string{`F{"end":{}}`}, 0, "the helper's fact"},
+		{[]string{`F{"gpu_sampler":{"metrics":["steps"]}}`}, 0, `the helper's metric: not to be expected: "steps"`},
+		{[]string{`F{"gpu_sampler":{"metrics":["sm_active_pct","sm_active_pct"]}}`}, 0, "the helper's metric"},
+		{[]string{`M{"metric":"steps"}`}, 0, "the helper's left out metric"},
+		{[]string{ourSampler, ourClock, `F{"gpu_clock":{"index":4}}`}, 1, "the helper's fact"},
+		{[]string{ourSampler, ourClock, `F{"end":{}}`}, 1, "the helper's fact"},
+		{[]string{ourSampler, `F{"gpu_clock":{"index":3},"end":{}}`}, 0, "the helper's fact"},
+		{[]string{ourSampler, `F{}`}, 0, "the helper's fact"},
+		{[]string{ourSampler, `Cx`}, 0, "the helper's samples"},
+		{[]string{ourSampler, `M{"metric":"sm_active_pct"}`}, 0, "the helper's frame"},
+	} {
+		t.Run(strings.Join(c.frames, ""), func(t *testing.T) {
+			o := options(t, fakeLibrary(t))
+			o.Command = saying(c.frames...)
+			s, err := Start(t.Context(), o)
+			var h heard
+			if err == nil {
+				qt.Check(t, qt.Equals(s.Sampler.Index, 3)) // as we know it
+				qt.Check(t, qt.Equals(s.Sampler.Mode, Mode100us))
+				qt.Check(t, qt.Equals(s.Sampler.MonoNS, 5))
+				err = s.Run(t.Context(), h.fact, h.counters)
+			}
+			var e *Error
+			qt.Assert(t, qt.IsTrue(errors.As(err, &e)), qt.Commentf("%v", err))
+			qt.Check(t, qt.Equals(e.Reason, Broken))
+			qt.Check(t, qt.StringContains(e.Detail, c.detail))
+			qt.Check(t, qt.HasLen(h.clocks, c.clocks))
+		})
+	}
+}
+
+// An end that comes while the helper starts ends it in order.
+func TestInterrupted(t *testing.T) {
+	o := options(t, fakeLibrary(t))
+	ctx, cancel := context.WithCancel(t.Context())
+	o.Command = []string{"sh", "-c", "read request; cat; echo ended >&2"}
+	time.AfterFunc(100*time.Millisecond, cancel)
+	_, err := Start(ctx, o)
+	qt.Check(t, qt.ErrorMatches(err, ".*ended: EOF: ended"))
+	_, err = Start(ctx, o)
+	qt.Check(t, qt.ErrorMatches(err, ".*interrupted"))
+}
+
 // The sink's error ends the session and comes back as it is.
 func TestSinkFails(t *testing.T) {
-	s, err := Start(options(t, fakeLibrary(t)))
+	s, err := Start(t.Context(), options(t, fakeLibrary(t)))
 	qt.Assert(t, qt.IsNil(err))
 	full := errors.New("disk full")
 	var h heard
@@ -338,7 +425,7 @@ func TestUntrusted(t *testing.T) {
 	o.Log = slog.New(slog.DiscardHandler)
 	s, err := o.spawn(&Library{Path: library, File: file, UID: nobody, GID: nobody}, p)
 	qt.Assert(t, qt.IsNil(err))
-	qt.Assert(t, qt.IsNil(s.opened()))
+	qt.Assert(t, qt.IsNil(s.opened(t.Context(), startWithin)))
 	for key, value := range status(t, s) {
 		switch key {
 		case "Uid", "Gid":
@@ -353,7 +440,7 @@ func TestUntrusted(t *testing.T) {
 // Nor with the rights that our file has.
 func TestShed(t *testing.T) {
 	t.Setenv(shedVariable, "1")
-	s, err := Start(options(t, fakeLibrary(t)))
+	s, err := Start(t.Context(), options(t, fakeLibrary(t)))
 	qt.Assert(t, qt.IsNil(err))
 	qt.Check(t, qt.Equals(status(t, s)["NoNewPrivs"], "1"))
 	runUntil(t, s, func(h *heard) bool { return h.batches > 0 })

@@ -16,7 +16,22 @@ type track struct {
 // begin is the start of a stretch of sampling. broken: the one before broke off,
 // and what is between the two is lost.
 func (t *track) begin(broken bool) {
-	t.first, t.joined = true, broken && t.lastEnd != 0
+	// Of a stretch that broke off before its first sample it is not known when it began: what
+	// was before is another's, and the pause between them is no loss.
+	t.first, t.joined = true, broken && t.joined
+}
+
+// end is the end of a stretch that had broken off: what it had not handed on is lost.
+func (t *track) end(at uint64) {
+	if t.joined && at > t.lastEnd {
+		t.lost += t.missed(at)
+	}
+	t.joined = false
+}
+
+// missed are the samples between the last one and a time after it.
+func (t *track) missed(to uint64) uint64 {
+	return (to - t.lastEnd + t.intervalNS/2) / t.intervalNS
 }
 
 // take says whether a sample is to be handed on. The first of a stretch is not:
@@ -40,7 +55,7 @@ func (t *track) take(start, end uint64) bool {
 		return false
 	}
 	if t.joined {
-		t.lost += (start - t.lastEnd + t.intervalNS/2) / t.intervalNS
+		t.lost += t.missed(start)
 	}
 	t.joined, t.lastEnd = true, end
 	return true

@@ -43,4 +43,25 @@ func TestTrack(t *testing.T) {
 	qt.Check(t, qt.IsFalse(tr.take(5500, 5600)))
 	qt.Check(t, qt.IsTrue(tr.take(5600, 5700)))
 	qt.Check(t, qt.Equals(tr.lost, 4))
+	tr.begin(true) // and again, before a sample was taken
+	tr.begin(true)
+	qt.Check(t, qt.IsFalse(tr.take(5800, 5900)))
+	qt.Check(t, qt.IsTrue(tr.take(5900, 6000)))
+	qt.Check(t, qt.Equals(tr.lost, 6))
+
+	tr.end(6300) // broke off at the end
+	qt.Check(t, qt.Equals(tr.lost, 9))
+	tr.begin(false)
+	tr.begin(true) // broke off before a sample of the window was taken: the pause is not lost
+	qt.Check(t, qt.IsFalse(tr.take(9000, 9100)))
+	qt.Check(t, qt.IsTrue(tr.take(9100, 9200)))
+	qt.Check(t, qt.Equals(tr.lost, 9))
+	tr.begin(false)
+	tr.end(20_000)
+	qt.Check(t, qt.Equals(tr.lost, 9))
+	tr.begin(false)
+	tr.take(0, 9300)
+	tr.take(9300, 9400)
+	tr.end(9390) // the timer was read before the last sample's end
+	qt.Check(t, qt.Equals(tr.lost, 9))
 }

@@ -49,7 +49,8 @@ static int host, target, driver, session, config_set, sampling, evaluators, buil
 
 // The GPU: seq numbers its samples, the time moves with them.
 enum { samples_a_poll = 500, record = 100 };
-static uint64_t now = 1000000000000, interval, seq, unread, first = 1, trailing, polls, overflowed;
+static uint64_t now = 1000000000000, interval, seq, unread, first = 1, trailing, polls, overflowed,
+		late;
 
 ENTRY(InitializeHost, nvpw_no_params, 16)
 {
@@ -348,7 +349,7 @@ ENTRY(CounterDataBuilder_Create, nvpw_builder_create, 32)
 {
 	builders++;
 	p->builder = calloc(1, sizeof(struct fake_config));
-	return success;
+	return p->builder ? success : out_of_memory;
 }
 
 ENTRY(CounterDataBuilder_Destroy, nvpw_builder, 24)
@@ -423,7 +424,7 @@ ENTRY(GPU_PeriodicSampler_SetConfig, nvpw_set_config, 48)
 
 ENTRY(GPU_PeriodicSampler_StartSampling, nvpw_device, 24)
 {
-	if (!config_set || sampling)
+	if (!config_set || sampling || overflowed)
 		return failed("StartSampling", "order");
 	sampling = 1;
 	first = 1;
@@ -437,6 +438,11 @@ ENTRY(GPU_PeriodicSampler_StopSampling, nvpw_device, 24)
 		return failed("StopSampling", "order");
 	sampling = 0;
 	trailing = 1;
+	if (mode("lateoverflow") && !late++) { // full since 1 ms
+		overflowed = 1;
+		unread = 0;
+		now += 1000000;
+	}
 	return success;
 }
 
@@ -454,6 +460,8 @@ ENTRY(GPU_PeriodicSampler_CounterDataImage_CalculateSize, nvpw_image_size, 40)
 	if (p->options->structSize != 32 || p->options->mode != 1 || p->options->prefix[0] != 'c')
 		return failed("CalculateSize", "options");
 	p->imageSize = sizeof(struct image) + p->options->maxSamples * 24;
+	if (mode("hugeimage"))
+		p->imageSize = SIZE_MAX / 2;
 	return success;
 }
 
