@@ -62,7 +62,7 @@ func TestFindings(t *testing.T) {
 		{"no uprobes", func(m *fake) { delete(m.files, uprobeType) }, "uprobes", Warn, "no CUDA graphs", "CONFIG_UPROBE_EVENTS"},
 		{"no GPU", func(*fake) {}, "gpu_driver", OK, "none here", ""},
 		{"GPU", func(m *fake) { withGPU(m, "1") }, "gpu_driver", OK, "580.159.04", ""},
-		{"counters of root", func(m *fake) { withGPU(m, "1") }, "gpu_counters", OK, "for root", ""},
+		{"counters of root", func(m *fake) { withGPU(m, "1") }, "gpu_counters", Warn, "gives up root's rights", "NVreg_RestrictProfilingToAdminUsers"},
 		{"counters for all", func(m *fake) { withGPU(m, "0"); m.euid = 1000 }, "gpu_counters", OK, "all users", ""},
 		{"counters not for us", func(m *fake) { withGPU(m, "1"); m.euid = 1000 }, "gpu_counters", Warn, "root only", "NVreg_RestrictProfilingToAdminUsers"},
 		{"counters unknown", func(m *fake) { withGPU(m, "1"); delete(m.files, driverParams) }, "gpu_counters", Warn, "cannot tell", ""},

@@ -48,7 +48,8 @@ func countersFinding(m Machine) Finding {
 	case strings.Contains(string(b), "RmProfilingAdminOnly: 0"):
 		return f.ok("free for all users")
 	case m.EUID() == 0:
-		return f.ok("for root, which this is")
+		return f.warn("for root, which this is: not with a libnvperf_host.so that others than root may write or that is a container's, for which pmtrace gives up root's rights",
+			"if the server's is such a one, load the driver with NVreg_RestrictProfilingToAdminUsers=0 for --gpu-sampling")
 	}
 	return f.warn("for root only", "run it as root for --gpu-sampling, or load the driver with NVreg_RestrictProfilingToAdminUsers=0")
 }
