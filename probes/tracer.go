@@ -26,7 +26,7 @@ type Options struct {
 	// RingBytes is the size of the ring buffer: a power of two of at least a page;
 	// 0 means 8 MiB.
 	RingBytes int
-	// Poll is how often the ring is looked into; 0 means 500 ms, and 40 ms for a ring
+	// Poll is how often the ring is looked into; 0 means 250 ms, and 40 ms for a ring
 	// below 2 MiB. BPF wakes the reader earlier only when 1 MiB is waiting.
 	Poll time.Duration
 	// Watches that may be set; nil means all. A watch that is left out costs its
@@ -66,7 +66,7 @@ func New(opts Options) (*Tracer, error) {
 		opts.RingBytes = 8 << 20
 	}
 	if opts.Poll == 0 {
-		opts.Poll = 500 * time.Millisecond
+		opts.Poll = 250 * time.Millisecond
 		if opts.RingBytes < 2<<20 {
 			opts.Poll = 40 * time.Millisecond
 		}

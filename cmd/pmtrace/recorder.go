@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -24,6 +25,7 @@ type recorder struct {
 	events  uint64
 	rotated bool
 	flushed int64 // when
+	closed  bool
 
 	journalErr error // ends tracing
 	pipeErr    error // the journal goes on; decode makes the tables again
@@ -52,7 +54,13 @@ func (r *recorder) addFact(f record.Fact) error {
 	return r.add(journal.KindFact, b)
 }
 
+// errClosed meets what did not end in time with the trace.
+var errClosed = errors.New("the session has ended")
+
 func (r *recorder) add(kind byte, payload []byte) error {
+	if r.closed {
+		return errClosed
+	}
 	if r.journalErr != nil {
 		return r.journalErr
 	}
@@ -100,11 +108,12 @@ func (r *recorder) broken() error {
 	return r.journalErr
 }
 
-// flushEvery is how much time's events may be lost with us: a little less than
-// a second, since idle comes at a few moments of one only.
-const flushEvery = 900 * time.Millisecond
+// flushEvery is how much time's events may be lost with us, on a machine with a
+// core to spare: a little less than two polls of the ring take, since idle comes
+// after each.
+const flushEvery = 450 * time.Millisecond
 
-// idle is called when all events there are have been taken. Once a second it
+// idle is called when all events there are have been taken. Twice a second it
 // makes what was recorded survive our death: just then nothing newer waits.
 func (r *recorder) idle() error {
 	r.mu.Lock()
@@ -133,6 +142,7 @@ func (r *recorder) live() (live, uint64) {
 func (r *recorder) close() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.closed = true
 	if err := r.journal.Close(); r.journalErr == nil {
 		r.journalErr = err
 	}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -12,6 +13,7 @@ import (
 // status prints how tracing goes: on a terminal one line again and again, else
 // a line each so many steps.
 type status struct {
+	mu       sync.Mutex // a GPU's sampling ends the line, too
 	w        io.Writer
 	name     string // of the server, where several are traced
 	terminal bool
@@ -39,6 +41,8 @@ func isTerminal(w io.Writer) bool {
 
 // show is called each second.
 func (s *status) show(now time.Time, l live) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if !s.terminal && (s.interval == 0 || l.steps < s.nextSteps) {
 		return
 	}
@@ -76,6 +80,8 @@ func statusLine(l live, rate float64, first bool) string {
 
 // done ends the line on a terminal.
 func (s *status) done() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if s.shown {
 		fmt.Fprint(s.w, "\r\x1b[K")
 		s.shown = false

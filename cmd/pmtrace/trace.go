@@ -193,7 +193,10 @@ func (t *trace) writeLosses() error {
 	if err != nil {
 		t.log.Error("loss counters", "error", err)
 	}
-	counts = append(counts, t.gpu.lost()...)
+	return t.countLosses(append(counts, t.gpu.lost()...))
+}
+
+func (t *trace) countLosses(counts []record.Loss) error {
 	return t.rec.fact(record.Fact{Losses: &record.Losses{MonoNS: t.app.world.monotonic(), Counts: counts}})
 }
 
@@ -275,7 +278,13 @@ func (t *trace) finish(why error) result {
 	if err := t.writeLosses(); err != nil {
 		t.log.Error("last losses", "error", err)
 	}
-	t.closeTracer() // now: to complete the tables takes time, and watches cost the server
+	t.closeTracer() // now: what follows takes time, and watches cost the server
+	t.gpu.rest()
+	if lost := t.gpu.lost(); len(lost) > 0 {
+		if err := t.countLosses(lost); err != nil {
+			t.log.Error("last losses of the GPUs", "error", err)
+		}
+	}
 	l, _ := t.rec.live()
 	r.lost = l.lost
 	end := t.end(why)

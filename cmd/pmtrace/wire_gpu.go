@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -11,6 +12,7 @@ import (
 	"github.com/pmtrace/pmtrace/cupti/gpu"
 	"github.com/pmtrace/pmtrace/cupti/sampler"
 	"github.com/pmtrace/pmtrace/decode/record"
+	"github.com/pmtrace/pmtrace/output/session"
 )
 
 // realGPUs is gpu.Monitor behind our interface.
@@ -49,19 +51,41 @@ func (g realGPUs) Losses() []record.Loss {
 // library.
 const samplerCommandName = "gpu-sampler"
 
-func startSampler(o samplerOptions) (gpuSampler, error) {
+// realSampler is sampler.Session behind our interface.
+type realSampler struct{ *sampler.Session }
+
+// Run says first what is not sampled.
+func (s realSampler) Run(ctx context.Context, fact func(record.Fact) error, counters func([]byte) error) error {
+	for _, u := range leftOut(s.Sampler.Index, s.LeftOut) {
+		_ = fact(record.Fact{Unavailable: &u}) // what keeps it from being written keeps Run's own facts, too
+	}
+	return s.Session.Run(ctx, fact, counters)
+}
+
+func leftOut(index int, list []sampler.LeftOut) []record.Unavailable {
+	var out []record.Unavailable
+	for _, l := range list {
+		out = append(out, record.Unavailable{
+			Profiler: session.GPUSampling, Columns: []string{session.TableGPUCounters + "." + l.Metric},
+			Reason: fmt.Sprintf("GPU %d: %s", index, l.Why),
+		})
+	}
+	return out
+}
+
+func startSampler(ctx context.Context, o samplerOptions) (gpuSampler, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, err
 	}
-	s, err := sampler.Start(sampler.Options{
+	s, err := sampler.Start(ctx, sampler.Options{
 		Command: []string{self, samplerCommandName}, PID: o.pid, Device: o.device, PeakDRAM: o.peakDRAM,
 		Mode: o.mode, Log: o.log,
 	})
 	if err != nil {
 		return nil, err
 	}
-	return s, nil
+	return realSampler{s}, nil
 }
 
 func (a *app) samplerCommand() *cobra.Command {

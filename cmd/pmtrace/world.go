@@ -24,8 +24,9 @@ type world struct {
 	findWorker func(pid int, force bool) (worker, error)
 	// gpus opens the driver's own view of the devices.
 	gpus func() (gpuMonitor, error)
-	// sampler begins a session with a device's hardware counters.
-	sampler func(samplerOptions) (gpuSampler, error)
+	// sampler begins a session with a device's hardware counters. It and the
+	// session end when ctx does.
+	sampler func(context.Context, samplerOptions) (gpuSampler, error)
 	// tracer loads the BPF programs.
 	tracer func(tracerOptions) (tracer, error)
 	// create begins a session.
