@@ -124,11 +124,7 @@ func samePadding(t *testing.T, s *traced, path string) {
 	}
 	qt.Assert(t, qt.IsNil(err))
 	defer f.Close()
-	type shape struct {
-		tokens, padded int
-		mode           string
-	}
-	want, got := map[shape]int{}, map[shape]int{}
+	want := map[shape]int{}
 	lines, err := csv.NewReader(f).ReadAll() // unpadded, padded, paddings, mode, count
 	qt.Assert(t, qt.IsNil(err))
 	for _, l := range lines {
@@ -138,12 +134,7 @@ func samePadding(t *testing.T, s *traced, path string) {
 		}
 		want[shape{n[0], n[1], l[3]}] += n[4]
 	}
-	for i := range s.steps {
-		if st := &s.steps[i]; st.Tokens > 0 && qt.Check(t, qt.IsNotNil(st.GraphMode)) {
-			got[shape{int(st.Tokens), int(*st.PaddedTokens), *st.GraphMode}]++
-		}
-	}
-	qt.Check(t, qt.DeepEquals(got, want))
+	qt.Check(t, qt.DeepEquals(stepShapes(s.steps), want))
 }
 
 // relativeErrors are those of the steps between two waits of the host: the GPU was

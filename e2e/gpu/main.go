@@ -2,7 +2,7 @@
 // same run, which the tests' own injection library (truth.c) wrote down: every
 // replay by number, the GPU time of every step by its error.
 //
-//	gpu -session DIR -truth FILE
+//	gpu -session DIR [-truth FILE] [-log SERVER.log [-log-from BYTES]]
 //
 // It prints a JSON object and exits with 1 where counts differ.
 package main
@@ -31,10 +31,17 @@ func run(stdout, stderr io.Writer, args []string) int {
 	dir := flags.String("session", "", "the session's `directory`")
 	each := flags.Bool("steps", false, "print each step's errors instead, as CSV")
 	truth := flags.String("truth", "", "the injection library's `file`")
+	log := flags.String("log", "", "the server's log, with the tables of --cudagraph-metrics")
+	from := flags.Int64("log-from", 0, "`bytes` of the log that are from before")
 	if err := flags.Parse(args); err != nil {
 		return 2
 	}
 	t, err := readTruth(*truth)
+	if err != nil {
+		fmt.Fprintln(stderr, "gpu:", err)
+		return 2
+	}
+	want, err := loggedShapes(*log, *from)
 	if err != nil {
 		fmt.Fprintln(stderr, "gpu:", err)
 		return 2
@@ -52,12 +59,14 @@ func run(stdout, stderr io.Writer, args []string) int {
 	if *each {
 		return 0
 	}
+	r.Contents = s.contents
+	r.Padding.compare(s.steps, want)
 	e := json.NewEncoder(stdout)
 	e.SetIndent("", "  ")
 	if err := e.Encode(r); err != nil {
 		return 2
 	}
-	if r.Replays.Missing+r.Replays.Extra+r.Replays.BeforeLaunch > 0 {
+	if *truth != "" && r.Replays.Missing+r.Replays.Extra+r.Replays.BeforeLaunch > 0 || *log != "" && len(r.Padding.Differ) > 0 {
 		return 1
 	}
 	return 0
@@ -76,6 +85,9 @@ type truth struct {
 const deviceToHost = 2 // CUPTI_ACTIVITY_MEMCPY_KIND_DTOH
 
 func readTruth(path string) (*truth, error) {
+	if path == "" {
+		return &truth{}, nil
+	}
 	b, err := os.ReadFile(path)
 	if err != nil {
 		return nil, err
@@ -117,6 +129,7 @@ type traced struct {
 	zero     int64
 	steps    []record.StepRow
 	launches []record.GraphLaunchRow
+	contents contents
 }
 
 func readSession(path string) (*traced, error) {
@@ -140,6 +153,9 @@ func readSession(path string) (*traced, error) {
 			return nil, err
 		}
 		s.launches = append(s.launches, *row)
+	}
+	if err := s.contents.read(dir, s.steps); err != nil {
+		return nil, err
 	}
 	s.absolute()
 	return s, nil
@@ -215,6 +231,8 @@ type result struct {
 	Waited, NotWaited regime
 	Sampled           regime // timing source gpu_sampled
 	Modes             map[string]int
+	Padding           padding
+	Contents          contents
 
 	steps map[int64]float64 // relative error of each
 }
