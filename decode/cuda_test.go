@@ -416,6 +416,42 @@ func TestSingleCalls(t *testing.T) {
 	qt.Assert(t, qt.Equals(got.GPUSamples[0].TimeNS, 50))
 }
 
+// TestSharedGPU: while other processes run on the worker's GPU, nothing bounds its times.
+func TestSharedGPU(t *testing.T) {
+	s := newCudaSim(cudaConfig{steps: 300, async: true})
+	share := func(gpu int, at uint64, pct float64) {
+		s.fact(at, record.Fact{GPUSample: &record.GPUSample{Index: gpu, MonoNS: int64(at), OthersSMPct: &pct}})
+	}
+	const from, to = simStart + 10_000_000, simStart + 200_000_000
+	s.fact(5, record.Fact{GPU: &record.GPU{Index: 1, PIDs: []int{4000}}})
+	s.fact(5, record.Fact{GPU: &record.GPU{Index: 2, PIDs: []int{4001}}})
+	share(1, from, 40)
+	share(1, to, 0)
+	share(2, to, 40) // another's
+	got, _ := replay(t, s.journal())
+	var bounded, unbounded int
+	for i := range got.Steps {
+		st := &got.Steps[i]
+		if st.StepGPUNS == nil || *st.GPUEndNS <= rel(from) { // it was told before
+			continue
+		}
+		if *st.GPUEndNS <= rel(to) {
+			qt.Assert(t, qt.IsNil(st.GPUErrorNS), qt.Commentf("step %d", st.StepID))
+			unbounded++
+		} else {
+			qt.Assert(t, qt.IsNotNil(st.GPUErrorNS), qt.Commentf("step %d", st.StepID))
+			bounded++
+		}
+	}
+	for i := range got.GraphLaunches {
+		l := &got.GraphLaunches[i]
+		if l.StartNS != nil {
+			qt.Assert(t, qt.Equals(l.ErrorNS == nil, got.Steps[*l.StepID].GPUErrorNS == nil))
+		}
+	}
+	qt.Check(t, qt.IsTrue(bounded > 10 && unbounded > 10), qt.Commentf("%d with a bound, %d without", bounded, unbounded))
+}
+
 // TestCounterRows: samples stand on the session's clock, whatever the GPU's does.
 func TestCounterRows(t *testing.T) {
 	s := newCudaSim(gpus()["sampled"])

@@ -169,7 +169,7 @@ func TestSample(t *testing.T) {
 	}{
 		{"util", got.UtilPct, 93}, {"mem util", got.MemUtilPct, 41}, {"power", got.PowerW, 412.345},
 		{"temperature", got.TemperatureC, 51}, {"sm clock", got.SMClockMHz, 1980}, {"mem clock", got.MemClockMHz, 3201},
-		{"sm", got.SMPct, 88.5}, {"pcie rx", got.PCIeRxBytes, 2 << 20}, {"process sm", got.ProcessSMPct, 80},
+		{"sm", got.SMPct, 88.5}, {"pcie rx", got.PCIeRxBytes, 2 << 20}, {"process sm", got.ProcessSMPct, 80}, {"others sm", got.OthersSMPct, 99},
 	} {
 		qt.Assert(t, qt.IsNotNil(c.got), qt.Commentf(c.name))
 		qt.Check(t, qt.Equals(*c.got, c.want), qt.Commentf(c.name))

@@ -164,8 +164,8 @@ func readProcessMemory(r *reader, s *record.GPUSample, pids []int) nvml.Return {
 	return ret
 }
 
-// readProcessUtilization adds up the newest of each traced process. The driver
-// makes them slower than we ask: nothing new is absent, not zero.
+// readProcessUtilization adds up the newest of each traced process, and of each
+// other one. The driver makes them slower than we ask: nothing new is absent, not zero.
 func readProcessUtilization(r *reader, s *record.GPUSample, pids []int) nvml.Return {
 	if len(pids) == 0 {
 		return nvml.SUCCESS
@@ -180,7 +180,7 @@ func readProcessUtilization(r *reader, s *record.GPUSample, pids []int) nvml.Ret
 	newest := map[uint32]nvml.ProcessUtilizationSample{}
 	for _, p := range samples {
 		// The driver may give more entries than are of now: those before are stale.
-		if p.TimeStamp <= r.seen || p.SmUtil > 100 || !slices.Contains(pids, int(p.Pid)) {
+		if p.Pid == 0 || p.TimeStamp <= r.seen || p.SmUtil > 100 {
 			continue
 		}
 		if p.TimeStamp >= newest[p.Pid].TimeStamp {
@@ -190,12 +190,19 @@ func readProcessUtilization(r *reader, s *record.GPUSample, pids []int) nvml.Ret
 	if len(newest) == 0 {
 		return ret
 	}
-	sum := 0.0
+	traced, others, found := 0.0, 0.0, false
 	for _, p := range newest {
-		sum += float64(p.SmUtil)
 		r.seen = max(r.seen, p.TimeStamp)
+		if slices.Contains(pids, int(p.Pid)) {
+			traced, found = traced+float64(p.SmUtil), true
+		} else {
+			others += float64(p.SmUtil)
+		}
 	}
-	s.ProcessSMPct = &sum
+	if found {
+		s.ProcessSMPct = &traced
+	}
+	s.OthersSMPct = &others
 	return ret
 }
 

@@ -22,6 +22,8 @@ type device struct {
 	lost    uint64
 	last    int64 // end of the newest sample; unset: none
 	samples []sample
+
+	sharedFrom, sharedTo int64 // other processes ran on it; unset: never
 }
 
 // metricNames are the metrics that have a column, in the columns' order.
@@ -46,7 +48,7 @@ func (j *Joiner) device(i int) *device {
 		return nil
 	}
 	if j.devices[i] == nil {
-		j.devices[i] = &device{j: j, index: int32(i), last: unset}
+		j.devices[i] = &device{j: j, index: int32(i), last: unset, sharedFrom: unset, sharedTo: unset}
 	}
 	return j.devices[i]
 }
@@ -375,7 +377,7 @@ func (j *Joiner) gpuSample(f *record.GPUSample) {
 		PCIeRx: f.PCIeRxBytes, PCIeTx: f.PCIeTxBytes, NVLinkRx: f.NVLinkRxBytes, NVLinkTx: f.NVLinkTxBytes,
 		UtilPct: f.UtilPct, MemUtilPct: f.MemUtilPct, PowerW: f.PowerW, TemperatureC: f.TemperatureC,
 		SMClockMHz: f.SMClockMHz, MemClockMHz: f.MemClockMHz, MemoryUsed: j.ptr.bytes(f.MemoryUsed),
-		ProcessMemory: j.ptr.bytes(f.ProcessMemory), ProcessSMPct: f.ProcessSMPct,
+		ProcessMemory: j.ptr.bytes(f.ProcessMemory), ProcessSMPct: f.ProcessSMPct, OthersSMPct: f.OthersSMPct,
 	}
 	if f.IntervalNS > 0 {
 		row.IntervalNS = j.ptr.int64(f.IntervalNS)
@@ -385,4 +387,37 @@ func (j *Joiner) gpuSample(f *record.GPUSample) {
 		row.Throttle = &reasons
 	}
 	j.check(j.sink.GPUSample(row))
+	if d := j.device(f.Index); d != nil {
+		d.share(row.TimeNS, f.OthersSMPct)
+	}
+}
+
+// utilizationNS is what the driver's utilisation of a process may be of: up to that
+// long before it was read.
+const utilizationNS = 2_000_000_000
+
+// share takes note of whether other processes ran on the device. Of a sample without
+// the number nothing is concluded: the driver makes it slower than it is asked.
+func (d *device) share(at int64, others *float64) {
+	switch {
+	case others == nil:
+	case *others > 0:
+		if d.sharedFrom == unset || d.sharedTo < at-utilizationNS {
+			d.sharedFrom = at - utilizationNS
+		}
+		d.sharedTo = at + utilizationNS
+	case d.sharedTo > at:
+		d.sharedTo = at
+	}
+}
+
+// shared reports whether other processes may have run on the worker's GPU at a time:
+// they share it by slices of time, and no wait on the host tells when a slice was whose.
+func (w *worker) shared(at int64) bool {
+	for _, d := range w.j.devices {
+		if d != nil && d.sharedFrom != unset && at >= d.sharedFrom && at <= d.sharedTo && slices.Contains(d.pids, w.fact.PID) {
+			return true
+		}
+	}
+	return false
 }

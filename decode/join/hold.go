@@ -128,13 +128,17 @@ func (r *run) timeLaunch(row *record.GraphLaunchRow, ptr *nullable) {
 	}
 	j := r.w.j
 	row.StartNS, row.TimingSource = ptr.int64(r.gpuStart), &j.eventBound
-	row.ErrorNS = ptr.int64(r.startErr)
+	if !r.shared {
+		row.ErrorNS = ptr.int64(r.startErr)
+	}
 	if r.startSampled {
 		row.TimingSource = &j.gpuSampled
 	}
 	if r.modelEnd != unset {
 		row.EndNS, row.DurNS = ptr.int64(r.modelEnd), ptr.int64(r.modelEnd-r.gpuStart)
-		row.ErrorNS = ptr.int64(r.startErr + r.modelErr)
+		if !r.shared {
+			row.ErrorNS = ptr.int64(r.startErr + r.modelErr)
+		}
 		row.DRAMReadBytes, row.DRAMWriteBytes = r.read, r.written
 	}
 }

@@ -45,6 +45,7 @@ type run struct {
 	gpuStart, startErr int64 // unset where not known
 	startSampled       bool  // the start is an edge of the counters
 	sampled            bool  // the end is one, too
+	shared             bool  // other processes ran on the GPU: nothing bounds the times
 	mode               string
 	modelLaunches      int32
 	modelEnd, modelErr int64 // of the one FULL graph, by the counters; unset
@@ -348,7 +349,9 @@ func (e *engine) fillTimes(r *run, s *replays, row *record.StepRow) {
 	}
 	if r.end.known && r.gpuStart != unset {
 		row.StepGPUNS = ptr.int64(r.end.at - r.gpuStart)
-		row.GPUErrorNS = ptr.int64(r.startErr + r.end.err())
+		if r.shared = r.w.shared(r.end.at); !r.shared {
+			row.GPUErrorNS = ptr.int64(r.startErr + r.end.err())
+		}
 		e.j.stats.TimedSteps++
 	}
 	e.fillCounters(r, row)

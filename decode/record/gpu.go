@@ -95,7 +95,8 @@ type GPUSample struct {
 	MemoryUsed    *uint64  `json:"memory_used_bytes,omitempty"`
 	ProcessMemory *uint64  `json:"process_memory_bytes,omitempty"` // of the traced processes
 	ProcessSMPct  *float64 `json:"process_sm_pct,omitempty"`
-	Throttle      []string `json:"throttle,omitempty"` // reasons in force; gpu_idle is none
+	OthersSMPct   *float64 `json:"others_sm_pct,omitempty"` // of processes that are not traced
+	Throttle      []string `json:"throttle,omitempty"`      // reasons in force; gpu_idle is none
 	ThrottleKnown bool     `json:"throttle_known"`
 }
 

@@ -101,7 +101,7 @@ type StepRow struct {
 	GPUEndNS        *int64  `parquet:"gpu_end_ns,optional"`
 	StepGPUNS       *int64  `parquet:"step_gpu_ns,optional"`
 	GPUTimingSource *string `parquet:"gpu_timing_source,optional,dict"`
-	GPUErrorNS      *int64  `parquet:"gpu_error_bound_ns,optional"` // of step_gpu_ns
+	GPUErrorNS      *int64  `parquet:"gpu_error_bound_ns,optional"` // of step_gpu_ns; null: no bound, other processes ran on the GPU
 	GPUIdleNS       *int64  `parquet:"gpu_idle_ns,optional"`        // before the step: completion of the one before to gpu_start_ns
 	// Where the host waited for the GPU (true) the step was bound by the GPU.
 	HostWaited *bool `parquet:"host_waited,optional"`
@@ -262,6 +262,7 @@ type GPUSampleRow struct {
 	MemoryUsed    *int64   `parquet:"memory_used_bytes,optional"`
 	ProcessMemory *int64   `parquet:"process_memory_bytes,optional"`
 	ProcessSMPct  *float64 `parquet:"process_sm_pct,optional"`
+	OthersSMPct   *float64 `parquet:"others_sm_pct,optional"`         // processes that are not traced
 	Throttle      *string  `parquet:"throttle_reasons,optional,dict"` // joined by "|"; empty: none
 }
 

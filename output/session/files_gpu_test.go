@@ -216,7 +216,7 @@ None,None,None,None,None,1
 		"\n  prefill  2      55.00 ms  55.00 ms  99.10 ms  100.00 ms  44.00 ms  79.28 ms           1006\n",
 		"\nTop CPU operations  count  mean      p50       p99       max       total\n  output wait       1      30.00 ms",
 		"GPU            idle 90.2% of 1.00 s: 89.2% without requests, 1.0% with (longest 10.00 ms, before step 1)\n" +
-			"               the host waited for it in 50.0% of steps; SMs active 80.0% of its steps' time; DRAM 2500 GB/s in steps; times ± 19.9 µs (p99)\n",
+			"               the host waited for it in 50.0% of steps; SMs active 80.0% of its steps' time; DRAM 2500 GB/s in steps; times ± 19.9 µs (p99); other processes ran on it in 33.3% of steps, whose times have no bound\n",
 		"Graphs         FULL 33.3% of steps (0.6% of tokens), PIECEWISE 33.3% (0.6%), eager 33.3% (98.8%); padding 0.4% of 1016 tokens, 25.0% of those in graphs\n" +
 			"               4 captured (5 executable), 1 never launched; 8 launches, 3 of unknown graphs\n",
 		"GPU 0 samples  SM 60.0%, DRAM 40.0%, 550 W (max 700), SM clock 1695 MHz (min 1410), memory 65.0 GiB, throttled: hw_slowdown 50.0%, sw_power_cap 50.0% of the time\n",

@@ -19,6 +19,7 @@ type GPUSummary struct {
 	Waited    int64
 	WaitKnown int64 // steps of which it is known whether the host waited
 	Error     Stat  // error bound of step_gpu_ns
+	Unbounded int64 // steps whose time has none
 
 	// By samples of hardware counters, within the GPU time of the steps that have any.
 	SampledNS   int64
@@ -50,6 +51,9 @@ func (g *GPUSummary) step(r *record.StepRow) {
 	g.Steps++
 	g.Sources[known(r.GPUTimingSource)]++
 	addKnown(&g.Error, r.GPUErrorNS)
+	if r.GPUErrorNS == nil {
+		g.Unbounded++
+	}
 	g.span(r)
 	if r.HostWaited != nil {
 		g.WaitKnown++

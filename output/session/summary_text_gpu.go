@@ -87,6 +87,9 @@ func (g *GPUSummary) words() []string {
 	if g.Error.Count() > 0 {
 		parts = append(parts, fmt.Sprintf("times ± %s (p99)", duration(g.Error.Percentile(99))))
 	}
+	if g.Unbounded > 0 {
+		parts = append(parts, fmt.Sprintf("other processes ran on it in %.1f%% of steps, whose times have no bound", ratio(g.Unbounded, g.Unbounded+g.Error.Count())))
+	}
 	return parts
 }
 

@@ -1,0 +1,131 @@
+#!/usr/bin/env python3
+"""pairs.py PID PORT SECONDS ARMS: what pmtrace costs a server on a GPU, by stretches in random order.
+
+PID is the API server's (it leads its process group), ARMS are rounds, each a list of configurations: "off,all" or
+"off,all;off,all,lean,sched" (in turn). Each stretch is a closed load of its own; one JSON object a stretch goes to
+standard output: ms per output token, tokens/s, CPU time of the engine's main thread a step in µs. Needs root, pmtrace
+(--pmtrace) and aiohttp; the server serves the model as "m". See h200_calls.json for how the figures are kept.
+"""
+import argparse
+import asyncio
+import json
+import os
+import random
+import signal
+import subprocess
+import tempfile
+import time
+import urllib.request
+
+CUDA = "forward_pass,cuda_graph,cpu,encoder_decoder,gpu"
+ARMS = {
+    "off": None,
+    "sched": ["--no-profilers", CUDA],
+    "lean": ["--no-profilers", "cpu,encoder_decoder,gpu"],
+    "all": [],
+    "windows": ["--gpu-sampling", "windows"],
+    "20us": ["--gpu-sampling", "20us"],
+}
+
+
+def engine(group):
+    for p in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{p}/comm") as f:
+                if f.read().startswith("VLLM::EngineC") and os.getpgid(int(p)) == os.getpgid(group):
+                    return int(p)
+        except OSError:
+            pass
+    raise SystemExit("pairs: no engine in the process group")
+
+
+async def one(session, a, rng, done):
+    body = {"model": "m", "prompt": [rng.randrange(300, 30000) for _ in range(a.prompt)], "max_tokens": a.output,
+            "temperature": 0.0, "ignore_eos": True, "stream": True}
+    first = last = None
+    async with session.post(f"http://127.0.0.1:{a.port}/v1/completions", json=body) as r:
+        async for line in r.content:
+            if line.startswith(b"data: {"):
+                last = time.perf_counter()
+                first = first or last
+    done.append((first, last))
+
+
+async def load(a):
+    import aiohttp
+
+    rng, done, began = random.Random(), [], time.perf_counter()
+
+    async def client(session):
+        while time.perf_counter() < began + a.stretch:
+            await one(session, a, rng, done)
+
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
+        await asyncio.gather(*[client(session) for _ in range(a.concurrency)])
+    span = max(last for _, last in done) - began
+    return {"tpot": round(sum(last - first for first, last in done) / len(done) / (a.output - 1) * 1e3, 4),
+            "tok_s": round(len(done) * a.output / span, 1)}
+
+
+def steps(a):
+    with urllib.request.urlopen(f"http://127.0.0.1:{a.port}/metrics") as r:
+        for line in r.read().decode().splitlines():
+            if line.startswith("vllm:iteration_tokens_total_count"):
+                return float(line.split()[-1])
+    raise SystemExit("pairs: no count of steps in /metrics")
+
+
+def cpu(pid):
+    with open(f"/proc/{pid}/task/{pid}/schedstat") as f:
+        return int(f.read().split()[0])
+
+
+def stretch(a, arm, pid, out):
+    tracer = None
+    if ARMS[arm] is not None:
+        log = open(os.path.join(out, "log"), "w+")
+        tracer = subprocess.Popen([a.pmtrace, "attach", "--pid", str(a.pid), "--output-dir", out, "--no-csv", "--log-interval", "0", *ARMS[arm]],
+                                  stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        for _ in range(200):
+            log.seek(0)
+            if "writing to" in log.read():
+                break
+            time.sleep(0.05)
+    time.sleep(a.settle)
+    s, c = steps(a), cpu(pid)
+    r = asyncio.run(load(a))
+    n = max(1, steps(a) - s)
+    r.update(steps=n, cpu_us=round((cpu(pid) - c) / 1e3 / n, 2), config=arm, rc=0)
+    if tracer:
+        tracer.send_signal(signal.SIGINT)
+        r["rc"] = tracer.wait(60)
+    return r
+
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("pid", type=int)
+    p.add_argument("port", type=int)
+    p.add_argument("seconds", type=float)
+    p.add_argument("arms")
+    p.add_argument("--pmtrace", default="./pmtrace")
+    p.add_argument("--concurrency", type=int, default=32)
+    p.add_argument("--prompt", type=int, default=64)
+    p.add_argument("--output", type=int, default=128)
+    p.add_argument("--stretch", type=float, default=2)
+    p.add_argument("--settle", type=float, default=2, help="seconds between attaching and the load")
+    a = p.parse_args()
+    rounds, pid, end = a.arms.split(";"), engine(a.pid), time.monotonic() + a.seconds
+    with tempfile.TemporaryDirectory() as out:
+        stretch(a, "off", pid, out)
+        n = 0
+        while time.monotonic() < end:
+            arms = rounds[n % len(rounds)].split(",")
+            random.shuffle(arms)
+            for arm in arms:
+                print(json.dumps({"round": n, **stretch(a, arm, pid, out)}), flush=True)
+            n += 1
+
+
+if __name__ == "__main__":
+    main()
