@@ -77,13 +77,13 @@ func startServer(t *testing.T) (pid int, end func()) {
 // healthyMachine passes all checks.
 type healthyMachine struct{ check.Linux }
 
-func (healthyMachine) Load() error                { return nil }
-func (healthyMachine) RingBuffer() error          { return nil }
-func (healthyMachine) Watch(n int) (int, error)   { return n, nil }
-func (healthyMachine) FreeSlots(int) (int, error) { return 4, nil }
-func (healthyMachine) Peek(int) error             { return nil }
-func (healthyMachine) Exists(string) bool         { return true }
-func (healthyMachine) Uname() (string, string)    { return "6.8.0", "x86_64" }
+func (healthyMachine) Load() error                             { return nil }
+func (healthyMachine) RingBuffer() error                       { return nil }
+func (healthyMachine) Watch(n int) (int, time.Duration, error) { return n, time.Microsecond, nil }
+func (healthyMachine) FreeSlots(int) (int, error)              { return 4, nil }
+func (healthyMachine) Peek(int) error                          { return nil }
+func (healthyMachine) Exists(string) bool                      { return true }
+func (healthyMachine) Uname() (string, string)                 { return "6.8.0", "x86_64" }
 func (healthyMachine) Read(name string) ([]byte, error) {
 	if name == "/proc/self/status" {
 		return []byte("CapEff:\tffffffffffffffff\n"), nil

@@ -68,7 +68,7 @@ func TestFindings(t *testing.T) {
 		{"counters unknown", func(m *fake) { withGPU(m, "1"); delete(m.files, driverParams) }, "gpu_counters", Warn, "cannot tell", ""},
 		{"no ring buffer", func(m *fake) { m.ring = errors.New("not supported") }, "ring_buffer", Fail, "not supported", "kernel"},
 		{"no links", func(m *fake) { m.watchErr = syscall.EINVAL }, "watchpoint", Fail, "invalid", "kernel"},
-		{"watchpoints do not fire", func(m *fake) { m.hits = 0 }, "watchpoint", Fail, "0 hits for 3", "hypervisor"},
+		{"watchpoints do not fire", func(m *fake) { m.hits = 0 }, "watchpoint", Fail, "0 hits for 200", "hypervisor"},
 		{"own slots taken", func(m *fake) { m.watchErr = syscall.ENOSPC }, "watchpoint", Warn, "taken", "gdb"},
 		{"slots", func(m *fake) { m.slots = map[int]int{0: 0} }, "slots", Fail, "all taken", "gdb"},
 		{"its slots, some", func(m *fake) { m.slots = map[int]int{7: 1} }, "target_slots", Warn, "1 of 4", "gdb"},

@@ -3,6 +3,7 @@ package check
 import (
 	"fmt"
 	"os"
+	"time"
 )
 
 // fake is a machine on which all is well unless a test says otherwise.
@@ -16,6 +17,7 @@ type fake struct {
 	load, ring    error
 	watchErr      error
 	hits          int
+	each          time.Duration
 	peek          error
 	writable      error
 	free          uint64
@@ -61,7 +63,9 @@ func (f *fake) Peek(int) error                  { return f.peek }
 func (f *fake) Writable(string) (uint64, error) { return f.free, f.writable }
 func (f *fake) Load() error                     { f.tried = append(f.tried, "load"); return f.load }
 func (f *fake) RingBuffer() error               { return f.ring }
-func (f *fake) Watch(int) (int, error)          { return f.hits, f.watchErr }
+func (f *fake) Watch(int) (int, time.Duration, error) {
+	return f.hits, f.each, f.watchErr
+}
 
 func (f *fake) FreeSlots(tid int) (int, error) {
 	if n, ok := f.slots[tid]; ok {

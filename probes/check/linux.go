@@ -9,6 +9,7 @@ import (
 	"runtime"
 	"structs"
 	"sync/atomic"
+	"time"
 	"unsafe"
 
 	"github.com/cilium/ebpf"
@@ -136,53 +137,57 @@ func trialProgram(m *ebpf.Map) *ebpf.ProgramSpec {
 	}
 }
 
-func (Linux) Watch(n int) (int, error) {
+func (Linux) Watch(n int) (hits int, each time.Duration, err error) {
 	counts, err := ebpf.NewMap(&ebpf.MapSpec{Type: ebpf.Array, KeySize: 4, ValueSize: 16, MaxEntries: 1})
 	if err != nil {
-		return 0, err
+		return 0, 0, err
 	}
 	defer counts.Close()
 	prog, err := ebpf.NewProgram(trialProgram(counts))
 	if err != nil {
-		return 0, err
+		return 0, 0, err
 	}
 	defer prog.Close()
-	if err := watchSelf(prog, n); err != nil {
-		return 0, err
+	took, err := watchSelf(prog, n)
+	if err != nil {
+		return 0, 0, err
 	}
 	var c count
 	if err := counts.Lookup(uint32(0), &c); err != nil {
-		return 0, err
+		return 0, 0, err
 	}
 	if c.Hits > 0 && c.Cookie != trialCookie {
-		return 0, fmt.Errorf("the program got cookie %#x", c.Cookie)
+		return 0, 0, fmt.Errorf("the program got cookie %#x", c.Cookie)
 	}
-	return int(c.Hits), nil
+	return int(c.Hits), took / time.Duration(n), nil
 }
 
-func watchSelf(prog *ebpf.Program, n int) error {
+// watchSelf writes to a watched word, and returns what that took.
+func watchSelf(prog *ebpf.Program, n int) (time.Duration, error) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	word := new(atomic.Uint64)
 	fd, err := openWatch(0, uintptr(unsafe.Pointer(word)))
 	if err != nil {
-		return err
+		return 0, err
 	}
 	defer unix.Close(fd)
 	link, err := perfLink(prog.FD(), fd)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	defer unix.Close(link)
 	if err := unix.IoctlSetInt(fd, unix.PERF_EVENT_IOC_ENABLE, 0); err != nil {
-		return err
+		return 0, err
 	}
+	began := time.Now()
 	for i := range n {
 		word.Store(uint64(i))
 	}
+	took := time.Since(began)
 	err = unix.IoctlSetInt(fd, unix.PERF_EVENT_IOC_DISABLE, 0)
 	runtime.KeepAlive(word)
-	return err
+	return took, err
 }
 
 // perfLink is BPF_LINK_CREATE for a perf event with a cookie, which the library

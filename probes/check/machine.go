@@ -1,5 +1,7 @@
 package check
 
+import "time"
+
 // Machine is what the checks look at: this machine, or a test's.
 type Machine interface {
 	// Read returns a small file of /proc or /sys.
@@ -22,8 +24,9 @@ type Machine interface {
 	// RingBuffer tries a ring buffer.
 	RingBuffer() error
 	// Watch puts a watchpoint on our own memory, attaches a BPF program to it
-	// with a cookie, writes n times and returns how often the program ran.
-	Watch(n int) (hits int, err error)
+	// with a cookie, writes n times and returns how often the program ran and
+	// what one time took.
+	Watch(n int) (hits int, each time.Duration, err error)
 	// Peek reads 8 bytes of a process's memory.
 	Peek(pid int) error
 	// Writable says whether files can be made in a directory, made itself if
