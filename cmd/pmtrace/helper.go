@@ -21,12 +21,14 @@ import (
 //
 //	follow → {"ready":true}                 all that is needed is there
 //	record → {"pid":123}                    the command was started
+//	follow → {"begun":true}                 its first engine is traced
 //	follow → {"session":…,"lost":0,"code":0}  the trace has ended
 //
 // The end of stdin ends the trace. What goes wrong follow says on stderr.
 type followLine struct {
 	Ready   bool   `json:"ready,omitempty"`
 	PID     int    `json:"pid,omitempty"`
+	Begun   bool   `json:"begun,omitempty"`
 	Session string `json:"session,omitempty"`
 	Lost    uint64 `json:"lost,omitempty"`
 	Code    int    `json:"code,omitempty"`
@@ -34,10 +36,11 @@ type followLine struct {
 
 // helper is that half seen from record.
 type helper struct {
-	app *app
-	cmd *exec.Cmd
-	in  io.WriteCloser
-	out *json.Decoder
+	app   *app
+	cmd   *exec.Cmd
+	in    io.WriteCloser
+	out   *json.Decoder
+	begun func() // as in traceOptions
 }
 
 func (a *app) startHelper(o *traceOptions) (watcher, error) {
@@ -50,7 +53,7 @@ func (a *app) startHelper(o *traceOptions) (watcher, error) {
 	if err != nil {
 		return nil, failed("cannot find pmtrace's own binary", err, "")
 	}
-	h := &helper{app: a}
+	h := &helper{app: a, begun: o.begun}
 	h.cmd = exec.Command(sudo, append([]string{"--", self, "follow"}, o.arguments()...)...)
 	h.cmd.Stderr = a.stderr
 	h.cmd.Env = a.env.list()
@@ -94,8 +97,17 @@ func (h *helper) trace(_ context.Context, pid int) result {
 		return lost(err)
 	}
 	var l followLine
-	if err := h.out.Decode(&l); err != nil {
-		return lost(err)
+	for {
+		l = followLine{}
+		if err := h.out.Decode(&l); err != nil {
+			return lost(err)
+		}
+		if !l.Begun {
+			break
+		}
+		if h.begun != nil {
+			h.begun()
+		}
 	}
 	r := result{path: l.Session, lost: l.Lost}
 	if l.Code != 0 {
@@ -148,6 +160,7 @@ func (a *app) follow(ctx context.Context, o *traceOptions) error {
 		_, _ = io.Copy(io.Discard, a.stdin) // ends with record, or with us
 		cancel(errInterrupted)
 	}()
+	o.begun = func() { _ = say.Encode(followLine{Begun: true}) } // where nobody reads, the trace ends soon
 	r := a.traceTree(ctx, o, l.PID)
 	reply := followLine{Session: r.path, Lost: r.lost}
 	if r.err != nil {

@@ -235,6 +235,9 @@ func (h *hunt) arm(p target.Process, e engine) error {
 	}
 	if len(h.armed) == 0 {
 		h.first = time.Now()
+		if h.t.opts.begun != nil {
+			h.t.opts.begun()
+		}
 	}
 	fact := facts[0].Engine
 	h.armed[p.PID], h.threads[p.PID] = fact.Engine, fact.Thread

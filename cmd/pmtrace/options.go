@@ -32,6 +32,7 @@ type traceOptions struct {
 
 	on    []string // profilers, when resolved
 	place string   // where sessions go, when resolved
+	begun func()   // called once the first engine is traced; may be nil
 }
 
 func (o *traceOptions) flags(f *pflag.FlagSet) {

@@ -60,6 +60,7 @@ preemption, as Parquet and CSV. Nothing in the server is changed.
 
   sudo pmtrace attach                 trace the vLLM server that runs here
   pmtrace record -- vllm serve MODEL  start a server and trace it from the start
+  pmtrace profile -- vllm serve MODEL the same, with a load, and end it
 
 Exit codes: 0 traced; 1 failed; 2 wrong usage; 3 this machine or target cannot
 be traced; 4 events were lost and --strict was given. record passes the server's
@@ -74,8 +75,8 @@ own code on; with --strict it is 125 if tracing failed.`,
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage("%s", withoutParser(err.Error())) })
 	root.AddCommand(
-		a.attachCommand(), a.recordCommand(), a.lsCommand(), a.checkCommand(),
-		a.decodeCommand(), a.versionCommand(), a.followCommand(), a.samplerCommand(),
+		a.attachCommand(), a.recordCommand(), a.profileCommand(), a.lsCommand(), a.checkCommand(),
+		a.decodeCommand(), a.versionCommand(), a.followCommand(), a.samplerCommand(), a.loaderCommand(),
 	)
 	return root
 }

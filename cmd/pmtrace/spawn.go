@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -19,6 +20,9 @@ type spawn struct {
 	app    *app
 	argv   []string
 	asRoot bool
+	output io.Writer // for what it prints; nil: our own streams
+	more   []string  // of its environment: NAME=VALUE
+	quiet  bool      // say nothing of the user that it runs as
 
 	cmd     *exec.Cmd
 	signals chan os.Signal
@@ -32,6 +36,9 @@ func (s *spawn) start() error {
 	a := s.app
 	s.cmd = exec.Command(s.argv[0], s.argv[1:]...)
 	s.cmd.Stdin, s.cmd.Stdout, s.cmd.Stderr = a.stdin, a.stdout, a.stderr
+	if s.output != nil {
+		s.cmd.Stdin, s.cmd.Stdout, s.cmd.Stderr = nil, s.output, s.output
+	}
 	s.cmd.Env = a.env.list()
 	s.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	s.cmd.WaitDelay = time.Second // for streams that are no files
@@ -39,6 +46,7 @@ func (s *spawn) start() error {
 	if err != nil {
 		return err
 	}
+	s.cmd.Env = append(s.cmd.Env, s.more...)
 	s.signals = make(chan os.Signal, 4)
 	signal.Notify(s.signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
 	if err := s.cmd.Start(); err != nil {
@@ -67,7 +75,9 @@ func (s *spawn) become() (underSudo bool, err error) {
 	}
 	s.cmd.SysProcAttr.Credential = cred
 	s.cmd.Env = userEnvironment(a.env, name, home)
-	fmt.Fprintf(a.stderr, "pmtrace: running the command as %s; sudo has cleared the environment: run pmtrace record without sudo to keep it\n", orDash(name))
+	if !s.quiet {
+		fmt.Fprintf(a.stderr, "pmtrace: running the command as %s; sudo has cleared the environment: run pmtrace without sudo to keep it\n", orDash(name))
+	}
 	return true, nil
 }
 
@@ -134,6 +144,14 @@ func (s *spawn) wait() int {
 			// Its own group; where it is gone already there is nobody to tell.
 			_ = syscall.Kill(-s.pid(), n)
 		}
+	}
+}
+
+// end asks the command to end, as a signal to us would; at the second call it is killed.
+func (s *spawn) end() {
+	select {
+	case s.signals <- syscall.SIGINT:
+	default: // enough are under way
 	}
 }
 
