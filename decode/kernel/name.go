@@ -8,6 +8,9 @@ func split(name string) (function, rest string) {
 	if mangled, ok := strings.CutPrefix(name, "_Z"); ok {
 		return splitMangled(mangled)
 	}
+	if i := strings.Index(name, "_object_at_"); i > 0 && strings.HasPrefix(name, "kernel_cutlass_") { // the CuTe DSL
+		return name[:i], name[i:]
+	}
 	return splitDemangled(name)
 }
 
