@@ -8,7 +8,9 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/pmtrace/pmtrace/decode/model"
 	"github.com/pmtrace/pmtrace/decode/record"
+	"github.com/pmtrace/pmtrace/output/session"
 	"github.com/pmtrace/pmtrace/probes/target"
 )
 
@@ -254,11 +256,34 @@ func (h *hunt) attach(e engine) ([]record.Fact, error) {
 		return nil, err
 	}
 	facts := []record.Fact{{Engine: &fact}}
+	if u := workUnknown(&fact); u != nil {
+		facts = append(facts, record.Fact{Unavailable: u})
+	}
 	for i := range missing {
 		facts = append(facts, record.Fact{Unavailable: &missing[i]})
 	}
 	h.say(fact, missing, time.Since(began))
 	return facts, nil
+}
+
+// workUnknown says why it is not known what a step of the model must do.
+func workUnknown(f *record.Engine) *record.Unavailable {
+	u := &record.Unavailable{
+		Profiler: session.ProfilerForwardPass,
+		Columns:  []string{"steps.model_bytes", "steps.model_flops", "steps.mbu", "steps.mfu"},
+	}
+	_, err := model.Parse(f.ModelConfig)
+	switch {
+	case len(f.ModelConfig) == 0:
+		u.Reason = "the model's config could not be read"
+	case err != nil:
+		u.Reason = err.Error()
+	case f.PP > 1:
+		u.Reason = "of a pipeline each stage does its own part"
+	default:
+		return nil
+	}
+	return u
 }
 
 // say tells what is traced now, and what could not be had.

@@ -6,6 +6,7 @@ import (
 	"sort"
 	"strings"
 
+	"github.com/pmtrace/pmtrace/decode/model"
 	"github.com/pmtrace/pmtrace/decode/record"
 	"github.com/pmtrace/pmtrace/decode/wire"
 )
@@ -15,6 +16,7 @@ type device struct {
 	j       *Joiner
 	index   int32
 	pids    []int
+	model   *model.GPU // nil: not known
 	sampler record.Sampler
 	sampled bool // a Sampler fact was seen
 	metrics [len(metricNames)]int

@@ -16,6 +16,7 @@ type engine struct {
 	fact  record.Engine
 	known bool // an Engine fact was seen
 	watch watches
+	work  *work
 
 	seq     uint32 // of the next event
 	called  int64  // when schedule last returned; unset before
@@ -70,6 +71,7 @@ func newEngine(j *Joiner, i uint8) *engine {
 func (e *engine) attach(f *record.Engine) {
 	first := !e.known
 	e.fact, e.known = *f, true
+	e.work = newWork(f)
 	e.watch = watchesOf(f.Watches)
 	// An engine that is idle has nothing on the GPU that its first step waits for.
 	if first && (f.FromStart || f.Iteration != nil) && !e.begun {

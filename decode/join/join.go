@@ -4,6 +4,7 @@ import (
 	"math"
 	"strings"
 
+	"github.com/pmtrace/pmtrace/decode/model"
 	"github.com/pmtrace/pmtrace/decode/record"
 	"github.com/pmtrace/pmtrace/decode/wire"
 )
@@ -209,6 +210,7 @@ func (j *Joiner) gpuFact(f *record.Fact) {
 	if g := f.GPU; g != nil {
 		if d := j.device(g.Index); d != nil {
 			d.pids = g.PIDs
+			d.model, _ = model.FindGPU(g.Name)
 		}
 	}
 	if s := f.GPUSample; s != nil {

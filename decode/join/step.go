@@ -157,6 +157,7 @@ func (e *engine) emit(st *step) {
 	case st.tokens != 0:
 		e.gpuBefore = gpuEnd{} // what the GPU did is not known
 	}
+	e.fillWork(st, row)
 	e.j.check(e.j.sink.Step(row))
 	e.emitRows(st)
 	e.emitOperations(st, row, launched)

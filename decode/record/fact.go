@@ -1,5 +1,7 @@
 package record
 
+import "encoding/json"
+
 // Facts are the journal's records that are not raw events: JSON objects, one of
 // these structs in a Fact. Times in facts are CLOCK_MONOTONIC ns as read
 // (absolute, not yet counted from the session's start).
@@ -69,23 +71,26 @@ type Engine struct {
 	Python       string `json:"python"`
 	VLLM         string `json:"vllm"`
 	Model        string `json:"model"`
-	Scheduler    string `json:"scheduler"` // class name
-	AsyncSched   bool   `json:"async_scheduling"`
-	V2Runner     bool   `json:"v2_model_runner"`
-	Device       string `json:"device"` // cpu, cuda, …
-	TP           int    `json:"tensor_parallel"`
-	PP           int    `json:"pipeline_parallel"`
-	DP           int    `json:"data_parallel"`
-	MaxSeqs      int    `json:"max_num_seqs"`
-	MaxTokens    int    `json:"max_num_batched_tokens"`
-	MaxModelLen  int    `json:"max_model_len"`
-	BlockSize    int    `json:"block_size"`
-	Blocks       int    `json:"num_gpu_blocks"` // the null block included
-	FreeBlocks   int    `json:"free_blocks"`    // when read at attach
-	Caching      bool   `json:"prefix_caching"`
-	SpecTokens   int    `json:"num_spec_tokens"`
-	Policy       string `json:"policy"`
-	LogStats     bool   `json:"log_stats"`
+	// ModelConfig is what transformers' config.json has, as the engine runs it.
+	ModelConfig json.RawMessage `json:"model_config,omitempty"`
+	KVCacheType string          `json:"kv_cache_dtype,omitempty"` // auto: the model's
+	Scheduler   string          `json:"scheduler"`                // class name
+	AsyncSched  bool            `json:"async_scheduling"`
+	V2Runner    bool            `json:"v2_model_runner"`
+	Device      string          `json:"device"` // cpu, cuda, …
+	TP          int             `json:"tensor_parallel"`
+	PP          int             `json:"pipeline_parallel"`
+	DP          int             `json:"data_parallel"`
+	MaxSeqs     int             `json:"max_num_seqs"`
+	MaxTokens   int             `json:"max_num_batched_tokens"`
+	MaxModelLen int             `json:"max_model_len"`
+	BlockSize   int             `json:"block_size"`
+	Blocks      int             `json:"num_gpu_blocks"` // the null block included
+	FreeBlocks  int             `json:"free_blocks"`    // when read at attach
+	Caching     bool            `json:"prefix_caching"`
+	SpecTokens  int             `json:"num_spec_tokens"`
+	Policy      string          `json:"policy"`
+	LogStats    bool            `json:"log_stats"`
 	// Iteration is vLLM's number of the next non-empty step, where the engine
 	// was idle at attach or was followed from its start; nil: not known.
 	Iteration *int64 `json:"iteration,omitempty"`

@@ -117,6 +117,16 @@ type StepRow struct {
 	GPUBusyNS      *int64  `parquet:"gpu_busy_ns,optional"`     // within the step's GPU time, by samples of SM activity
 	DRAMReadBytes  *int64  `parquet:"dram_read_bytes,optional"` // of the whole device in that time
 	DRAMWriteBytes *int64  `parquet:"dram_write_bytes,optional"`
+
+	// What the model must do at least on each GPU, by its config: bytes of weights and
+	// of KV cache to be read and written once, operations of matrix products; and the
+	// shares of the GPU's peak memory bandwidth and arithmetic that this is in
+	// step_gpu_ns (1: all of it). Padding, activations, encoders and drafts are not in it.
+	ModelBytes     *int64   `parquet:"model_bytes,optional"`
+	ModelFLOPs     *float64 `parquet:"model_flops,optional"`
+	ModelEstimated *bool    `parquet:"model_estimated,optional"` // rests on an assumption: which experts were chosen, say
+	MBU            *float64 `parquet:"mbu,optional"`
+	MFU            *float64 `parquet:"mfu,optional"`
 }
 
 // GraphRow is a row of the table graphs: a CUDA graph (for PIECEWISE, one piece

@@ -78,7 +78,8 @@ func gpuRows(t *testing.T, tables *Tables) {
 		DecodeTokens: 6, ForwardNS: new(int64(9e6)), TimingSource: new(record.TimingGPUSampled), StepGPUNS: new(int64(10e6)), GPUTimingSource: new(record.TimingGPUSampled),
 		GPUErrorNS: new(int64(20e3)), GPUStartNS: new(int64(1_100_000_000)), GPUEndNS: new(int64(1_110_000_000)), GPUIdleNS: new(int64(10e6)), HostWaited: new(false),
 		GraphMode: new("FULL"), Descriptor: new(full8), GraphLaunches: new(int32(1)), PaddedTokens: new(int32(8)),
-		GPUBusyNS: new(int64(8e6)), DRAMReadBytes: new(int64(20e9)), DRAMWriteBytes: new(int64(5e9))}
+		GPUBusyNS: new(int64(8e6)), DRAMReadBytes: new(int64(20e9)), DRAMWriteBytes: new(int64(5e9)),
+		MBU: new(0.605), MFU: new(0.0312), ModelEstimated: new(true)}
 	drained := record.StepRow{StepID: 2, StartNS: 2_000_000_000, ScheduledNS: 2_000_000_000, EndNS: new(int64(2_010_000_000)), Phase: record.PhasePrefill, Requests: 1, NewRequests: 1,
 		Tokens: 6, PrefillTokens: 6, StepGPUNS: new(int64(8e6)), GPUTimingSource: new(record.TimingEventBound), GPUStartNS: new(int64(2_002_000_000)),
 		GPUEndNS: new(int64(2_010_000_000)), GPUIdleNS: new(int64(892e6)), GraphMode: new("PIECEWISE"), Descriptor: new(piece8), PaddedTokens: new(int32(8))}
@@ -216,7 +217,7 @@ None,None,None,None,None,1
 		"\n  prefill  2      55.00 ms  55.00 ms  99.10 ms  100.00 ms  44.00 ms  79.28 ms           1006\n",
 		"\nTop CPU operations  count  mean      p50       p99       max       total\n  output wait       1      30.00 ms",
 		"GPU            idle 90.2% of 1.00 s: 89.2% without requests, 1.0% with (longest 10.00 ms, before step 1)\n" +
-			"               the host waited for it in 50.0% of steps; SMs active 80.0% of its steps' time; DRAM 2500 GB/s in steps; times ± 19.9 µs (p99); other processes ran on it in 33.3% of steps, whose times have no bound\n",
+			"               the host waited for it in 50.0% of steps; SMs active 80.0% of its steps' time; DRAM 2500 GB/s in steps; the model needs 60.5% of its bandwidth and 3.1% of its arithmetic in decode steps (MBU, MFU; estimated); times ± 19.9 µs (p99); other processes ran on it in 33.3% of steps, whose times have no bound\n",
 		"Graphs         FULL 33.3% of steps (0.6% of tokens), PIECEWISE 33.3% (0.6%), eager 33.3% (98.8%); padding 0.4% of 1016 tokens, 25.0% of those in graphs\n" +
 			"               4 captured (5 executable), 1 never launched; 8 launches, 3 of unknown graphs\n",
 		"GPU 0 samples  SM 60.0%, DRAM 40.0%, 550 W (max 700), SM clock 1695 MHz (min 1410), memory 65.0 GiB, throttled: hw_slowdown 50.0%, sw_power_cap 50.0% of the time\n",

@@ -17,9 +17,10 @@ type GPUSummary struct {
 	DrainedNS int64
 	Longest   Idle // with requests running
 	Waited    int64
-	WaitKnown int64 // steps of which it is known whether the host waited
-	Error     Stat  // error bound of step_gpu_ns
-	Unbounded int64 // steps whose time has none
+	WaitKnown int64  // steps of which it is known whether the host waited
+	Error     Stat   // error bound of step_gpu_ns
+	Unbounded int64  // steps whose time has none
+	MBU, MFU  Shares // of decode steps
 
 	// By samples of hardware counters, within the GPU time of the steps that have any.
 	SampledNS   int64
@@ -30,6 +31,25 @@ type GPUSummary struct {
 	engines     map[int32]*span
 	busySampled bool
 }
+
+// Shares is the mean of shares of what a GPU can do.
+type Shares struct {
+	N         int64
+	Sum       float64
+	Estimated bool // some rest on an assumption
+}
+
+func (s *Shares) add(share *float64, estimated *bool) {
+	if share == nil {
+		return
+	}
+	s.N++
+	s.Sum += *share
+	s.Estimated = s.Estimated || estimated != nil && *estimated
+}
+
+// Mean is of all, NaN where there are none.
+func (s *Shares) Mean() float64 { return s.Sum / float64(s.N) }
 
 // Idle is the GPU's wait before a step.
 type Idle struct {
@@ -53,6 +73,10 @@ func (g *GPUSummary) step(r *record.StepRow) {
 	addKnown(&g.Error, r.GPUErrorNS)
 	if r.GPUErrorNS == nil {
 		g.Unbounded++
+	}
+	if r.Phase == record.PhaseDecode {
+		g.MBU.add(r.MBU, r.ModelEstimated)
+		g.MFU.add(r.MFU, r.ModelEstimated)
 	}
 	g.span(r)
 	if r.HostWaited != nil {

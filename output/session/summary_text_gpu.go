@@ -84,6 +84,13 @@ func (g *GPUSummary) words() []string {
 	if g.DRAMNS > 0 {
 		parts = append(parts, fmt.Sprintf("DRAM %.0f GB/s in steps", float64(g.DRAMBytes)/float64(g.DRAMNS)))
 	}
+	if g.MBU.N > 0 {
+		s := fmt.Sprintf("the model needs %.1f%% of its bandwidth and %.1f%% of its arithmetic in decode steps (MBU, MFU", g.MBU.Mean()*100, g.MFU.Mean()*100)
+		if g.MBU.Estimated {
+			s += "; estimated"
+		}
+		parts = append(parts, s+")")
+	}
 	if g.Error.Count() > 0 {
 		parts = append(parts, fmt.Sprintf("times ± %s (p99)", duration(g.Error.Percentile(99))))
 	}
