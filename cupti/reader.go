@@ -82,6 +82,9 @@ func (r *Reader) find() {
 func (r *ring) told() *record.Injected {
 	s := r.status
 	s.Lost, s.Records = [losses]uint64{}, 0 // these are no news
+	if s.State == Ended && !r.drained {
+		s.State = Running // its end comes behind what it has told
+	}
 	if s == r.known {
 		return nil
 	}
@@ -111,6 +114,7 @@ func (r *Reader) Drain(stop bool, sink func([]byte) error) error {
 // Alive tells the processes that we live, while nothing is to be done with what they
 // say.
 func (r *Reader) Alive() {
+	r.find()
 	mono := monotonic()
 	for _, ring := range r.rings {
 		if !ring.gone {

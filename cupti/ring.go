@@ -51,6 +51,7 @@ type ring struct {
 	stuckSince time.Time
 	damaged    uint64 // records, or what may have been some, that were passed over
 	gone       bool   // nothing more can be read
+	drained    bool   // once
 	buf        []byte
 	known      Status // as told last
 }
@@ -202,6 +203,7 @@ func (r *ring) drain(now time.Time, mono int64, stop bool, sink func([]byte) err
 			break
 		}
 	}
+	r.drained = true
 	r.unfinished(now, reserved)
 	return r.beat(mono, stop)
 }

@@ -120,6 +120,14 @@ type GPUClock struct {
 	AfterNS  int64 `json:"after_ns"`
 }
 
+// States of Injected.
+const (
+	InjectedRunning = "running"
+	InjectedEnded   = "ended"
+	InjectedQuiet   = "quiet"
+	InjectedFailed  = "failed"
+)
+
 // Injected is a process with pmtrace's library in it (record), as its ring says. A newer
 // one of the same ring takes the older one's place.
 type Injected struct {

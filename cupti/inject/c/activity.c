@@ -8,11 +8,19 @@
 #include "state.h"
 
 /* Buffers for CUPTI: one is in use a thread that makes calls, and some are on their way
- * back. Pages are touched as they are used. */
-enum { BUFFERS = 64, BUFFER_BYTES = 128 << 10 };
+ * back. A flush brings none in which a record is incomplete, which on a busy GPU the
+ * newest always is: so they are small, to be full soon, but where kernels are told. Pages
+ * are touched as they are used. */
+enum { BUFFERS = 64, BUFFER_BYTES = 128 << 10, SMALL_BYTES = 4 << 10 };
 
 static uint8_t *buffers;
 static _Atomic uint64_t unused = ~0ull; /* a bit each */
+static _Atomic size_t room = SMALL_BYTES;
+
+void activity_kernels(int on)
+{
+	atomic_store(&room, on ? BUFFER_BYTES : SMALL_BYTES);
+}
 
 int activity_buffers(void)
 {
@@ -36,7 +44,7 @@ void activity_requested(uint8_t **buffer, size_t *size, size_t *records)
 		if (!atomic_compare_exchange_weak(&unused, &have, have & ~(1ull << i)))
 			continue;
 		*buffer = buffers + (size_t)i * BUFFER_BYTES;
-		*size = BUFFER_BYTES;
+		*size = atomic_load(&room);
 		return;
 	}
 	*buffer = NULL; /* CUPTI drops records then, and says how many */

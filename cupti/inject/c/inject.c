@@ -102,6 +102,7 @@ static int switch_kernels(int on)
 	int off = on ? KIND_GRAPH_TRACE : KIND_CONCURRENT_KERNEL;
 	int result = cupti.cuptiActivityDisable(off);
 
+	activity_kernels(on);
 	if (!result)
 		result = cupti.cuptiActivityEnable(on ? KIND_CONCURRENT_KERNEL : KIND_GRAPH_TRACE);
 	return result;
@@ -324,7 +325,13 @@ static void enable(int always)
 	    (what = "cuptiActivityRegisterCallbacks"))
 		goto failed;
 	ring_open(1);
+	activity_kernels(always);
 	subscribe();
+	if (!self.subscriber &&
+	    self.window) { /* a switch may hide a replay: then order tells nothing */
+		self.window = 0;
+		self.ring->flags |= PM_RING_NO_WINDOWS;
+	}
 	if ((result = cupti.cuptiActivityEnable(main_kind)) &&
 	    (what = always ? "cuptiActivityEnable(CONCURRENT_KERNEL)" :
 			     "cuptiActivityEnable(GRAPH_TRACE)"))

@@ -57,6 +57,8 @@ const char *cupti_find(const char *wish, char *path, size_t room);
 
 /* activity_buffers gets the memory for CUPTI's records; 0: it is there. */
 int activity_buffers(void);
+/* activity_kernels says whether the many records of kernels come. */
+void activity_kernels(int on);
 void activity_requested(uint8_t **buffer, size_t *size, size_t *records);
 void activity_completed(void *context, uint32_t stream, uint8_t *buffer, size_t size, size_t valid);
 
