@@ -28,6 +28,8 @@ func (n *null) Copy(*record.CopyRow) error                     { n.rows++; retur
 func (n *null) Collective(*record.CollectiveRow) error         { n.rows++; return nil }
 func (n *null) GPUSample(*record.GPUSampleRow) error           { n.rows++; return nil }
 func (n *null) GPUCounter(*record.GPUCounterRow) error         { n.rows++; return nil }
+func (n *null) Kernel(*record.KernelRow) error                 { n.rows++; return nil }
+func (n *null) KernelWindow(*record.KernelWindowRow) error     { n.rows++; return nil }
 func (n *null) Loss(*record.LossRow) error                     { n.rows++; return nil }
 
 // BenchmarkPipeline decodes and joins a load of 64 requests at a time; the

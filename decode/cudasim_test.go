@@ -33,6 +33,8 @@ type cudaConfig struct {
 	same     bool    // all steps have the same counts
 	probedAt int     // the step at which the workers come to be probed
 	dropAll  float64 // of the engine's events
+	cupti    string  // recorded: calls, order; "": attached
+	windows  bool    // of kernels
 }
 
 const (
@@ -98,6 +100,7 @@ type cudaWorker struct {
 	steps   uint32
 	step    uint32
 	events  uint64
+	inside  cuptiSim
 }
 
 // cudaThread is the kernel's memory of a thread (struct pm_thread).
@@ -170,16 +173,27 @@ func (s *cudaSim) journal() []simRecord {
 	if s.sampler {
 		s.sample()
 	}
+	s.closeRings()
 	slices.SortStableFunc(s.records, func(a, b timed) int { return int(int64(a.at) - int64(b.at)) })
 	out := make([]simRecord, len(s.records))
+	seq := map[byte]uint32{}
 	for i, r := range s.records {
-		out[i] = r.simRecord
+		if out[i] = r.simRecord; r.kind == 'E' && binary.LittleEndian.Uint16(r.payload[12:]) >= uint16(wire.KindCUPTICall) {
+			ring := r.payload[14]
+			binary.LittleEndian.PutUint32(r.payload[8:], seq[ring])
+			seq[ring]++
+		}
 	}
 	return out
 }
 
 func (s *cudaSim) attach() {
-	s.fact(0, record.Fact{Start: &record.Start{MonoNS: simStart, WallNS: simStart + simWall}})
+	start := record.Start{MonoNS: simStart, WallNS: simStart + simWall}
+	if s.cupti != "" {
+		start.Mode = "record"
+	}
+	s.fact(0, record.Fact{Start: &start})
+	s.inject()
 	s.fact(1, record.Fact{Engine: &record.Engine{
 		MonoNS: simStart, VLLM: "0.33.0", Device: "cuda", DP: 1, Thread: cudaEngineThread, PID: 4000, Iteration: i64(0), FromStart: true,
 		Watches: []string{"schedule_return", "update_return", "update_entry"},
@@ -414,8 +428,7 @@ func (w *cudaWorker) execute(st *cudaStep) {
 	}
 	switch st.mode {
 	case "FULL":
-		w.call(th, wire.PhaseForward, wire.RowGraphLaunch, [3]uint64{s.graphs[st.text]}, 0)
-		at := w.run(st, s.gpuNS)
+		at := w.launch(st, wire.PhaseForward, s.graphs[st.text], s.gpuNS)
 		first(at)
 		if w.index == 0 {
 			st.replayed = [2]uint64{at, at + uint64(s.gpuNS)}
@@ -423,8 +436,7 @@ func (w *cudaWorker) execute(st *cudaStep) {
 		}
 	case "PIECEWISE":
 		for p := range cudaPieces {
-			w.call(th, wire.PhaseForward, wire.RowGraphLaunch, [3]uint64{s.graphs[st.text+fmt.Sprint(p)]}, 0)
-			first(w.run(st, s.gpuNS/cudaPieces))
+			first(w.launch(st, wire.PhaseForward, s.graphs[st.text+fmt.Sprint(p)], s.gpuNS/cudaPieces))
 			w.call(th, wire.PhaseForward, wire.RowLaunch, [3]uint64{}, 0)
 			w.run(st, 3000)
 			count(1, 0, 0)
@@ -462,11 +474,11 @@ func (w *cudaWorker) execute(st *cudaStep) {
 		st.end = max(w.free, *w.now) + 5000
 	}
 	end := max(w.free, *w.now) + 5000
+	w.copied(2, end-3500, end-2000)
 	st.waits[w.index] = [2]uint64{0, end}
 	if s.drafts {
 		host()
-		w.call(th, wire.PhaseDraft, wire.RowGraphLaunch, [3]uint64{s.graphs["draft"]}, 0)
-		w.run(st, 60_000)
+		w.launch(st, wire.PhaseDraft, s.graphs["draft"], 60_000)
 		if w.index == 0 {
 			st.launches++
 		}

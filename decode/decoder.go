@@ -23,6 +23,12 @@ type Handler interface {
 	Call(*wire.Call) error
 	PhaseChange(*wire.PhaseChange) error
 	WorkerStep(*wire.WorkerStep) error
+	CUPTICall(*wire.CUPTICall) error
+	CUPTIReplay(*wire.CUPTIReplay) error
+	CUPTIKernel(*wire.CUPTIKernel) error
+	CUPTICopy(*wire.CUPTICopy) error
+	CUPTIName(*wire.CUPTIName) error
+	CUPTIWindow(*wire.CUPTIWindow) error
 	// Malformed is told of an event that could not be read but has a header:
 	// its number in the engine's sequence is not missing.
 	Malformed(wire.Header) error
@@ -31,7 +37,7 @@ type Handler interface {
 // Decoder reads raw events. Not for use by several goroutines at once.
 type Decoder struct {
 	h      Handler
-	events [wire.KindWorkerStep + 1]int64
+	events [wire.KindLast + 1]int64
 	errors map[ErrorKey]int64
 
 	step   wire.Step
@@ -46,6 +52,13 @@ type Decoder struct {
 	call   wire.Call
 	change wire.PhaseChange
 	worker wire.WorkerStep
+
+	launch wire.CUPTICall
+	replay wire.CUPTIReplay
+	kernel wire.CUPTIKernel
+	copied wire.CUPTICopy
+	name   wire.CUPTIName
+	window wire.CUPTIWindow
 }
 
 // ErrorKey is what malformed events are counted by.
@@ -161,7 +174,44 @@ func (d *Decoder) dispatchCall(h wire.Header, raw []byte) (handled bool, err err
 		}
 		return true, d.h.WorkerStep(&d.worker)
 	}
-	return false, &wire.Error{Kind: h.Kind, Reason: wire.ReasonKind, Got: int(h.Kind), Want: int(wire.KindWorkerStep)}
+	return d.dispatchCUPTI(h, raw)
+}
+
+// dispatchCUPTI is dispatch for the events from within recorded processes.
+func (d *Decoder) dispatchCUPTI(h wire.Header, raw []byte) (handled bool, err error) {
+	switch h.Kind {
+	case wire.KindCUPTICall:
+		if err := d.launch.Read(h, raw); err != nil {
+			return false, err
+		}
+		return true, d.h.CUPTICall(&d.launch)
+	case wire.KindCUPTIReplay:
+		if err := d.replay.Read(h, raw); err != nil {
+			return false, err
+		}
+		return true, d.h.CUPTIReplay(&d.replay)
+	case wire.KindCUPTIKernel:
+		if err := d.kernel.Read(h, raw); err != nil {
+			return false, err
+		}
+		return true, d.h.CUPTIKernel(&d.kernel)
+	case wire.KindCUPTICopy:
+		if err := d.copied.Read(h, raw); err != nil {
+			return false, err
+		}
+		return true, d.h.CUPTICopy(&d.copied)
+	case wire.KindCUPTIName:
+		if err := d.name.Read(h, raw); err != nil {
+			return false, err
+		}
+		return true, d.h.CUPTIName(&d.name)
+	case wire.KindCUPTIWindow:
+		if err := d.window.Read(h, raw); err != nil {
+			return false, err
+		}
+		return true, d.h.CUPTIWindow(&d.window)
+	}
+	return false, &wire.Error{Kind: h.Kind, Reason: wire.ReasonKind, Got: int(h.Kind), Want: int(wire.KindLast)}
 }
 
 func (d *Decoder) skip(h wire.Header, err error) error {
@@ -177,7 +227,7 @@ func (d *Decoder) malformed(err error) error {
 		return err
 	}
 	kind := e.Kind
-	if kind > wire.KindWorkerStep {
+	if kind > wire.KindLast {
 		kind = wire.KindNone // hostile bytes must not make the map grow
 	}
 	d.errors[ErrorKey{kind, e.Reason}]++

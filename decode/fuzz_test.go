@@ -40,6 +40,10 @@ func FuzzEvents(f *testing.F) {
 		c.steps, c.seed = 4, uint64(len(name))
 		f.Add(packed(newCudaSim(c).journal()))
 	}
+	for name, c := range recorded() {
+		c.steps, c.seed = 4, uint64(len(name))
+		f.Add(packed(newCudaSim(c).journal()))
+	}
 	for kind := wire.KindStep; kind <= wire.KindKV; kind++ {
 		raw := event(kind, 80, nil)
 		f.Add(append([]byte{'E', byte(len(raw)), 0}, raw...))
@@ -109,6 +113,20 @@ func (s *sane) CPUOperation(r *record.CPUOperationRow) error {
 
 func (s *sane) GraphLaunch(r *record.GraphLaunchRow) error {
 	if before(r.EndNS, r.StartNS) || below(r.DurNS) || below(r.ErrorNS) || negative(r.Tokens) || negative(r.PaddedTokens) {
+		s.t.Fatalf("%+v", r)
+	}
+	return nil
+}
+
+func (s *sane) Kernel(r *record.KernelRow) error {
+	if r.DurNS < 0 || below(r.Bytes) {
+		s.t.Fatalf("%+v", r)
+	}
+	return nil
+}
+
+func (s *sane) KernelWindow(r *record.KernelWindowRow) error {
+	if r.OnSwitchNS < 0 || below(r.OffSwitchNS) || r.Kernels < 0 || r.Replays < 0 {
 		s.t.Fatalf("%+v", r)
 	}
 	return nil

@@ -28,6 +28,8 @@ type tables struct {
 	Collectives   []record.CollectiveRow
 	GPUSamples    []record.GPUSampleRow
 	GPUCounters   []record.GPUCounterRow
+	Kernels       []record.KernelRow
+	Windows       []record.KernelWindowRow
 	Losses        []record.LossRow
 }
 
@@ -55,6 +57,8 @@ func (t *tables) Copy(r *record.CopyRow) error                     { return keep
 func (t *tables) Collective(r *record.CollectiveRow) error         { return keep(&t.Collectives, r) }
 func (t *tables) GPUSample(r *record.GPUSampleRow) error           { return keep(&t.GPUSamples, r) }
 func (t *tables) GPUCounter(r *record.GPUCounterRow) error         { return keep(&t.GPUCounters, r) }
+func (t *tables) Kernel(r *record.KernelRow) error                 { return keep(&t.Kernels, r) }
+func (t *tables) KernelWindow(r *record.KernelWindowRow) error     { return keep(&t.Windows, r) }
 func (t *tables) Loss(r *record.LossRow) error                     { return keep(&t.Losses, r) }
 
 // replay runs records through a Pipeline.

@@ -172,13 +172,19 @@ func collect[T any](t *testing.T, dir *session.Dir, keep func(*T)) {
 	}
 }
 
-func readTables(t *testing.T, path string) *cudaTables {
+func openSession(t *testing.T, path string) *session.Dir {
 	t.Helper()
 	dir, err := session.Open(path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer dir.Close()
+	t.Cleanup(func() { dir.Close() })
+	return dir
+}
+
+func readTables(t *testing.T, path string) *cudaTables {
+	t.Helper()
+	dir := openSession(t, path)
 	c := &cudaTables{
 		zero: startOf(t, path).Nanoseconds(), graphs: map[int32]record.GraphRow{}, launches: map[int][]record.GraphLaunchRow{},
 		operations: map[int64]map[string]bool{}, collectives: map[int][]record.CollectiveRow{},

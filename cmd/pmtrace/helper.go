@@ -130,6 +130,7 @@ func (a *app) followCommand() *cobra.Command {
 		RunE:  func(c *cobra.Command, _ []string) error { return a.follow(c.Context(), &o) },
 	}
 	o.flags(c.Flags())
+	o.injected.flags(c.Flags())
 	return c
 }
 

@@ -33,6 +33,8 @@ type traceOptions struct {
 	on    []string // profilers, when resolved
 	place string   // where sessions go, when resolved
 	begun func()   // called once the first engine is traced; may be nil
+
+	injected injected // record's library in the server
 }
 
 func (o *traceOptions) flags(f *pflag.FlagSet) {
@@ -97,6 +99,7 @@ func (o *traceOptions) arguments() []string {
 		args = append(args, "--cuda-calls="+strings.Join(o.cudaCalls, ","))
 	}
 	args = append(args, "--gpu-sampling="+o.gpuSampling, "--gpu-interval="+o.gpuInterval.String())
+	args = append(args, o.injected.arguments()...)
 	if o.duration > 0 {
 		args = append(args, "--duration="+o.duration.String())
 	}

@@ -64,7 +64,8 @@ server's address in PMTRACE_URL and its model's name in PMTRACE_MODEL.
 		RunE: func(c *cobra.Command, args []string) error { return a.profile(c.Context(), &o, c.Flags(), args) },
 	}
 	f := c.Flags()
-	o.flags(f)
+	o.traceOptions.flags(f)
+	o.cuptiOptions.flags(f)
 	f.BoolVar(&o.asRoot, "as-root", false, "under sudo: run the command as root")
 	f.StringVar(&o.mode, "mode", profileQuick, profileQuick+", or "+profileFull+": hardware counters, too, and a load of two minutes")
 	f.StringVar(&o.load, "load", "", "make the load by this `command`")
@@ -113,16 +114,11 @@ func (a *app) profile(ctx context.Context, o *profileOptions, f *pflag.FlagSet, 
 	if err := o.settle(f); err != nil {
 		return err
 	}
-	if err := o.resolve(a.env); err != nil {
+	if err := errors.Join(o.traceOptions.resolve(a.env), o.cuptiOptions.resolve()); err != nil {
 		return err
 	}
 	traced := make(chan struct{})
 	o.begun = sync.OnceFunc(func() { close(traced) })
-	watch, err := a.watcher(&o.traceOptions)
-	if err != nil {
-		return err
-	}
-	defer watch.close()
 	log, err := o.serverLog()
 	if err != nil {
 		return failed("cannot write what the server prints", rootCause(err), "choose another --server-log or --output-dir")
@@ -130,6 +126,12 @@ func (a *app) profile(ctx context.Context, o *profileOptions, f *pflag.FlagSet, 
 	defer log.Close()
 	fmt.Fprintf(a.stderr, "pmtrace: the server prints to %s\n", log.Name())
 	s := &spawn{app: a, argv: argv, asRoot: o.asRoot, output: log}
+	defer a.inject(&o.recordOptions, s)()
+	watch, err := a.watcher(&o.traceOptions)
+	if err != nil {
+		return err
+	}
+	defer watch.close()
 	if err := s.start(); err != nil {
 		return err
 	}
@@ -289,7 +291,7 @@ func (a *app) ownLoad(ctx context.Context, o *profileOptions, server *load.Serve
 	fmt.Fprintf(a.stderr, "pmtrace: the server is ready at %s; the load begins: %s\n", server.URL, o.load)
 	s := &spawn{
 		app: a, argv: []string{"sh", "-c", o.load}, asRoot: o.asRoot, quiet: true,
-		more: []string{"PMTRACE_URL=" + server.URL, "PMTRACE_MODEL=" + model},
+		variables: map[string]string{"PMTRACE_URL": server.URL, "PMTRACE_MODEL": model},
 	}
 	if err := s.start(); err != nil {
 		return err

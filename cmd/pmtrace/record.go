@@ -13,6 +13,7 @@ import (
 
 type recordOptions struct {
 	traceOptions
+	cuptiOptions
 	asRoot bool
 }
 
@@ -32,6 +33,11 @@ record calls itself for its privileged half. Under sudo the command runs as the
 user who called sudo (--as-root: as root), but sudo has cleared the environment
 by then; so rather call record without it.
 
+With --cupti on CUDA loads a library of pmtrace's into the server
+(CUDA_INJECTION64_PATH), which has NVIDIA's own exact times of each CUDA graph replay,
+and for a second of each minute of each kernel (--kernels). If anything in it fails, the
+server goes on without, and so does pmtrace.
+
 VLLM_ENABLE_PROFILING=0 in the environment runs the command untraced.`,
 		Example: "  pmtrace record -- vllm serve Qwen/Qwen3-0.6B --port 8000",
 		Args: func(_ *cobra.Command, args []string) error {
@@ -42,14 +48,18 @@ VLLM_ENABLE_PROFILING=0 in the environment runs the command untraced.`,
 		},
 		RunE: func(c *cobra.Command, args []string) error { return a.record(c.Context(), &o, args) },
 	}
-	o.flags(c.Flags())
+	o.traceOptions.flags(c.Flags())
+	o.cuptiOptions.flags(c.Flags())
 	c.Flags().BoolVar(&o.asRoot, "as-root", false, "under sudo: run the command as root")
 	c.Flags().SetInterspersed(false)
 	return c
 }
 
 func (a *app) record(ctx context.Context, o *recordOptions, argv []string) error {
-	if err := o.resolve(a.env); err != nil {
+	if err := o.traceOptions.resolve(a.env); err != nil {
+		return err
+	}
+	if err := o.cuptiOptions.resolve(); err != nil {
 		return err
 	}
 	s := &spawn{app: a, argv: argv, asRoot: o.asRoot}
@@ -59,6 +69,7 @@ func (a *app) record(ctx context.Context, o *recordOptions, argv []string) error
 	case "1":
 		o.force = true
 	}
+	defer a.inject(o, s)()
 	watch, err := a.watcher(&o.traceOptions)
 	if err != nil {
 		return err

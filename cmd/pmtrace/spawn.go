@@ -21,8 +21,9 @@ type spawn struct {
 	argv   []string
 	asRoot bool
 	output io.Writer // for what it prints; nil: our own streams
-	more   []string  // of its environment: NAME=VALUE
 	quiet  bool      // say nothing of the user that it runs as
+	// variables are added to the command's environment.
+	variables map[string]string
 
 	cmd     *exec.Cmd
 	signals chan os.Signal
@@ -46,7 +47,9 @@ func (s *spawn) start() error {
 	if err != nil {
 		return err
 	}
-	s.cmd.Env = append(s.cmd.Env, s.more...)
+	for name, value := range s.variables {
+		s.cmd.Env = append(s.cmd.Env, name+"="+value)
+	}
 	s.signals = make(chan os.Signal, 4)
 	signal.Notify(s.signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
 	if err := s.cmd.Start(); err != nil {
@@ -59,9 +62,8 @@ func (s *spawn) start() error {
 // become sets the user that the command runs as: under sudo, who called it.
 func (s *spawn) become() (underSudo bool, err error) {
 	a := s.app
-	uid, uerr := strconv.ParseUint(a.env.get("SUDO_UID"), 10, 32)
-	gid, gerr := strconv.ParseUint(a.env.get("SUDO_GID"), 10, 32)
-	if a.world.euid != 0 || uerr != nil || gerr != nil {
+	uid, gid, underSudo := s.caller()
+	if !underSudo {
 		return false, nil
 	}
 	if s.asRoot || uid == 0 {
@@ -79,6 +81,23 @@ func (s *spawn) become() (underSudo bool, err error) {
 		fmt.Fprintf(a.stderr, "pmtrace: running the command as %s; sudo has cleared the environment: run pmtrace without sudo to keep it\n", orDash(name))
 	}
 	return true, nil
+}
+
+// caller is who called sudo.
+func (s *spawn) caller() (uid, gid uint64, underSudo bool) {
+	a := s.app
+	uid, uerr := strconv.ParseUint(a.env.get("SUDO_UID"), 10, 32)
+	gid, gerr := strconv.ParseUint(a.env.get("SUDO_GID"), 10, 32)
+	return uid, gid, a.world.euid == 0 && uerr == nil && gerr == nil
+}
+
+// user is whom the command runs as.
+func (s *spawn) user() (uid, gid int) {
+	u, g, underSudo := s.caller()
+	if !underSudo || s.asRoot || u == 0 {
+		return os.Geteuid(), os.Getegid()
+	}
+	return int(u), int(g)
 }
 
 func groups(u *user.User) []uint32 {

@@ -9,6 +9,7 @@ import (
 	"os"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"syscall"
 	"time"
 
@@ -44,6 +45,7 @@ type trace struct {
 	hunt    *hunt
 	workers *workers
 	gpu     *gpuWatch
+	cupti   *cuptiWatch
 	ended   chan error // of tracer.Run
 	stop    context.CancelFunc
 }
@@ -88,6 +90,9 @@ func (a *app) trace(ctx context.Context, o *traceOptions, mode string, s target.
 	t.hunt = newHunt(t)
 	t.workers = newWorkers(t)
 	t.gpu = newGPUWatch(t)
+	t.cupti = newCUPTIWatch(t)
+	t.cupti.open()
+	defer t.cupti.close()
 	return t.run(ctx)
 }
 
@@ -138,6 +143,7 @@ func (t *trace) loop(ctx context.Context) error {
 			}
 			look.Reset(t.hunt.pause())
 		case <-calls.C:
+			t.cupti.wait()
 			if err := t.workers.look(); err != nil {
 				return err
 			}
@@ -193,7 +199,7 @@ func (t *trace) writeLosses() error {
 	if err != nil {
 		t.log.Error("loss counters", "error", err)
 	}
-	return t.countLosses(append(counts, t.gpu.lost()...))
+	return t.countLosses(slices.Concat(counts, t.gpu.lost(), t.cupti.lost()))
 }
 
 func (t *trace) countLosses(counts []record.Loss) error {
@@ -240,6 +246,7 @@ func (t *trace) begin(c record.Clock) error {
 func (t *trace) drain() {
 	ctx, cancel := context.WithCancel(context.Background())
 	t.stop, t.ended = cancel, make(chan error, 1)
+	t.cupti.begin()
 	go func(ended chan<- error, rec *recorder) { ended <- t.tracer.Run(ctx, rec.event, rec.idle) }(t.ended, t.rec)
 }
 
@@ -274,6 +281,7 @@ func (t *trace) finish(why error) result {
 	t.gpu.stop()
 	t.hunt.rest()
 	t.workers.rest()
+	t.cupti.rest()
 	r := result{path: t.dir.Path()}
 	if err := t.writeLosses(); err != nil {
 		t.log.Error("last losses", "error", err)

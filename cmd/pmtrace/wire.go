@@ -23,6 +23,7 @@ func wire(w *world) {
 	w.findWorker = findWorker
 	w.gpus = openGPUs
 	w.sampler = startSampler
+	w.rings = openRings
 	w.tracer = newTracer
 	w.create = func(place string, now time.Time, env environment) (sessionDir, error) {
 		d, err := session.Create(place, now, session.Invoker(env.get))

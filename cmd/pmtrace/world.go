@@ -27,6 +27,8 @@ type world struct {
 	// sampler begins a session with a device's hardware counters. It and the
 	// session end when ctx does.
 	sampler func(context.Context, samplerOptions) (gpuSampler, error)
+	// rings opens the directory in which processes with our library tell.
+	rings func(dir string, session uint64) (rings, error)
 	// tracer loads the BPF programs.
 	tracer func(tracerOptions) (tracer, error)
 	// create begins a session.

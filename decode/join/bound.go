@@ -31,6 +31,10 @@ const (
 	// copyTailNS: the output event is complete some time after the last kernel, since
 	// the copy of the results to the host comes between, and copies keep no SM busy.
 	copyTailNS = 15_000
+	// copyDoneNS is how long after a copy the event behind it is complete at most.
+	copyDoneNS = 5_000
+	// aloneNS is after how long a launch on an idle GPU has begun to run, or never will.
+	aloneNS = 20_000_000
 )
 
 // busyPct is the share of active cycles from which a sample counts as busy: the
@@ -57,4 +61,13 @@ const (
 	maxOutputs      = 4096    // events recorded and not waited on
 	maxSamples      = 1 << 18 // of a device's counters: 5 s at 20 µs
 	maxClocks       = 64
+	maxUnpaired     = 1 << 14 // launches without CUPTI's word, and its words without a launch
+	maxGraphCalls   = 1 << 14
+	maxEarly        = 1 << 15 // replays without a launch
+	maxRecent       = 1 << 15 // launches whose numbers are known
+	maxParts        = 4096    // replays whose kernels are coming
+	maxHeldWork     = 1 << 18 // kernels and copies without a launch
+	maxResults      = 64      // copies to the host of a step
+	maxNames        = 1 << 15 // of kernels, of a process
+	maxWindows      = 64      // whose kernels are coming
 )

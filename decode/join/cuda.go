@@ -54,10 +54,27 @@ func (w *worker) launchGraph(r *run, ev *wire.Call, t int64) {
 	g := w.graphOf(ev.A)
 	g.launches++
 	j.stats.GraphLaunches++
+	p := w.expect(r, g, ev.Thread, t)
 	if r != nil {
-		r.launched(g, ev.Phase, t)
+		r.launched(g, ev.Phase, t, p)
 	}
-	j.launches.push(heldLaunch{w: w, run: r, graph: g, at: t, phase: ev.Phase, thread: ev.Thread})
+	j.launches.push(heldLaunch{w: w, run: r, graph: g, at: t, phase: ev.Phase, thread: ev.Thread, replay: p})
+}
+
+// expect makes a place for what CUPTI may tell of a launch.
+func (w *worker) expect(r *run, g *graph, thread uint32, t int64) *replay {
+	if !w.j.recorded || w.injected != nil && w.injected.over {
+		return nil
+	}
+	p := &replay{graph: g, run: r, thread: thread, at: t}
+	if len(w.unpaired) >= maxUnpaired {
+		for _, old := range w.unpaired[:maxUnpaired/2] {
+			old.given = true
+		}
+		w.unpaired = append(w.unpaired[:0], w.unpaired[maxUnpaired/2:]...)
+	}
+	w.unpaired = append(w.unpaired, p)
+	return p
 }
 
 // waitEvent takes the return of a wait on an event. The wait for a step's results

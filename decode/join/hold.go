@@ -14,6 +14,7 @@ type heldLaunch struct {
 	at     int64
 	phase  wire.Phase
 	thread uint32
+	replay *replay // nil: nobody tells its times
 }
 
 // hand takes a step that has its update. Its row goes on at once, or as soon as
@@ -60,7 +61,7 @@ func (e *engine) settled(st *step) bool {
 	if e.j.clock-r.begin > holdNS {
 		return true
 	}
-	return r.allNamed() && e.counted(r)
+	return r.allNamed() && e.counted(r) && r.measured()
 }
 
 // overdue reports whether the step behind the oldest held one began so long ago
@@ -78,6 +79,9 @@ func (e *engine) overdue() bool {
 
 // settle hands on all rows that need not wait any more.
 func (j *Joiner) settle() {
+	for _, in := range j.processes {
+		in.settle(false)
+	}
 	for _, e := range j.order {
 		if e.held.len() > 0 {
 			e.settleSteps()
@@ -95,6 +99,9 @@ func (j *Joiner) settle() {
 // settled reports whether a launch's row is known as far as it will be.
 func (l *heldLaunch) settled(j *Joiner) bool {
 	if r := l.run; r != nil && (!r.resolved || r.primary && !r.done) {
+		return false
+	}
+	if l.replay.waits(l.w) {
 		return false
 	}
 	return l.graph.name != nil || l.graph.id < 0 || j.clock-l.at > holdNS
@@ -117,6 +124,11 @@ func (j *Joiner) emitLaunch(l heldLaunch) {
 			row.Tokens = ptr.count(r.tokens)
 			r.timeLaunch(row, ptr)
 		}
+	}
+	if p := l.replay; p != nil && p.known {
+		j.stats.Replays++
+		row.StartNS, row.EndNS, row.DurNS = ptr.int64(p.start), ptr.int64(p.end), ptr.int64(p.end-p.start)
+		row.TimingSource, row.ErrorNS = &j.cupti, ptr.int64(0)
 	}
 	j.check(j.sink.GraphLaunch(row))
 }

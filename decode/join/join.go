@@ -21,6 +21,10 @@ type Joiner struct {
 	workers [256]*worker
 	devices [256]*device
 
+	injections [256]*injected // by ring
+	processes  []*injected    // the same, in the order in which they came
+	recorded   bool           // the processes may have pmtrace's library in them
+
 	nextGraph int32
 	launches  queue[heldLaunch]
 
@@ -37,9 +41,9 @@ type Joiner struct {
 	err    error // the sink's first
 
 	// What rows' columns of few values point to.
-	cpuBound, eventBound, gpuSampled string
-	full, piecewise, none            string
-	yes, no                          bool
+	cpuBound, eventBound, gpuSampled, cupti string
+	full, piecewise, none                   string
+	yes, no                                 bool
 
 	rows struct {
 		step       record.StepRow
@@ -61,8 +65,13 @@ type Joiner struct {
 		collective  record.CollectiveRow
 		gpu         record.GPUSampleRow
 		counter     record.GPUCounterRow
+		kernel      record.KernelRow
+		window      record.KernelWindowRow
 	}
 }
+
+// modeRecord is Start.Mode of a server that pmtrace started.
+const modeRecord = "record"
 
 // Stats are counts of what was seen so far.
 type Stats struct {
@@ -87,6 +96,8 @@ type Stats struct {
 	Copies          int64
 	Collectives     int64
 	CounterSamples  int64
+	Kernels         int64 // told by CUPTI, its copies in windows too
+	Replays         int64 // of GraphLaunches: timed by CUPTI
 	TimedSteps      int64 // with a GPU time
 	SampledSteps    int64 // with counters
 	Coverage        Coverage
@@ -133,7 +144,7 @@ type Live struct {
 func New(sink record.Sink) *Joiner {
 	j := &Joiner{
 		sink: sink, ptr: newNullable(),
-		cpuBound: record.TimingCPUBound, eventBound: record.TimingEventBound, gpuSampled: record.TimingGPUSampled,
+		cpuBound: record.TimingCPUBound, eventBound: record.TimingEventBound, gpuSampled: record.TimingGPUSampled, cupti: record.TimingCUPTI,
 		full: modeFull, piecewise: modePiecewise, none: modeNone, yes: true,
 	}
 	j.losses.init()
@@ -175,6 +186,7 @@ func (j *Joiner) Fact(f *record.Fact) error {
 	if s := f.Start; s != nil {
 		j.base, j.based = s.MonoNS, true
 		j.wall, j.walled = s.WallNS-s.MonoNS, true
+		j.recorded = s.Mode == modeRecord
 	}
 	if c := f.Clock; c != nil {
 		j.wall, j.walled = c.WallNS-c.MonoNS, true
@@ -186,6 +198,9 @@ func (j *Joiner) Fact(f *record.Fact) error {
 		j.engine(uint8(f.Engine.Engine)).attach(f.Engine)
 	}
 	j.gpuFact(f)
+	if i := f.Injected; i != nil && i.Ring >= 0 && i.Ring < len(j.injections) {
+		j.injected(uint8(i.Ring)).status(i)
+	}
 	if f.Losses != nil {
 		j.advance(f.Losses.MonoNS)
 		j.kernelLosses(f.Losses) // between any two events, also those of one call
@@ -270,6 +285,10 @@ func (j *Joiner) Close() error {
 
 // closeWorkers hands on what waits for calls, names and samples.
 func (j *Joiner) closeWorkers() {
+	for _, in := range j.processes {
+		in.settle(true)
+		in.over = true
+	}
 	for _, w := range j.workers {
 		if w != nil {
 			w.match()

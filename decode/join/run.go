@@ -50,12 +50,20 @@ type run struct {
 	modelLaunches      int32
 	modelEnd, modelErr int64 // of the one FULL graph, by the counters; unset
 	read, written      *int64
+
+	following  *run       // what the worker executed next; nil: nothing (yet)
+	results    []copySpan // copies to the host that CUPTI told of
+	boundary   uint32     // number of the last of them; 0: none
+	startExact bool       // gpuStart is CUPTI's
+	endExact   bool       // the end is, too
+	modelExact bool       // modelEnd is
 }
 
 // launch is a graph launch of a step.
 type launch struct {
-	graph *graph
-	phase wire.Phase
+	graph  *graph
+	phase  wire.Phase
+	replay *replay // nil: nobody tells its times
 }
 
 // completion is when the output event of a step was complete: not before lo, not
@@ -117,13 +125,13 @@ func (st *step) phaseName() string {
 }
 
 // launched takes note of a graph launch in the step.
-func (r *run) launched(g *graph, phase wire.Phase, t int64) {
+func (r *run) launched(g *graph, phase wire.Phase, t int64, p *replay) {
 	if len(r.launches) >= maxRunLaunches {
 		r.gap = true
 		r.w.j.losses.add(lossKey{-1, "graph_launches", "too_many"}, t, t, 1)
 		return
 	}
-	r.launches = append(r.launches, launch{g, phase})
+	r.launches = append(r.launches, launch{g, phase, p})
 	if phase != wire.PhaseDraft && phase != wire.PhaseEncoder && r.firstGraph == unset {
 		r.firstGraph = t
 	}
@@ -326,6 +334,7 @@ func (e *engine) fillTimes(r *run, s *replays, row *record.StepRow) {
 	r.start(launch, &before)
 	e.guess(r, s)
 	e.refine(r, s, &before)
+	r.measure(s)
 	r.inOrder()
 	if r.end.known {
 		row.GPUEndNS = ptr.int64(r.end.at)
@@ -344,7 +353,10 @@ func (e *engine) fillTimes(r *run, s *replays, row *record.StepRow) {
 			row.GPUIdleNS = ptr.int64(max(r.gpuStart-before.at, 0))
 		}
 	}
-	if r.sampled {
+	switch {
+	case r.startExact && r.endExact:
+		row.GPUTimingSource = &e.j.cupti
+	case r.sampled:
 		row.GPUTimingSource = &e.j.gpuSampled
 	}
 	if r.end.known && r.gpuStart != unset {
@@ -355,6 +367,9 @@ func (e *engine) fillTimes(r *run, s *replays, row *record.StepRow) {
 		e.j.stats.TimedSteps++
 	}
 	e.fillCounters(r, row)
+	if r.modelExact && r.gpuStart != unset {
+		row.ForwardNS, row.TimingSource, row.ErrorBoundNS = ptr.int64(r.modelEnd-r.gpuStart), &e.j.cupti, ptr.int64(0)
+	}
 	e.learn(r, s, &before)
 	e.gpuBefore = gpuEnd{completion: r.end, recorded: r.recorded, vague: r.drafted || r.gap}
 }

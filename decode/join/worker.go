@@ -37,6 +37,10 @@ type worker struct {
 	captures map[uint64]capture
 	outputs  map[uint64]output // events that tell the end of a step
 	encodes  bool              // an encoder was seen at work
+
+	injected *injected // what CUPTI tells of it; nil: nothing (yet)
+	missed   bool      // some of its events
+	unpaired []*replay // launches that CUPTI has not told of yet
 }
 
 // thread is what is known of a thread of a worker.
@@ -192,6 +196,10 @@ func (w *worker) lose(th *thread, from, to, n int64) {
 // distrust takes note of lost events: the steps that they may be of have lost
 // counts, and an event may have been recorded again by a step unseen.
 func (w *worker) distrust(th *thread) {
+	w.missed = true
+	if w.injected != nil {
+		w.injected.order.synced = false
+	}
 	th.endSegment(unset)
 	th.capture = capture{begin: unset, end: unset}
 	clear(w.outputs)
@@ -251,6 +259,9 @@ func (w *worker) touch(r *run) {
 
 // begin makes r the step that the worker executes.
 func (w *worker) begin(r *run) {
+	if w.current != nil {
+		w.current.following = r
+	}
 	w.current = r
 	w.open = append(w.open, r)
 	if len(w.open) > maxRuns { // no calls come

@@ -27,4 +27,6 @@ func (d *Discard) Copy(*CopyRow) error                     { return d.drop() }
 func (d *Discard) Collective(*CollectiveRow) error         { return d.drop() }
 func (d *Discard) GPUSample(*GPUSampleRow) error           { return d.drop() }
 func (d *Discard) GPUCounter(*GPUCounterRow) error         { return d.drop() }
+func (d *Discard) Kernel(*KernelRow) error                 { return d.drop() }
+func (d *Discard) KernelWindow(*KernelWindowRow) error     { return d.drop() }
 func (d *Discard) Loss(*LossRow) error                     { return d.drop() }

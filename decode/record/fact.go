@@ -16,6 +16,7 @@ type Fact struct {
 	GPUSample   *GPUSample   `json:"gpu_sample,omitempty"`
 	Sampler     *Sampler     `json:"gpu_sampler,omitempty"`
 	GPUClock    *GPUClock    `json:"gpu_clock,omitempty"`
+	Injected    *Injected    `json:"injected,omitempty"`
 	Losses      *Losses      `json:"losses,omitempty"`
 	Unavailable *Unavailable `json:"unavailable,omitempty"`
 	End         *End         `json:"end,omitempty"`

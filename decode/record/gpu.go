@@ -120,3 +120,31 @@ type GPUClock struct {
 	BeforeNS int64 `json:"before_ns"`
 	AfterNS  int64 `json:"after_ns"`
 }
+
+// States of Injected.
+const (
+	InjectedRunning = "running"
+	InjectedEnded   = "ended"
+	InjectedQuiet   = "quiet"
+	InjectedFailed  = "failed"
+)
+
+// Injected is a process with pmtrace's library in it (record), as its ring says. A newer
+// one of the same ring takes the older one's place.
+type Injected struct {
+	Ring      int    `json:"ring"` // index in its events
+	PID       int    `json:"pid"`  // in its own namespace
+	StartedNS int64  `json:"started_ns"`
+	State     string `json:"state"`         // starting, running, ended, quiet, failed
+	CUPTI     int    `json:"cupti_version"` // cuptiGetVersion
+	Library   string `json:"library"`       // CUPTI's
+	Error     int    `json:"error,omitempty"`
+	Why       string `json:"why,omitempty"`  // it failed
+	Note      string `json:"note,omitempty"` // what it does without
+	// Calls: each launch says the number of its replay; else replays are paired with
+	// launches by their order.
+	Calls     bool `json:"calls"`
+	Windows   bool `json:"windows"`              // kernels come in windows
+	Always    bool `json:"always,omitempty"`     // kernels come always, and replays never
+	NoWindows bool `json:"no_windows,omitempty"` // asked for, and not to be had
+}

@@ -26,6 +26,8 @@ const (
 	TimingEventBound = "event_bound"
 	// TimingGPUSampled: edges in samples of the GPU's hardware counters.
 	TimingGPUSampled = "gpu_sampled"
+	// TimingCUPTI: NVIDIA's own records, from within the process (record).
+	TimingCUPTI = "cupti"
 )
 
 // ProcessRow is a row of the table processes.
@@ -290,6 +292,45 @@ type GPUCounterRow struct {
 	PCIeWriteBytes *float32 `parquet:"pcie_write_bytes,optional"`
 }
 
+// KernelRow is a row of the table kernels: a kernel that ran on the GPU, or, in a window, a
+// copy (record with --kernels).
+type KernelRow struct {
+	Worker      int32   `parquet:"worker"` // -1: a process that is not probed
+	Engine      *int32  `parquet:"engine,optional"`
+	StepID      *int64  `parquet:"step_id,optional"`  // null: not known; outside of graphs only what lies between a graph and the copy of the results
+	GraphID     *int32  `parquet:"graph_id,optional"` // of graphs; null outside of graphs, or of a launch that was not seen
+	Node        *int64  `parquet:"node,optional"`     // CUPTI's number of the graph's node; null outside of graphs
+	TimeNS      int64   `parquet:"time_ns,delta"`     // its start
+	DurNS       int64   `parquet:"duration_ns,plain"`
+	Name        string  `parquet:"name,dict"` // as the compiler mangled it; copies: "copy device_to_host"
+	Class       *string `parquet:"class,optional,dict"`
+	Bytes       *int64  `parquet:"bytes,optional"` // of a copy
+	Device      int32   `parquet:"device"`         // CUDA's index in the process
+	Stream      int32   `parquet:"stream"`         // CUPTI's number
+	GridX       int32   `parquet:"grid_x"`
+	GridY       int32   `parquet:"grid_y"`
+	GridZ       int32   `parquet:"grid_z"`
+	BlockX      int32   `parquet:"block_x"`
+	BlockY      int32   `parquet:"block_y"`
+	BlockZ      int32   `parquet:"block_z"`
+	Registers   int32   `parquet:"registers"` // a thread
+	SharedBytes int32   `parquet:"shared_bytes"`
+}
+
+// KernelWindowRow is a row of the table kernel_windows: a time in which the kernels of a
+// process were told one by one, which slows it down.
+type KernelWindowRow struct {
+	Worker      int32  `parquet:"worker"`
+	Engine      *int32 `parquet:"engine,optional"`
+	Window      int32  `parquet:"window"` // of the process, from 1
+	OnNS        int64  `parquet:"on_ns"`
+	OffNS       *int64 `parquet:"off_ns,optional"`        // null: it was open at the end
+	OnSwitchNS  int64  `parquet:"on_switch_ns"`           // for so long launches were told neither as replays nor by kernels
+	OffSwitchNS *int64 `parquet:"off_switch_ns,optional"` // the same at its end
+	Kernels     int64  `parquet:"kernels"`
+	Replays     int64  `parquet:"replays"` // timed by their kernels: first start to last end
+}
+
 // StepRequestRow is a row of the table step_requests: a request in a step.
 // Key: (engine, step_id, request_uid).
 type StepRequestRow struct {
@@ -444,5 +485,7 @@ type Sink interface {
 	Collective(*CollectiveRow) error
 	GPUSample(*GPUSampleRow) error
 	GPUCounter(*GPUCounterRow) error
+	Kernel(*KernelRow) error
+	KernelWindow(*KernelWindowRow) error
 	Loss(*LossRow) error
 }

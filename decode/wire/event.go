@@ -28,6 +28,17 @@ const (
 	KindCall       Kind = 32
 	KindPhase      Kind = 33
 	KindWorkerStep Kind = 34
+
+	// From within a recorded process: bpf/cupti.h.
+	KindCUPTICall   Kind = 48
+	KindCUPTIReplay Kind = 49
+	KindCUPTIKernel Kind = 50
+	KindCUPTICopy   Kind = 51
+	KindCUPTIName   Kind = 52
+	KindCUPTIWindow Kind = 53
+
+	// KindLast is the highest of them.
+	KindLast = KindCUPTIWindow
 )
 
 // String names the kind as losses and error messages do.
@@ -59,6 +70,18 @@ func (k Kind) String() string {
 		return "phase"
 	case KindWorkerStep:
 		return "worker_step"
+	case KindCUPTICall:
+		return "cupti_call"
+	case KindCUPTIReplay:
+		return "cupti_replay"
+	case KindCUPTIKernel:
+		return "cupti_kernel"
+	case KindCUPTICopy:
+		return "cupti_copy"
+	case KindCUPTIName:
+		return "cupti_name"
+	case KindCUPTIWindow:
+		return "cupti_window"
 	case kindCounters:
 		return "counters"
 	}

@@ -46,3 +46,22 @@ func FuzzCounters(f *testing.F) {
 		}
 	})
 }
+
+// FuzzCUPTI: no bytes make the reading of CUPTI's events panic.
+func FuzzCUPTI(f *testing.F) {
+	for _, n := range []int{wire.CUPTICallSize, wire.CUPTIReplaySize, wire.CUPTIKernelSize, wire.CUPTICopySize, wire.CUPTINameSize, wire.CUPTIWindowSize} {
+		f.Add(make([]byte, n))
+	}
+	f.Fuzz(func(_ *testing.T, b []byte) {
+		var h wire.Header
+		if h.Read(b) != nil {
+			return
+		}
+		_ = (&wire.CUPTICall{}).Read(h, b)
+		_ = (&wire.CUPTIReplay{}).Read(h, b)
+		_ = (&wire.CUPTIKernel{}).Read(h, b)
+		_ = (&wire.CUPTICopy{}).Read(h, b)
+		_ = (&wire.CUPTIName{}).Read(h, b)
+		_ = (&wire.CUPTIWindow{}).Read(h, b)
+	})
+}

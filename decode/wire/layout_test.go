@@ -22,6 +22,7 @@ const fill = `
 typedef uint8_t __u8; typedef uint16_t __u16; typedef uint32_t __u32; typedef uint64_t __u64;
 typedef int16_t __s16; typedef int32_t __s32;
 #include "event.h"
+#include "cupti.h"
 
 static unsigned char buf[4096];
 static __u32 len;
@@ -87,6 +88,29 @@ int main(void)
 
 	struct pm_worker_step w = { .hdr = hdr(PM_EV_WORKER_STEP), .output = 1, .thread = 2, .step = 3, .tokens = 4, .requests = 5, .bad = 6 };
 	add(&w, sizeof(w)); end();
+
+	struct pm_cupti_call cc = { .hdr = hdr(PM_EV_CUPTI_CALL), .began = 1, .ended = 2, .exec = 3, .stream = 4, .thread = 5,
+		.correlation = 6, .runtime = 7 };
+	add(&cc, sizeof(cc)); end();
+
+	struct pm_cupti_replay cr = { .hdr = hdr(PM_EV_CUPTI_REPLAY), .start = 1, .end = 2, .correlation = 3, .graph = 4, .device = 5,
+		.context = 6, .stream = 7 };
+	add(&cr, sizeof(cr)); end();
+
+	struct pm_cupti_kernel ck = { .hdr = hdr(PM_EV_CUPTI_KERNEL), .start = 1, .end = 2, .node = 3, .name = 4, .correlation = 5,
+		.graph = 6, .device = 7, .context = 8, .stream = 9, .grid = { 10, 11, 12 }, .block = { 13, 14, 15 }, .registers = 16,
+		.shared = 17 };
+	add(&ck, sizeof(ck)); end();
+
+	struct pm_cupti_copy cm = { .hdr = hdr(PM_EV_CUPTI_COPY), .start = 1, .end = 2, .node = 3, .bytes = 4, .correlation = 5,
+		.graph = 6, .device = 7, .context = 8, .stream = 9, .kind = 10 };
+	add(&cm, sizeof(cm)); end();
+
+	struct pm_cupti_name cn = { .hdr = hdr(PM_EV_CUPTI_NAME), .id = 1, .bytes = 3, .flags = PM_CUPTI_NAME_CUT };
+	add(&cn, sizeof(cn)); add("abc", 3); end();
+
+	struct pm_cupti_window cw = { .hdr = hdr(PM_EV_CUPTI_WINDOW), .began = 1, .ended = 2, .number = 3, .on = 1 };
+	add(&cw, sizeof(cw)); end();
 
 	/* The names that have no field of their own. */
 	__u32 names[] = { PM_ROWS, PM_ROW_GRAPH_LAUNCH, PM_ROW_LAUNCH, PM_ROW_ALL_REDUCE, PM_ROW_RECV, PM_PHASES,
@@ -228,6 +252,43 @@ func TestLayout(t *testing.T) {
 	var worker wire.WorkerStep
 	qt.Assert(t, qt.IsNil(worker.Read(h, b)))
 	qt.Assert(t, qt.Equals(worker, wire.WorkerStep{Header: h, Output: 1, Thread: 2, Step: 3, Tokens: 4, Requests: 5, Bad: 6}))
+
+	h, b = next(wire.KindCUPTICall)
+	var launched wire.CUPTICall
+	qt.Assert(t, qt.IsNil(launched.Read(h, b)))
+	qt.Assert(t, qt.Equals(launched, wire.CUPTICall{Header: h, Began: 1, Ended: 2, Exec: 3, Stream: 4, Thread: 5, Correlation: 6, Runtime: 7}))
+
+	h, b = next(wire.KindCUPTIReplay)
+	var cr wire.CUPTIReplay
+	qt.Assert(t, qt.IsNil(cr.Read(h, b)))
+	qt.Assert(t, qt.Equals(cr, wire.CUPTIReplay{Header: h, Start: 1, End: 2, Correlation: 3, Graph: 4, Device: 5, Context: 6, Stream: 7}))
+
+	h, b = next(wire.KindCUPTIKernel)
+	var ck wire.CUPTIKernel
+	qt.Assert(t, qt.IsNil(ck.Read(h, b)))
+	qt.Assert(t, qt.Equals(ck, wire.CUPTIKernel{
+		Header: h, Start: 1, End: 2, Node: 3, Name: 4, Correlation: 5, Graph: 6, Device: 7, Context: 8, Stream: 9,
+		Grid: [3]uint32{10, 11, 12}, Block: [3]uint16{13, 14, 15}, Registers: 16, Shared: 17,
+	}))
+
+	h, b = next(wire.KindCUPTICopy)
+	var cm wire.CUPTICopy
+	qt.Assert(t, qt.IsNil(cm.Read(h, b)))
+	qt.Assert(t, qt.Equals(cm, wire.CUPTICopy{
+		Header: h, Start: 1, End: 2, Node: 3, Bytes: 4, Correlation: 5, Graph: 6, Device: 7, Context: 8, Stream: 9, Kind: 10,
+	}))
+
+	h, b = next(wire.KindCUPTIName)
+	var cn wire.CUPTIName
+	qt.Assert(t, qt.IsNil(cn.Read(h, b)))
+	qt.Assert(t, qt.Equals(cn.ID, 1))
+	qt.Assert(t, qt.Equals(cn.Flags, wire.CUPTINameCut))
+	qt.Assert(t, qt.Equals(string(cn.Name), "abc"))
+
+	h, b = next(wire.KindCUPTIWindow)
+	var cw wire.CUPTIWindow
+	qt.Assert(t, qt.IsNil(cw.Read(h, b)))
+	qt.Assert(t, qt.Equals(cw, wire.CUPTIWindow{Header: h, Began: 1, Ended: 2, Number: 3, On: true}))
 
 	n := binary.LittleEndian.Uint32(out)
 	var names []int

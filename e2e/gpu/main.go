@@ -73,7 +73,10 @@ func run(stdout, stderr io.Writer, args []string) int {
 }
 
 // span is something that the GPU did; CLOCK_MONOTONIC ns.
-type span struct{ start, end, value int64 }
+type span struct {
+	start, end, value int64
+	id                uint32 // of a graph, by CUPTI; kind of a copy
+}
 
 // truth is what CUPTI saw.
 type truth struct {
@@ -103,7 +106,7 @@ func parseTruth(b []byte) *truth {
 		kind, id := binary.LittleEndian.Uint32(b), binary.LittleEndian.Uint32(b[4:])
 		s := span{
 			int64(binary.LittleEndian.Uint64(b[8:])), int64(binary.LittleEndian.Uint64(b[16:])),
-			int64(binary.LittleEndian.Uint64(b[24:])),
+			int64(binary.LittleEndian.Uint64(b[24:])), id,
 		}
 		switch {
 		case kind == 1:

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /* libcuda.so.1 of the stub: the driver API on a GPU that is a clock (gpu.h). */
 #define _GNU_SOURCE
+#include <dlfcn.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <pthread.h>
@@ -158,6 +159,19 @@ static struct entry *say(enum work work, const struct stream *s, uint64_t handle
 	return e;
 }
 
+static const struct stub_hooks *hooks; /* NULL: nobody wants to be told */
+static uint32_t numbers; /* of calls */
+
+void stub_hook(const struct stub_hooks *h)
+{
+	hooks = h;
+}
+
+static uint32_t number(void)
+{
+	return __atomic_add_fetch(&numbers, 1, __ATOMIC_RELAXED);
+}
+
 static uint64_t duration(uint64_t usual)
 {
 	uint64_t ns = mine.next ? mine.next : usual;
@@ -233,6 +247,8 @@ static int launch(CUfunction f, CUstream stream, const char *name, uint64_t amou
 	e->name = name;
 	e->amount = amount;
 	e->detail = type;
+	if (hooks && !e->captured)
+		hooks->kernel(number(), s->id, e->start, e->end);
 	return unlock(OK);
 }
 
@@ -399,16 +415,26 @@ int cuGraphLaunch(CUgraphExec exec, CUstream stream)
 {
 	struct stream *s;
 	struct entry *e;
+	uint32_t n = number();
+	int valid;
 
 	CALLED();
+	if (hooks)
+		hooks->call(0, n, exec, stream, OK);
 	lock();
 	s = stream_of(stream);
-	if (!s || !exec || exec->magic != EXEC)
-		return unlock(INVALID_VALUE);
-	e = enqueue(WORK_GRAPH, s, (uint64_t)exec, exec->duration);
-	e->id = exec->id;
-	e->amount = exec->nodes;
-	return unlock(OK);
+	valid = s && exec && exec->magic == EXEC;
+	if (valid) {
+		e = enqueue(WORK_GRAPH, s, (uint64_t)exec, exec->duration);
+		e->id = exec->id;
+		e->amount = exec->nodes;
+		if (hooks && !e->captured)
+			hooks->graph(n, exec->id + 1, exec->nodes, s->id, e->start, e->end);
+	}
+	unlock(OK);
+	if (hooks)
+		hooks->call(1, n, exec, stream, valid ? OK : INVALID_VALUE);
+	return valid ? OK : INVALID_VALUE;
 }
 
 int cuGraphExecDestroy(CUgraphExec exec)
@@ -623,6 +649,8 @@ static int copy(uint64_t bytes, int kind, CUstream stream)
 	e = enqueue(WORK_COPY, s, 0, duration(1500 + bytes / 50)); /* 50 GB/s */
 	e->amount = bytes;
 	e->detail = kind;
+	if (hooks && !e->captured)
+		hooks->copy(number(), kind, bytes, s->id, e->start, e->end);
 	return unlock(OK);
 }
 
@@ -739,8 +767,25 @@ int stub_graph(CUgraphExec exec)
 	return exec && exec->magic == EXEC ? (int)exec->id : -1;
 }
 
+/* The driver loads who wants to be told as it is initialised. */
+static void load_injection(void)
+{
+	const char *path = getenv("CUDA_INJECTION64_PATH");
+	void *library = path && *path ? dlopen(path, RTLD_NOW) : NULL;
+	int (*initialize)(void);
+
+	if (!library)
+		return;
+	*(void **)&initialize = dlsym(library, "InitializeInjection");
+	if (initialize)
+		initialize();
+}
+
 void stub_called(const char *function, uint64_t *count)
 {
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+	pthread_once(&once, load_injection);
 	if (__atomic_fetch_add(count, 1, __ATOMIC_RELAXED))
 		return;
 	lock();

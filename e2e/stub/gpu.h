@@ -122,6 +122,19 @@ API int stub_truth(const char *path);
 API void stub_called(const char *function, uint64_t *count);
 API void stub_collective(const char *name, uint64_t count, int type, CUstream stream);
 
+/* What libcupti of the stub is told: each call that launches a graph, as it is entered
+ * and left, and the work on the device, as soon as its times are settled. number is the
+ * call's, from 1. */
+struct stub_hooks {
+	void (*call)(int left, uint32_t number, CUgraphExec exec, CUstream stream, int result);
+	void (*graph)(uint32_t number, uint32_t graph, uint32_t nodes, uint32_t stream,
+		      uint64_t start, uint64_t end);
+	void (*copy)(uint32_t number, int kind, uint64_t bytes, uint32_t stream, uint64_t start,
+		     uint64_t end);
+	void (*kernel)(uint32_t number, uint32_t stream, uint64_t start, uint64_t end);
+};
+API void stub_hook(const struct stub_hooks *hooks);
+
 /* CALLED counts calls of the function it stands in. */
 #define CALLED()                               \
 	do {                                   \

@@ -27,6 +27,9 @@ const (
 // no profiler, but asked for by itself.
 const GPUSampling = "gpu_sampling"
 
+// CUPTI is how it names pmtrace's library in the server (record --cupti).
+const CUPTI = "cupti"
+
 // Facts gathers what the journal's facts say of a session, and what its decoding
 // counted, live and in decode alike.
 type Facts struct {
@@ -38,9 +41,10 @@ type Facts struct {
 	Workers     []record.Worker // the newest of each
 	Readings    []GraphReading  // the newest of each worker
 	GPUs        []record.GPU
-	Samplers    []record.Sampler // the newest of each GPU
-	Clocks      []record.Clock   // the first and the newest
-	End         *record.End      // nil: the session did not end in order
+	Samplers    []record.Sampler  // the newest of each GPU
+	Clocks      []record.Clock    // the first and the newest
+	Injected    []record.Injected // the newest of each process with pmtrace's library
+	End         *record.End       // nil: the session did not end in order
 
 	NeverScheduled int64            // requests that ended without having been scheduled
 	Unreadable     map[string]int64 // parts of events, by name
@@ -101,6 +105,9 @@ func (f *Facts) addGPU(fact record.Fact) {
 	}
 	if g := fact.GPU; g != nil {
 		f.GPUs = put(f.GPUs, *g, func(a, b record.GPU) int { return cmp.Compare(a.Index, b.Index) })
+	}
+	if i := fact.Injected; i != nil {
+		f.Injected = put(f.Injected, *i, func(a, b record.Injected) int { return cmp.Compare(a.Ring, b.Ring) })
 	}
 	if s := fact.Sampler; s != nil {
 		f.Samplers = put(f.Samplers, *s, func(a, b record.Sampler) int { return cmp.Compare(a.Index, b.Index) })

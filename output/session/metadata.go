@@ -40,6 +40,7 @@ type metadata struct {
 	GPUs                []record.GPU         `json:"gpus"`
 	GPUSampling         string               `json:"gpu_sampling"` // mode of the hardware counters; off
 	GPUSamplers         []record.Sampler     `json:"gpu_samplers"`
+	CUPTI               []record.Injected    `json:"cupti"`   // processes with pmtrace's library in them
 	Workers             []record.Worker      `json:"workers"` // with the CUDA libraries, and the probes in force
 	GraphReadings       []GraphReading       `json:"graph_readings"`
 	GraphCoverage       *graphCoverage       `json:"graph_coverage"` // null: no step whose graphs are known
@@ -93,7 +94,7 @@ func metadataOf(f *Facts, s *Summary) metadata {
 		End:           f.End,
 		Engines:       notNil(f.Engines),
 		Processes:     notNil(f.Processes),
-		GPU:           f.Works(ProfilerGPU), GPUs: notNil(f.GPUs), GPUSampling: samplingMode(f.Samplers), GPUSamplers: notNil(f.Samplers),
+		GPU:           f.Works(ProfilerGPU), GPUs: notNil(f.GPUs), GPUSampling: samplingMode(f.Samplers), GPUSamplers: notNil(f.Samplers), CUPTI: notNil(f.Injected),
 		Workers: notNil(f.Workers), GraphReadings: notNil(f.Readings), GraphCoverage: coverageOf(&s.Graphs),
 		ForwardTimings: s.TimingSources, ForwardColumns: s.TimingColumns,
 		Steps:          s.Steps + s.EmptySteps,
@@ -176,13 +177,16 @@ func notNil[T any](list []T) []T {
 
 // withoutCounters says why replays have no times of their own.
 func withoutCounters(f *Facts, s *Summary) []record.Unavailable {
-	if s.Graphs.Launches == 0 || len(f.Samplers) > 0 {
+	if s.Graphs.Launches == 0 || len(f.Samplers) > 0 || slices.ContainsFunc(f.Injected, tells) {
 		return nil
 	}
 	return []record.Unavailable{{
 		Profiler: ProfilerCUDAGraph,
 		Columns:  []string{"graph_launches.start_ns", "graph_launches.end_ns", "graph_launches.duration_ns"},
 		Reason:   "calls on the CPU tell when a replay was launched, and when its step was complete, not when it ran itself",
-		Remedy:   "--gpu-sampling 20us tells of steps with one FULL graph",
+		Remedy:   "pmtrace record tells of every replay, --gpu-sampling 20us of steps with one FULL graph",
 	}}
 }
+
+// tells reports whether CUPTI works in a process.
+func tells(i record.Injected) bool { return i.CUPTI != 0 && i.State != record.InjectedFailed }

@@ -52,6 +52,10 @@ func tableOf[T any]() string {
 		return TableGPUSamples
 	case *record.GPUCounterRow:
 		return TableGPUCounters
+	case *record.KernelRow:
+		return TableKernels
+	case *record.KernelWindowRow:
+		return TableKernelWindows
 	case *record.LossRow:
 		return TableLosses
 	}

@@ -33,6 +33,8 @@ const (
 	TableCollectives    = "collectives"
 	TableGPUSamples     = "gpu_samples"
 	TableGPUCounters    = "gpu_counters"
+	TableKernels        = "kernels"
+	TableKernelWindows  = "kernel_windows"
 	TableLosses         = "losses"
 )
 
@@ -80,6 +82,8 @@ type Tables struct {
 	collectives    *table[record.CollectiveRow]
 	gpuSamples     *table[record.GPUSampleRow]
 	gpuCounters    *table[record.GPUCounterRow]
+	kernels        *table[record.KernelRow]
+	kernelWindows  *table[record.KernelWindowRow]
 	losses         *table[record.LossRow]
 
 	closers []interface{ close() error }
@@ -141,6 +145,8 @@ func createTables(session *Dir, name string, about About) (*Tables, error) {
 		begin(b, TableCollectives, &t.collectives),
 		begin(b, TableGPUSamples, &t.gpuSamples),
 		begin(b.hot(), TableGPUCounters, &t.gpuCounters),
+		begin(b.hot(), TableKernels, &t.kernels),
+		begin(b, TableKernelWindows, &t.kernelWindows),
 		begin(b, TableLosses, &t.losses),
 	)
 	if err != nil {
@@ -168,7 +174,11 @@ func (t *Tables) Copy(r *record.CopyRow) error             { return t.copies.add
 func (t *Tables) Collective(r *record.CollectiveRow) error { return t.collectives.add(r) }
 func (t *Tables) GPUSample(r *record.GPUSampleRow) error   { return t.gpuSamples.add(r) }
 func (t *Tables) GPUCounter(r *record.GPUCounterRow) error { return t.gpuCounters.add(r) }
-func (t *Tables) Loss(r *record.LossRow) error             { return t.losses.add(r) }
+func (t *Tables) Kernel(r *record.KernelRow) error         { return t.kernels.add(r) }
+func (t *Tables) KernelWindow(r *record.KernelWindowRow) error {
+	return t.kernelWindows.add(r)
+}
+func (t *Tables) Loss(r *record.LossRow) error { return t.losses.add(r) }
 
 // Close completes all tables. A table without rows gets one part with the
 // schema alone, so that every table can be queried.

@@ -70,7 +70,8 @@ func fillAll(t testing.TB, tables *Tables) {
 			tables.GraphLaunch(fill[record.GraphLaunchRow](n)), tables.EncoderDecoder(fill[record.EncoderDecoderRow](n)),
 			tables.Launch(fill[record.LaunchRow](n)), tables.Copy(fill[record.CopyRow](n)),
 			tables.Collective(fill[record.CollectiveRow](n)), tables.GPUSample(fill[record.GPUSampleRow](n)),
-			tables.GPUCounter(fill[record.GPUCounterRow](n)), tables.Loss(fill[record.LossRow](n)))))
+			tables.GPUCounter(fill[record.GPUCounterRow](n)), tables.Kernel(fill[record.KernelRow](n)),
+			tables.KernelWindow(fill[record.KernelWindowRow](n)), tables.Loss(fill[record.LossRow](n)))))
 	}
 }
 
@@ -105,6 +106,8 @@ func TestRowsComeBack(t *testing.T) {
 	check[record.CollectiveRow](t, d)
 	check[record.GPUSampleRow](t, d)
 	check[record.GPUCounterRow](t, d)
+	check[record.KernelRow](t, d)
+	check[record.KernelWindowRow](t, d)
 	check[record.LossRow](t, d)
 	for range Rows[record.StepRow](d) {
 		break // an iteration may end early
@@ -118,7 +121,7 @@ func TestSchemas(t *testing.T) {
 	var got strings.Builder
 	parts, err := fs.Glob(d.FS(), "parquet/*/part-*.parquet")
 	qt.Assert(t, qt.IsNil(err))
-	qt.Assert(t, qt.HasLen(parts, 18))
+	qt.Assert(t, qt.HasLen(parts, 20))
 	for _, part := range parts {
 		f, err := d.root.Open(part)
 		qt.Assert(t, qt.IsNil(err))

@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Graph launches, by CUPTI's callbacks: they tell which call (thread, time, handle) a
+ * correlation number means. The runtime's function calls the driver's; CUPTI numbers
+ * both, and work on the GPU has one of these numbers.
+ */
+#define _GNU_SOURCE
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "state.h"
+
+static __thread struct {
+	uint32_t tid;
+	struct pm_cupti_call call;
+	uint64_t outer; /* the runtime's function was entered; 0: we are in none */
+	int told; /* of the driver's function within it */
+} mine;
+
+static uint32_t tid(void)
+{
+	if (!mine.tid)
+		mine.tid = (uint32_t)syscall(SYS_gettid);
+	return mine.tid;
+}
+
+static int is_driver(uint32_t id)
+{
+	return id == DRIVER_GRAPH_LAUNCH || id == DRIVER_GRAPH_LAUNCH_PTSZ;
+}
+
+static int is_runtime(uint32_t id)
+{
+	return id == RUNTIME_GRAPH_LAUNCH || id == RUNTIME_GRAPH_LAUNCH_PTSZ;
+}
+
+static void enter(const struct cupti_call *c)
+{
+	const struct cupti_graph_launch *p = c->params;
+
+	mine.call.began = monotonic();
+	mine.call.exec = p->exec;
+	mine.call.stream = p->stream;
+}
+
+static void leave(const struct cupti_call *c)
+{
+	if (c->result && *(const int *)c->result) /* nothing will run */
+		return;
+	mine.call.ended = monotonic();
+	mine.call.thread = tid();
+	ring_put(PM_EV_CUPTI_CALL, &mine.call, sizeof(mine.call), NULL, 0);
+}
+
+void calls_callback(void *data, int domain, uint32_t id, const void *call)
+{
+	const struct cupti_call *c = call;
+
+	(void)data;
+	if (!c || !c->params)
+		return;
+	if (domain == DOMAIN_DRIVER && is_driver(id)) {
+		if (c->site == SITE_ENTER) {
+			enter(c);
+			mine.call.correlation = c->correlation;
+			if (!mine.outer)
+				mine.call.runtime = 0;
+		} else if (c->site == SITE_EXIT) {
+			mine.told = mine.outer != 0;
+			leave(c);
+		}
+	} else if (domain == DOMAIN_RUNTIME && is_runtime(id)) {
+		if (c->site == SITE_ENTER) {
+			enter(c);
+			mine.outer = mine.call.began;
+			mine.told = 0;
+			mine.call.correlation = 0;
+			mine.call.runtime = c->correlation;
+		} else if (c->site == SITE_EXIT) {
+			if (mine.outer && !mine.told)
+				leave(c);
+			mine.outer = 0;
+		}
+	}
+}

@@ -1,0 +1,426 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * libpmtrace_cupti.so: `pmtrace record` lets CUDA load it into the server
+ * (CUDA_INJECTION64_PATH), where it hands on what CUPTI says of the GPU's work.
+ *
+ * The server must not notice. So: nothing here waits for pmtrace, a call of CUPTI's that
+ * fails ends the library and not the server, there is no output, and a forked child
+ * does nothing. What went wrong stands in the ring's header.
+ *
+ *	PMTRACE_CUPTI_DIR       where the ring goes; not set: nothing is done
+ *	PMTRACE_CUPTI_PROTOCOL  version that pmtrace speaks: PM_RING_VERSION
+ *	PMTRACE_CUPTI_SESSION   its number of the session
+ *	PMTRACE_CUPTI_RING      bytes, a power of two
+ *	PMTRACE_CUPTI_KERNELS   off, always, or WINDOW/PERIOD in ns
+ *	PMTRACE_CUPTI_PATIENCE  ns without a heartbeat until pmtrace is taken for dead
+ *	PMTRACE_CUPTI_LIBRARY   a libcupti to take, whatever else there is
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "state.h"
+
+/* Which sources this was built from (build.sh). */
+__attribute__((used)) static const char built_from[] = "libpmtrace_cupti sources " PM_SOURCES;
+
+#define FLUSH_NS (200 * NS_PER_MS)
+#define TICK_NS (50 * NS_PER_MS) /* how soon a wish of pmtrace's is seen */
+#define FLUSHES_FAILED 25 /* in a row, until CUPTI is taken for broken */
+
+static struct {
+	struct pm_ring *ring;
+	pthread_mutex_t lock; /* whoever switches activities has it */
+	pid_t pid;
+	_Atomic int forked;
+	uint64_t patience, window, period; /* window 0: no windows */
+	void *subscriber;
+	uint32_t windows; /* begun */
+	int open; /* a window is */
+	int late; /* the heartbeat was late when last looked at */
+	int failures;
+	int over;
+} self = { .lock = PTHREAD_MUTEX_INITIALIZER };
+
+static uint64_t number(const char *name, uint64_t otherwise)
+{
+	const char *s = getenv(name);
+	char *end;
+	unsigned long long n;
+
+	if (!s || !*s)
+		return otherwise;
+	errno = 0;
+	n = strtoull(s, &end, 10);
+	return errno || *end ? otherwise : n;
+}
+
+static void set_state(enum pm_ring_state s)
+{
+	atomic_store_explicit((_Atomic uint32_t *)&self.ring->state, s, memory_order_release);
+}
+
+/* Switches all off. What CUPTI still has comes meanwhile, if it is wanted. */
+static void switch_off(void)
+{
+	static const int kinds[] = { KIND_GRAPH_TRACE, KIND_CONCURRENT_KERNEL, KIND_MEMCPY };
+
+	for (size_t i = 0; i < sizeof(kinds) / sizeof(*kinds); i++)
+		cupti.cuptiActivityDisable(kinds[i]);
+	if (self.subscriber)
+		cupti.cuptiUnsubscribe(self.subscriber);
+	self.subscriber = NULL;
+}
+
+static void fail(const char *what, int result)
+{
+	snprintf(self.ring->text, sizeof(self.ring->text), "%s", what);
+	self.ring->error = result;
+	self.over = 1;
+	ring_open(0);
+	set_state(PM_RING_FAILED);
+}
+
+/* Takes note of what is done without. */
+static void without(uint32_t flag, const char *what, int result)
+{
+	snprintf(self.ring->note, sizeof(self.ring->note), "%s: CUPTI's error %d", what, result);
+	__atomic_or_fetch(&self.ring->flags, flag, __ATOMIC_RELEASE);
+}
+
+/* Kernels in windows. Measured on an H100 with vLLM 0.33 and CUDA 13: from a thread, at
+ * run time, GRAPH_TRACE off and CONCURRENT_KERNEL on takes 20 µs and tells of the nodes
+ * of graphs that were instantiated before; the way back takes 30 µs. Both on: kernels
+ * outside of graphs, and replays as a whole. */
+static int switch_kernels(int on)
+{
+	int off = on ? KIND_GRAPH_TRACE : KIND_CONCURRENT_KERNEL;
+	int result = cupti.cuptiActivityDisable(off);
+
+	activity_kernels(on);
+	if (!result)
+		result = cupti.cuptiActivityEnable(on ? KIND_CONCURRENT_KERNEL : KIND_GRAPH_TRACE);
+	return result;
+}
+
+static void switch_window(int on)
+{
+	struct pm_cupti_window w = { .began = monotonic(), .on = (uint32_t)on };
+	int result = switch_kernels(on);
+
+	if (result && on) { /* replays at least */
+		self.window = 0;
+		result = switch_kernels(0);
+		without(PM_RING_NO_WINDOWS, "kernels cannot be switched on", result);
+		if (result) {
+			switch_off();
+			fail("cuptiActivityEnable(GRAPH_TRACE) after a window", result);
+		}
+		return;
+	}
+	w.ended = monotonic();
+	w.number = on ? ++self.windows : self.windows;
+	self.open = on;
+	ring_put(PM_EV_CUPTI_WINDOW, &w, sizeof(w), NULL, 0);
+	if (result) {
+		switch_off();
+		fail("cuptiActivityEnable(GRAPH_TRACE) after a window", result);
+	}
+}
+
+/* Windows lie at multiples of the period, so that those of all ranks coincide; none is
+ * begun late. */
+static uint64_t look_at_window(uint64_t now)
+{
+	uint64_t into;
+
+	if (!self.window)
+		return now + FLUSH_NS;
+	into = now % self.period;
+	if (self.open && into >= self.window)
+		switch_window(0);
+	else if (!self.open && into < self.window && into < self.window / 2)
+		switch_window(1);
+	return now - into + (self.open ? self.window : self.period);
+}
+
+static void end(enum pm_ring_state state)
+{
+	self.over = 1;
+	if (state == PM_RING_QUIET)
+		ring_open(0);
+	if (self.open)
+		switch_window(0);
+	switch_off();
+	cupti.cuptiActivityFlushAll(FLUSH_FORCED);
+	ring_open(0);
+	set_state(state);
+}
+
+/* The heartbeat is written by a system call, and may be seen half done: it counts when
+ * it was late twice. */
+static int abandoned(uint64_t now)
+{
+	uint64_t beat = __atomic_load_n(&self.ring->heartbeat, __ATOMIC_ACQUIRE);
+	int late = now > beat && now - beat > self.patience;
+	int both = late && self.late;
+
+	self.late = late;
+	return both;
+}
+
+static uint64_t earliest(uint64_t a, uint64_t b)
+{
+	return a < b ? a : b;
+}
+
+static void sleep_until(uint64_t t)
+{
+	struct timespec until = { (time_t)(t / NS_PER_S), (long)(t % NS_PER_S) };
+
+	while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &until, NULL) == EINTR)
+		;
+}
+
+/* CUPTI hands on full buffers alone; a flush brings all that are done with. */
+static void flush(void)
+{
+	int result = cupti.cuptiActivityFlushAll(0);
+
+	self.failures = result ? self.failures + 1 : 0;
+	if (self.failures >= FLUSHES_FAILED) {
+		switch_off();
+		fail("cuptiActivityFlushAll", result);
+	}
+}
+
+static void *work(void *unused)
+{
+	uint64_t flushed = monotonic(), next = flushed;
+
+	(void)unused;
+	for (;;) {
+		uint64_t now;
+
+		sleep_until(earliest(next, monotonic() + TICK_NS));
+		pthread_mutex_lock(&self.lock);
+		now = monotonic();
+		if (!self.over && __atomic_load_n(&self.ring->stop, __ATOMIC_ACQUIRE))
+			end(PM_RING_ENDED);
+		if (!self.over && abandoned(now))
+			end(PM_RING_QUIET);
+		if (self.over)
+			break;
+		next = look_at_window(now);
+		if (!self.over && now - flushed >= FLUSH_NS) {
+			flush();
+			flushed = now;
+		}
+		next = earliest(next, flushed + FLUSH_NS);
+		pthread_mutex_unlock(&self.lock);
+	}
+	pthread_mutex_unlock(&self.lock);
+	return NULL;
+}
+
+/* The process ends in order. A flush that hangs must not keep it. */
+static void at_exit(void)
+{
+	struct timespec until;
+
+	if (atomic_load(&self.forked) || getpid() != self.pid)
+		return;
+	clock_gettime(CLOCK_REALTIME, &until);
+	until.tv_sec++;
+	if (pthread_mutex_timedlock(&self.lock, &until))
+		return;
+	if (!self.over)
+		end(PM_RING_ENDED);
+	pthread_mutex_unlock(&self.lock);
+}
+
+/* A child has the mapping, not the thread, and no CUDA: it is quiet. */
+static void in_child(void)
+{
+	atomic_store(&self.forked, 1);
+	ring_open(0);
+}
+
+static int start_thread(void)
+{
+	sigset_t all, before;
+	pthread_attr_t attr;
+	pthread_t thread;
+	int failed;
+
+	if (pthread_attr_init(&attr))
+		return -1;
+	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
+	sigfillset(&all); /* the server's signals are its own threads' */
+	pthread_sigmask(SIG_SETMASK, &all, &before);
+	failed = pthread_create(&thread, &attr, work, NULL);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	pthread_attr_destroy(&attr);
+	if (!failed)
+		pthread_setname_np(thread, "pmtrace-cupti");
+	return failed;
+}
+
+/* Without callbacks replays are told from each other by their order. */
+static void subscribe(void)
+{
+	static const struct {
+		int domain;
+		uint32_t id;
+	} calls[] = {
+		{ DOMAIN_DRIVER, DRIVER_GRAPH_LAUNCH },
+		{ DOMAIN_DRIVER, DRIVER_GRAPH_LAUNCH_PTSZ },
+		{ DOMAIN_RUNTIME, RUNTIME_GRAPH_LAUNCH },
+		{ DOMAIN_RUNTIME, RUNTIME_GRAPH_LAUNCH_PTSZ },
+	};
+	int result = cupti.cuptiSubscribe(&self.subscriber, calls_callback, NULL);
+
+	if (result) {
+		self.subscriber = NULL;
+		without(0,
+			result == CUPTI_MULTIPLE_SUBSCRIBERS ?
+				"graph launches are told by order: another tool has CUPTI's "
+				"callbacks" :
+				"graph launches are told by order: no callbacks",
+			result);
+		return;
+	}
+	for (size_t i = 0; i < sizeof(calls) / sizeof(*calls); i++) {
+		result = cupti.cuptiEnableCallback(1, self.subscriber, calls[i].domain,
+						   calls[i].id);
+		if (result) {
+			cupti.cuptiUnsubscribe(self.subscriber);
+			self.subscriber = NULL;
+			without(0, "graph launches are told by order: no callbacks", result);
+			return;
+		}
+	}
+	self.ring->flags |= PM_RING_CALLS;
+}
+
+/* The clock comes first: it counts for what is enabled after. */
+static void enable(int always)
+{
+	const int main_kind = always ? KIND_CONCURRENT_KERNEL : KIND_GRAPH_TRACE;
+	const char *what;
+	int result;
+
+	if ((result = cupti.cuptiGetVersion(&self.ring->cupti)) && (what = "cuptiGetVersion"))
+		goto failed;
+	if ((result = cupti.cuptiActivityRegisterTimestampCallback(monotonic)) &&
+	    (what = "cuptiActivityRegisterTimestampCallback"))
+		goto failed;
+	if ((result = cupti.cuptiActivityRegisterCallbacks(activity_requested,
+							   activity_completed)) &&
+	    (what = "cuptiActivityRegisterCallbacks"))
+		goto failed;
+	ring_open(1);
+	activity_kernels(always);
+	subscribe();
+	if (!self.subscriber &&
+	    self.window) { /* a switch may hide a replay: then order tells nothing */
+		self.window = 0;
+		self.ring->flags |= PM_RING_NO_WINDOWS;
+	}
+	if ((result = cupti.cuptiActivityEnable(main_kind)) &&
+	    (what = always ? "cuptiActivityEnable(CONCURRENT_KERNEL)" :
+			     "cuptiActivityEnable(GRAPH_TRACE)"))
+		goto failed;
+	if ((result = cupti.cuptiActivityEnable(KIND_MEMCPY)) &&
+	    (what = "cuptiActivityEnable(MEMCPY)"))
+		goto failed;
+	return;
+failed:
+	switch_off();
+	fail(what, result);
+}
+
+static int kernels(const char *s)
+{
+	unsigned long long window = 0, period = 0;
+	char more;
+
+	if (!s || !*s || !strcmp(s, "off"))
+		return 0;
+	if (!strcmp(s, "always")) {
+		self.ring->flags |= PM_RING_ALWAYS;
+		return 1;
+	}
+	if (sscanf(s, "%llu/%llu%c", &window, &period, &more) == 2 && window && window < period) {
+		self.window = window;
+		self.period = period;
+		self.ring->flags |= PM_RING_WINDOWS;
+	}
+	return 0;
+}
+
+static void start(const char *dir)
+{
+	uint64_t size = number("PMTRACE_CUPTI_RING", 8 << 20);
+	uint64_t protocol = number("PMTRACE_CUPTI_PROTOCOL", 0);
+	const char *missing;
+	int always;
+
+	if (size < PM_RING_MIN || size > PM_RING_MAX || size & (size - 1))
+		size = 8 << 20;
+	self.ring = ring_create(dir, protocol == PM_RING_VERSION ? size : 0,
+				number("PMTRACE_CUPTI_SESSION", 0));
+	if (!self.ring)
+		return;
+	self.pid = getpid();
+	self.patience = number("PMTRACE_CUPTI_PATIENCE", 15 * NS_PER_S);
+	if (protocol != PM_RING_VERSION) {
+		fail("the library and pmtrace are of different versions", 0);
+		return;
+	}
+	if (!self.ring->size) {
+		fail("no room for the ring on this file system", 0);
+		return;
+	}
+	always = kernels(getenv("PMTRACE_CUPTI_KERNELS"));
+	missing = cupti_find(getenv("PMTRACE_CUPTI_LIBRARY"), self.ring->library,
+			     sizeof(self.ring->library));
+	if (missing) {
+		fail(missing, 0);
+		return;
+	}
+	if (activity_buffers()) {
+		fail("no memory for CUPTI's records", 0);
+		return;
+	}
+	if (pthread_atfork(NULL, NULL, in_child)) {
+		fail("pthread_atfork", 0);
+		return;
+	}
+	enable(always);
+	if (self.over)
+		return;
+	set_state(PM_RING_RUNNING);
+	if (start_thread()) {
+		switch_off();
+		fail("no thread to flush with", 0);
+		return;
+	}
+	atexit(at_exit);
+}
+
+/* CUDA's driver calls this as it is initialised, and goes on whatever it returns. */
+__attribute__((visibility("default"))) int InitializeInjection(void)
+{
+	static _Atomic int begun;
+	const char *dir = getenv("PMTRACE_CUPTI_DIR");
+
+	if (dir && *dir && !atomic_exchange(&begun, 1))
+		start(dir);
+	return 1;
+}

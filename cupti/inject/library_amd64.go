@@ -1,0 +1,6 @@
+package inject
+
+import _ "embed"
+
+//go:embed libpmtrace_cupti.so
+var library []byte

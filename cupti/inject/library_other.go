@@ -1,0 +1,5 @@
+//go:build !amd64
+
+package inject
+
+var library []byte

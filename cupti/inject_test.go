@@ -1,0 +1,332 @@
+package cupti
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/go-quicktest/qt"
+
+	"github.com/pmtrace/pmtrace/cupti/inject"
+	"github.com/pmtrace/pmtrace/decode/wire"
+)
+
+// TestReplays: each launch is told with its numbers, and each replay with its times.
+func TestReplays(t *testing.T) {
+	h := newHost(t, hostOptions{})
+	h.load(Running)
+	qt.Assert(t, qt.IsTrue(h.state.Calls))
+	qt.Assert(t, qt.Equals(h.state.PID, h.pid))
+	qt.Assert(t, qt.Equals(h.state.CUPTI, 130001))
+	qt.Assert(t, qt.Equals(filepath.Base(h.state.Library), "libcupti.so.13"))
+	var number uint32
+	var start uint64
+	_, err := fmt.Sscan(h.do("launch 50 1234abcd 7 5000 3 0"), &number, &start)
+	qt.Assert(t, qt.IsNil(err))
+	h.do("launch 5 1234abcd 7 5000 3 700") // fails
+	h.do("copy 2 4096 300")
+	h.until("all there", func() bool { return h.count(wire.KindCUPTICopy) == 1 })
+	calls := each(h, wire.KindCUPTICall, (*wire.CUPTICall).Read)
+	replays := each(h, wire.KindCUPTIReplay, (*wire.CUPTIReplay).Read)
+	qt.Assert(t, qt.HasLen(calls, 50))
+	qt.Assert(t, qt.HasLen(replays, 50))
+	for i := range calls {
+		c, r := &calls[i], &replays[i]
+		qt.Assert(t, qt.Equals(c.Exec, 0x1234abcd))
+		qt.Assert(t, qt.Equals(c.Stream, 2))
+		qt.Assert(t, qt.Equals(c.Thread, h.thread))
+		qt.Assert(t, qt.Equals(c.Runtime, c.Correlation-1))
+		qt.Assert(t, qt.IsTrue(c.Began <= c.Ended && c.Ended <= c.Ktime))
+		qt.Assert(t, qt.Equals(r.Correlation, c.Correlation))
+		qt.Assert(t, qt.Equals(r.End-r.Start, 5000))
+		qt.Assert(t, qt.Equals(r.Graph, 7))
+		qt.Assert(t, qt.Equals(r.Stream, 13))
+	}
+	qt.Assert(t, qt.Equals(replays[49].Correlation, number))
+	qt.Assert(t, qt.Equals(replays[49].Start, start))
+	copied := each(h, wire.KindCUPTICopy, (*wire.CUPTICopy).Read)[0]
+	qt.Assert(t, qt.Equals(copied.Bytes, 4096))
+	qt.Assert(t, qt.Equals(copied.Kind, 2))
+	qt.Assert(t, qt.HasLen(h.reader.Losses(), 0))
+
+	// At the end nothing is left behind, whatever was told last.
+	h.do("launch 3 1234abcd 7 5000 3 0")
+	h.exits("exit 3", 3)
+	h.until("ended", h.is(Ended))
+	qt.Assert(t, qt.Equals(h.count(wire.KindCUPTIReplay), 53))
+}
+
+// TestWindows: in a window kernels are told instead of replays, names once each.
+func TestWindows(t *testing.T) {
+	h := newHost(t, hostOptions{kernels: inject.Kernels{Window: 200 * time.Millisecond, Period: 400 * time.Millisecond}})
+	h.load(Running)
+	qt.Assert(t, qt.IsTrue(h.state.Windows))
+	launched := 0
+	h.until("two windows", func() bool {
+		h.do("launch 1 10 7 5000 3 0")
+		launched++
+		return h.count(wire.KindCUPTIWindow) >= 4
+	})
+	h.until("all there", func() bool { return h.count(wire.KindCUPTIReplay)+h.count(wire.KindCUPTIKernel)/3 == launched })
+	windows := each(h, wire.KindCUPTIWindow, (*wire.CUPTIWindow).Read)
+	at := func(from uint64) (in, known bool) {
+		for i := range windows {
+			if from > windows[i].Ended {
+				in, known = windows[i].On, true
+			}
+		}
+		return in, known
+	}
+	for i, w := range windows[:4] {
+		qt.Assert(t, qt.Equals(w.On, i%2 == 0))
+		qt.Assert(t, qt.Equals(int(w.Number), i/2+1))
+		if w.On { // the same for all ranks
+			qt.Assert(t, qt.IsTrue(w.Began%400e6 < 110e6), qt.Commentf("%d", w.Began%400e6))
+		}
+	}
+	kernels := each(h, wire.KindCUPTIKernel, (*wire.CUPTIKernel).Read)
+	names := map[uint32]string{}
+	for _, n := range each(h, wire.KindCUPTIName, (*wire.CUPTIName).Read) {
+		qt.Assert(t, qt.Equals(names[n.ID], ""))
+		names[n.ID] = string(n.Name)
+	}
+	qt.Assert(t, qt.HasLen(names, 3))
+	for i, k := range kernels {
+		qt.Assert(t, qt.Equals(names[k.Name], fmt.Sprintf("_Z6kernel%di", i%3)))
+		qt.Assert(t, qt.Equals(k.Graph, 7))
+		qt.Assert(t, qt.Equals(k.Node, 77))
+		qt.Assert(t, qt.Equals(k.Grid, [3]uint32{100, 2, 1}))
+		qt.Assert(t, qt.Equals(k.Block, [3]uint16{256, 1, 1}))
+		qt.Assert(t, qt.Equals(k.Registers, 40))
+		qt.Assert(t, qt.Equals(k.Shared, 3072))
+		if in, known := at(k.Start); known {
+			qt.Assert(t, qt.IsTrue(in))
+		}
+	}
+	for _, r := range each(h, wire.KindCUPTIReplay, (*wire.CUPTIReplay).Read) {
+		in, known := at(r.Start)
+		qt.Assert(t, qt.IsTrue(!known || !in))
+	}
+}
+
+// TestAlways: kernels all the time.
+func TestAlways(t *testing.T) {
+	h := newHost(t, hostOptions{kernels: inject.Kernels{Window: 1, Period: 1}})
+	h.load(Running)
+	qt.Assert(t, qt.IsTrue(h.state.Always))
+	h.do("launch 20 10 7 5000 4 0")
+	h.do("kernel %s 700", string(make([]byte, 0))+"_Z5alonev")
+	long := make([]byte, 5000)
+	for i := range long {
+		long[i] = 'x'
+	}
+	h.do("kernel %s 700", long)
+	h.until("all there", func() bool { return h.count(wire.KindCUPTIKernel) == 82 })
+	qt.Assert(t, qt.Equals(h.count(wire.KindCUPTIReplay), 0))
+	names := each(h, wire.KindCUPTIName, (*wire.CUPTIName).Read)
+	qt.Assert(t, qt.HasLen(names, 6))
+	qt.Assert(t, qt.Equals(string(names[4].Name), "_Z5alonev"))
+	qt.Assert(t, qt.HasLen(names[5].Name, 4000))
+	qt.Assert(t, qt.Equals(names[5].Flags, wire.CUPTINameCut))
+}
+
+// TestRingFull: what finds no room is counted, nothing else is harmed, and it goes on.
+func TestRingFull(t *testing.T) {
+	h := newHost(t, hostOptions{ring: minRing})
+	h.load(Running)
+	h.do("launch 5000 10 7 5000 4 0") // 640 KB
+	time.Sleep(500 * time.Millisecond)
+	h.until("counted", func() bool { return h.lost("full") > 0 })
+	h.do("launch 1 11 7 5000 4 0")
+	h.until("the last there", func() bool {
+		calls := each(h, wire.KindCUPTICall, (*wire.CUPTICall).Read)
+		return calls[len(calls)-1].Exec == 0x11
+	})
+	h.until("all accounted for", func() bool { return uint64(len(h.events))+h.lost("full") == 2*5001 })
+	last := uint32(0)
+	for _, c := range each(h, wire.KindCUPTICall, (*wire.CUPTICall).Read) {
+		qt.Assert(t, qt.IsTrue(c.Seq >= last))
+		last = c.Seq
+	}
+}
+
+// TestManyThreads: launches of many threads at the same time come whole.
+func TestManyThreads(t *testing.T) {
+	h := newHost(t, hostOptions{ring: 1 << 20})
+	h.load(Running)
+	done := make(chan string)
+	go func() {
+		fmt.Fprintln(h.in, "threads 8 3000")
+		done <- h.line()
+	}()
+	finished := false
+	h.until("done", func() bool {
+		select {
+		case <-done:
+			finished = true
+		default:
+		}
+		return finished && uint64(len(h.events))+h.lost("full")+h.lost("no_buffer") >= 2*8*3000
+	})
+	seen := map[uint64]int{}
+	for _, c := range each(h, wire.KindCUPTICall, (*wire.CUPTICall).Read) {
+		seen[c.Exec-0x1000]++
+	}
+	total := uint64(0)
+	for exec, n := range seen {
+		qt.Assert(t, qt.IsTrue(exec < 8 && n <= 3000))
+		total += uint64(n)
+	}
+	qt.Assert(t, qt.Equals(h.lost("damaged"), 0))
+	qt.Assert(t, qt.IsTrue(total+h.lost("full") >= 8*3000), qt.Commentf("%d, %v", total, h.reader.Losses()))
+}
+
+// TestStop: asked for no more, the library switches all off; the process goes on.
+func TestStop(t *testing.T) {
+	h := newHost(t, hostOptions{})
+	h.load(Running)
+	h.do("launch 10 10 7 5000 4 0")
+	qt.Assert(t, qt.Equals(h.enabled(), 3))
+	h.stopped = true
+	h.until("ended", h.is(Ended))
+	qt.Assert(t, qt.Equals(h.enabled(), 0))
+	qt.Assert(t, qt.Equals(h.count(wire.KindCUPTIReplay), 10))
+	h.do("launch 10 10 7 5000 4 0")
+	qt.Assert(t, qt.Equals(h.count(wire.KindCUPTICall), 10))
+	qt.Assert(t, qt.IsFalse(h.reader.Busy()))
+	h.exits("exit 4", 4)
+}
+
+// TestAbandoned: pmtrace is dead; the library is quiet, and the process goes on.
+func TestAbandoned(t *testing.T) {
+	h := newHost(t, hostOptions{env: []string{"PMTRACE_CUPTI_PATIENCE=300000000"}})
+	h.load(Running)
+	qt.Assert(t, qt.Equals(h.enabled(), 3))
+	for end := time.Now().Add(10 * time.Second); h.enabled() != 0; time.Sleep(20 * time.Millisecond) {
+		qt.Assert(t, qt.IsTrue(time.Now().Before(end)))
+	}
+	h.do("launch 10 10 7 5000 4 0")
+	h.poll()
+	qt.Assert(t, qt.Equals(h.state.State, Quiet.String()))
+	qt.Assert(t, qt.HasLen(h.events, 0))
+	h.exits("exit 5", 5)
+}
+
+// TestFork: a child does nothing, whatever it calls, and ends nothing.
+func TestFork(t *testing.T) {
+	h := newHost(t, hostOptions{})
+	h.load(Running)
+	h.do("launch 1 10 7 5000 4 0")
+	qt.Assert(t, qt.Equals(h.do("fork"), "0"))
+	h.do("launch 1 11 7 5000 4 0")
+	h.until("all there", func() bool { return h.count(wire.KindCUPTICall) == 2 })
+	for _, c := range each(h, wire.KindCUPTICall, (*wire.CUPTICall).Read) {
+		qt.Assert(t, qt.Not(qt.Equals(c.Exec, 0xbad)))
+	}
+	qt.Assert(t, qt.Equals(h.state.State, Running.String()))
+}
+
+// TestKilled: a process that ends without a word leaves what it has written.
+func TestKilled(t *testing.T) {
+	h := newHost(t, hostOptions{})
+	h.load(Running)
+	h.do("launch 10 10 7 5000 4 0")
+	qt.Assert(t, qt.IsTrue(h.reader.Busy()))
+	h.exits("_exit 6", 6)
+	h.until("all there", func() bool { return h.count(wire.KindCUPTICall) == 10 })
+	qt.Assert(t, qt.IsFalse(h.reader.Busy()))
+}
+
+// TestFailures: whatever of CUPTI's fails, the header says so, all is off, and the
+// process goes on to its own end.
+func TestFailures(t *testing.T) {
+	for _, c := range []struct {
+		name, mock string
+		env        []string
+		without    bool
+		why        string
+		code       int
+	}{
+		{name: "no libcupti", without: true, env: []string{"LD_LIBRARY_PATH=/nonexistent"}, why: "no libcupti.so.13 or libcupti.so.12 beside the process's libcudart or on its library path"},
+		{name: "version", mock: "fail:cuptiGetVersion", why: "cuptiGetVersion", code: 999},
+		{name: "clock", mock: "fail:cuptiActivityRegisterTimestampCallback", why: "cuptiActivityRegisterTimestampCallback", code: 999},
+		{name: "buffers", mock: "fail:cuptiActivityRegisterCallbacks", why: "cuptiActivityRegisterCallbacks", code: 999},
+		{name: "replays", mock: "fail:cuptiActivityEnable:51", why: "cuptiActivityEnable(GRAPH_TRACE)", code: 999},
+		{name: "copies", mock: "fail:cuptiActivityEnable:1", why: "cuptiActivityEnable(MEMCPY)", code: 999},
+		{name: "flush", mock: "fail:cuptiActivityFlushAll", why: "cuptiActivityFlushAll", code: 999},
+		{name: "another version of pmtrace", env: []string{"PMTRACE_CUPTI_PROTOCOL=2"}, why: "the library and pmtrace are of different versions"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			h := newHost(t, hostOptions{mock: c.mock, env: c.env, without: c.without})
+			h.load(Failed)
+			qt.Assert(t, qt.Equals(h.state.Why, c.why))
+			qt.Assert(t, qt.Equals(h.state.Error, c.code))
+			if !c.without {
+				qt.Assert(t, qt.Equals(h.enabled(), 0))
+				h.do("launch 10 10 7 5000 4 0")
+			}
+			qt.Assert(t, qt.Equals(h.count(wire.KindCUPTIReplay), 0))
+			h.exits("exit 7", 7)
+		})
+	}
+}
+
+// TestWithout: what is not essential is done without, and the header says so.
+func TestWithout(t *testing.T) {
+	h := newHost(t, hostOptions{mock: "subscribed"})
+	h.load(Running)
+	qt.Assert(t, qt.IsFalse(h.state.Calls))
+	qt.Assert(t, qt.Equals(h.state.Note, "graph launches are told by order: another tool has CUPTI's callbacks: CUPTI's error 39"))
+	h.do("launch 10 10 7 5000 4 0")
+	h.until("all there", func() bool { return h.count(wire.KindCUPTIReplay) == 10 })
+	qt.Assert(t, qt.Equals(h.count(wire.KindCUPTICall), 0))
+
+	h = newHost(t, hostOptions{mock: "fail:cuptiActivityEnable:10", kernels: inject.Kernels{Window: 100 * time.Millisecond, Period: 200 * time.Millisecond}})
+	h.load(Running)
+	h.until("told", func() bool { return h.state.NoWindows })
+	h.do("launch 10 10 7 5000 4 0")
+	h.until("all there", func() bool { return h.count(wire.KindCUPTIReplay) == 10 })
+
+	h = newHost(t, hostOptions{mock: "invalid"})
+	h.load(Running)
+	h.do("launch 10 10 7 5000 4 0")
+	h.until("counted", func() bool { return h.lost("invalid_record") > 0 && h.count(wire.KindCUPTIReplay) > 0 })
+
+	h = newHost(t, hostOptions{mock: "dropped"})
+	h.load(Running)
+	h.do("launch 10 10 7 5000 4 0")
+	h.until("counted", func() bool { return h.lost("cupti_dropped")%3 == 0 && h.lost("cupti_dropped") > 0 })
+}
+
+// TestNothing: without pmtrace's variable the library does nothing.
+func TestNothing(t *testing.T) {
+	h := newHost(t, hostOptions{env: []string{"PMTRACE_CUPTI_DIR="}})
+	qt.Assert(t, qt.Equals(h.do("load"), "1"))
+	qt.Assert(t, qt.Equals(h.enabled(), 0))
+	list, err := os.ReadDir(h.inject.Dir)
+	qt.Assert(t, qt.IsNil(err))
+	qt.Assert(t, qt.HasLen(list, 1))
+}
+
+// TestOtherSession: a ring of another session is none of ours.
+func TestOtherSession(t *testing.T) {
+	h := newHost(t, hostOptions{env: []string{"PMTRACE_CUPTI_SESSION=5"}})
+	qt.Assert(t, qt.Equals(h.do("load"), "1"))
+	h.until("refused", func() bool { return h.lost("no_ring") == 1 })
+	qt.Assert(t, qt.Equals(h.state.State, ""))
+}
+
+// TestRemove: nothing stays behind.
+func TestRemove(t *testing.T) {
+	h := newHost(t, hostOptions{})
+	h.load(Running)
+	qt.Assert(t, qt.IsNil(h.reader.Close()))
+	qt.Assert(t, qt.IsNil(h.inject.Remove()))
+	_, err := os.Stat(h.inject.Dir)
+	qt.Assert(t, qt.ErrorIs(err, os.ErrNotExist))
+	h.do("launch 10 10 7 5000 4 0")
+	h.exits("exit 8", 8)
+}

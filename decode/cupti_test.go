@@ -1,0 +1,221 @@
+package decode_test
+
+import (
+	"encoding/binary"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/go-quicktest/qt"
+
+	"github.com/pmtrace/pmtrace/decode/record"
+	"github.com/pmtrace/pmtrace/decode/wire"
+)
+
+// recorded are kinds of servers that pmtrace has started.
+func recorded() map[string]cudaConfig {
+	return map[string]cudaConfig{
+		"v1 sync":        {steps: 300, copyWait: true, captured: true, cupti: "calls"},
+		"v2 async":       {steps: 300, async: true, captured: true, cupti: "calls"},
+		"bound by host":  {steps: 300, async: true, hostNS: 4_000_000, cupti: "calls"},
+		"drafts":         {steps: 300, async: true, drafts: true, captured: true, cupti: "calls"},
+		"encoder":        {steps: 300, async: true, encoder: true, cupti: "calls"},
+		"output thread":  {steps: 300, async: true, thread: true, cupti: "calls"},
+		"two ranks":      {steps: 300, ranks: 2, async: true, empty: true, cupti: "calls"},
+		"named late":     {steps: 1500, async: true, namedAt: 1_000_000_000, cupti: "calls"},
+		"handles reused": {steps: 300, async: true, captured: true, reuse: 40, cupti: "calls"},
+		"windows":        {steps: 600, async: true, cupti: "calls", windows: true},
+		"windows, ranks": {steps: 600, ranks: 2, async: true, cupti: "calls", windows: true},
+		"by order":       {steps: 600, async: true, cupti: "order", captured: true},
+		"by order, slow": {steps: 300, async: true, hostNS: 4_000_000, cupti: "order"},
+		"by order, two":  {steps: 300, ranks: 2, async: true, drafts: true, cupti: "order"},
+		"by order, same": {steps: 300, async: true, same: true, cupti: "order"},
+		"probed late":    {steps: 300, async: true, same: true, probedAt: 37, cupti: "calls"},
+	}
+}
+
+// TestExactReplays: each replay has its own times, and steps have theirs.
+func TestExactReplays(t *testing.T) {
+	for name, c := range recorded() {
+		t.Run(name, func(t *testing.T) {
+			for seed := range uint64(2) {
+				c.seed = seed
+				s := newCudaSim(c)
+				got, sum := replay(t, s.journal())
+				qt.Assert(t, qt.HasLen(got.Losses, 0))
+				qt.Assert(t, qt.HasLen(got.Steps, c.steps))
+				s.checkReplays(t, got)
+				if c.probedAt == 0 {
+					s.checkMeasured(t, got)
+				}
+				s.checkKernels(t, got)
+				qt.Assert(t, qt.Equals(sum.Kernels, int64(len(got.Kernels))))
+			}
+		})
+	}
+}
+
+func (s *cudaSim) checkReplays(t *testing.T, got *tables) {
+	t.Helper()
+	for _, w := range s.workers {
+		var rows []record.GraphLaunchRow
+		for _, l := range got.GraphLaunches {
+			if l.Worker == int32(w.index) {
+				rows = append(rows, l)
+			}
+		}
+		slices.SortStableFunc(rows, func(a, b record.GraphLaunchRow) int { return int(a.LaunchNS - b.LaunchNS) })
+		qt.Assert(t, qt.HasLen(rows, len(w.inside.replays)))
+		exact := 0
+		for i, want := range w.inside.replays {
+			row := rows[i]
+			at := qt.Commentf("seed %d, worker %d, launch %d: %+v", s.seed, w.index, i, want)
+			if s.cupti == "order" && (row.TimingSource == nil || *row.TimingSource != record.TimingCUPTI) {
+				continue // until the first that is sure
+			}
+			if !want.told {
+				qt.Assert(t, qt.IsTrue(row.TimingSource == nil || *row.TimingSource != record.TimingCUPTI), at)
+				continue
+			}
+			exact++
+			qt.Assert(t, qt.IsNotNil(row.TimingSource), at)
+			qt.Assert(t, qt.Equals(*row.TimingSource, record.TimingCUPTI), at)
+			qt.Assert(t, qt.Equals(*row.StartNS, rel(want.start)), at)
+			qt.Assert(t, qt.Equals(*row.EndNS, rel(want.end)), at)
+			qt.Assert(t, qt.Equals(*row.DurNS, int64(want.end-want.start)), at)
+			qt.Assert(t, qt.Equals(*row.ErrorNS, 0), at)
+		}
+		qt.Assert(t, qt.IsTrue(exact >= len(rows)*8/10), qt.Commentf("%d of %d", exact, len(rows)))
+	}
+}
+
+// checkMeasured: the times of steps are the GPU's own.
+func (s *cudaSim) checkMeasured(t *testing.T, got *tables) {
+	t.Helper()
+	exact, graphs := 0, 0
+	for i := range got.Steps {
+		row := &got.Steps[i]
+		want := s.truth[row.StepID]
+		if want.tokens == 0 {
+			continue
+		}
+		at := qt.Commentf("seed %d, step %d: %+v", s.seed, row.StepID, want)
+		if row.StepGPUNS != nil {
+			miss := *row.StepGPUNS - int64(want.end-want.first)
+			qt.Assert(t, qt.IsTrue(miss <= *row.GPUErrorNS && -miss <= *row.GPUErrorNS), qt.Commentf("off by %d, bound %d: %s", miss, *row.GPUErrorNS, at))
+		}
+		if want.mode == "NONE" {
+			qt.Assert(t, qt.IsTrue(row.GPUTimingSource == nil || *row.GPUTimingSource == record.TimingEventBound), at)
+			continue
+		}
+		graphs++
+		if row.GPUTimingSource == nil || *row.GPUTimingSource != record.TimingCUPTI {
+			if s.beforeEager(row.StepID) {
+				exact++ // whose copies could be taken for its own
+			}
+			continue
+		}
+		exact++
+		qt.Assert(t, qt.Equals(*row.GPUStartNS, rel(want.first)), at)
+		qt.Assert(t, qt.IsTrue(*row.GPUErrorNS <= 5000 || *row.GPUEndNS < rel(want.recorded[0])+100_000), at)
+		qt.Assert(t, qt.Equals(*row.TimingSource, record.TimingCUPTI), at)
+		qt.Assert(t, qt.Equals(*row.ErrorBoundNS, 0), at)
+		if want.mode == "FULL" {
+			qt.Assert(t, qt.Equals(*row.ForwardNS, int64(want.replayed[1]-want.replayed[0])), at)
+		}
+	}
+	if s.cupti == "calls" && !s.windows {
+		qt.Assert(t, qt.Equals(exact, graphs))
+	}
+	qt.Assert(t, qt.IsTrue(exact >= graphs*8/10), qt.Commentf("%d of %d", exact, graphs))
+}
+
+// beforeEager reports whether the next step with tokens runs no graph, or is none.
+func (s *cudaSim) beforeEager(step int64) bool {
+	for _, next := range s.truth[step+1:] {
+		if next.tokens > 0 {
+			return next.mode == "NONE"
+		}
+	}
+	return true
+}
+
+// checkKernels: kernels are their replays' and steps', and windows count them.
+func (s *cudaSim) checkKernels(t *testing.T, got *tables) {
+	t.Helper()
+	kernels, counted, replays, windows := 0, int64(0), int64(0), 0
+	for _, w := range s.workers {
+		kernels += w.inside.kernels
+		windows += len(w.inside.windows)
+	}
+	rows := 0
+	for _, k := range got.Kernels {
+		if strings.HasPrefix(k.Name, "copy ") {
+			qt.Assert(t, qt.Equals(k.Name, "copy device_to_host"))
+			qt.Assert(t, qt.Equals(*k.Bytes, 64))
+			continue
+		}
+		rows++
+		qt.Assert(t, qt.Equals(k.Name, "k_"+string(rune('a'+*k.Node-77))))
+		qt.Assert(t, qt.IsNotNil(k.GraphID))
+		qt.Assert(t, qt.IsNotNil(k.StepID))
+		qt.Assert(t, qt.Equals(k.BlockX, 256))
+	}
+	qt.Assert(t, qt.Equals(rows, kernels))
+	qt.Assert(t, qt.HasLen(got.Windows, windows))
+	for _, w := range got.Windows {
+		counted += w.Kernels
+		replays += w.Replays
+		qt.Assert(t, qt.Equals(w.OnSwitchNS, cuptiSwitch))
+		qt.Assert(t, qt.Equals(*w.OffNS-w.OnNS, cuptiWindow))
+	}
+	qt.Assert(t, qt.IsTrue(counted <= int64(kernels) && counted >= int64(kernels)*9/10), qt.Commentf("%d of %d", counted, kernels))
+	qt.Assert(t, qt.Equals(replays, int64(kernels/cuptiParts)))
+}
+
+// TestLostReplays: what is lost of CUPTI's events costs its own launch, and no other gets
+// its times.
+func TestLostReplays(t *testing.T) {
+	for name, c := range recorded() {
+		if c.windows {
+			continue
+		}
+		t.Run(name, func(t *testing.T) {
+			s := newCudaSim(c)
+			var kept []simRecord
+			lost := 0
+			for i, r := range s.journal() {
+				k := wire.Kind(0)
+				if r.kind == 'E' {
+					k = wire.Kind(binary.LittleEndian.Uint16(r.payload[12:]))
+				}
+				// With pauses, since by order it needs some to begin anew.
+				if (k == wire.KindCUPTIReplay || k == wire.KindCUPTICall || k == wire.KindCUPTICopy) && i%5 == 0 && i/2000%2 == 0 {
+					lost++
+					continue
+				}
+				kept = append(kept, r)
+			}
+			qt.Assert(t, qt.IsTrue(lost > 10))
+			got, _ := replay(t, kept)
+			byLaunch := map[int64]cuptiReplay{}
+			for _, w := range s.workers {
+				for _, r := range w.inside.replays {
+					byLaunch[rel(r.start)] = r
+				}
+			}
+			exact := 0
+			for _, l := range got.GraphLaunches {
+				if l.TimingSource == nil || *l.TimingSource != record.TimingCUPTI {
+					continue
+				}
+				exact++
+				want, ok := byLaunch[*l.StartNS]
+				qt.Assert(t, qt.IsTrue(ok))
+				qt.Assert(t, qt.Equals(*l.EndNS, rel(want.end)))
+				qt.Assert(t, qt.Equals(l.LaunchNS, rel(want.call)))
+			}
+			qt.Assert(t, qt.IsTrue(exact > 0 || s.cupti == "order" && s.drafts)) // its GPU is never without two launches
+		})
+	}
+}

@@ -1,0 +1,127 @@
+package wire
+
+// Sizes of the structs in bpf/cupti.h.
+const (
+	CUPTICallSize   = 64
+	CUPTIReplaySize = 56
+	CUPTIKernelSize = 88
+	CUPTICopySize   = 72
+	CUPTINameSize   = 24
+	CUPTIWindowSize = 40
+)
+
+// Read reads the event b, whose header is h.
+func (c *CUPTICall) Read(h Header, b []byte) error {
+	if len(b) != CUPTICallSize {
+		return sizeError(h, b, CUPTICallSize)
+	}
+	*c = CUPTICall{
+		Header:      h,
+		Began:       le.Uint64(b[16:]),
+		Ended:       le.Uint64(b[24:]),
+		Exec:        le.Uint64(b[32:]),
+		Stream:      le.Uint64(b[40:]),
+		Thread:      le.Uint32(b[48:]),
+		Correlation: le.Uint32(b[52:]),
+		Runtime:     le.Uint32(b[56:]),
+	}
+	return nil
+}
+
+// Read reads the event b, whose header is h.
+func (r *CUPTIReplay) Read(h Header, b []byte) error {
+	if len(b) != CUPTIReplaySize {
+		return sizeError(h, b, CUPTIReplaySize)
+	}
+	*r = CUPTIReplay{
+		Header:      h,
+		Start:       le.Uint64(b[16:]),
+		End:         le.Uint64(b[24:]),
+		Correlation: le.Uint32(b[32:]),
+		Graph:       le.Uint32(b[36:]),
+		Device:      le.Uint32(b[40:]),
+		Context:     le.Uint32(b[44:]),
+		Stream:      le.Uint32(b[48:]),
+	}
+	return spanError(h, r.Start, r.End)
+}
+
+// Read reads the event b, whose header is h.
+func (k *CUPTIKernel) Read(h Header, b []byte) error {
+	if len(b) != CUPTIKernelSize {
+		return sizeError(h, b, CUPTIKernelSize)
+	}
+	*k = CUPTIKernel{
+		Header:      h,
+		Start:       le.Uint64(b[16:]),
+		End:         le.Uint64(b[24:]),
+		Node:        le.Uint64(b[32:]),
+		Name:        le.Uint32(b[40:]),
+		Correlation: le.Uint32(b[44:]),
+		Graph:       le.Uint32(b[48:]),
+		Device:      le.Uint32(b[52:]),
+		Context:     le.Uint32(b[56:]),
+		Stream:      le.Uint32(b[60:]),
+		Grid:        [3]uint32{le.Uint32(b[64:]), le.Uint32(b[68:]), le.Uint32(b[72:])},
+		Block:       [3]uint16{le.Uint16(b[76:]), le.Uint16(b[78:]), le.Uint16(b[80:])},
+		Registers:   le.Uint16(b[82:]),
+		Shared:      le.Uint32(b[84:]),
+	}
+	return spanError(h, k.Start, k.End)
+}
+
+// Read reads the event b, whose header is h.
+func (c *CUPTICopy) Read(h Header, b []byte) error {
+	if len(b) != CUPTICopySize {
+		return sizeError(h, b, CUPTICopySize)
+	}
+	*c = CUPTICopy{
+		Header:      h,
+		Start:       le.Uint64(b[16:]),
+		End:         le.Uint64(b[24:]),
+		Node:        le.Uint64(b[32:]),
+		Bytes:       le.Uint64(b[40:]),
+		Correlation: le.Uint32(b[48:]),
+		Graph:       le.Uint32(b[52:]),
+		Device:      le.Uint32(b[56:]),
+		Context:     le.Uint32(b[60:]),
+		Stream:      le.Uint32(b[64:]),
+		Kind:        le.Uint32(b[68:]),
+	}
+	return spanError(h, c.Start, c.End)
+}
+
+// Read reads the event b, whose header is h. The name stays in b.
+func (n *CUPTIName) Read(h Header, b []byte) (err error) {
+	if len(b) < CUPTINameSize {
+		return sizeError(h, b, CUPTINameSize)
+	}
+	*n = CUPTIName{Header: h, ID: le.Uint32(b[16:]), Flags: le.Uint16(b[22:])}
+	n.Name, err = list(h, b, CUPTINameSize, int(le.Uint16(b[20:])), 1)
+	return err
+}
+
+// Read reads the event b, whose header is h.
+func (w *CUPTIWindow) Read(h Header, b []byte) error {
+	if len(b) != CUPTIWindowSize {
+		return sizeError(h, b, CUPTIWindowSize)
+	}
+	*w = CUPTIWindow{
+		Header: h,
+		Began:  le.Uint64(b[16:]),
+		Ended:  le.Uint64(b[24:]),
+		Number: le.Uint32(b[32:]),
+		On:     le.Uint32(b[36:]) != 0,
+	}
+	return spanError(h, w.Began, w.Ended)
+}
+
+// maxSpanNS is longer than anything on a GPU takes.
+const maxSpanNS = 3600e9
+
+func spanError(h Header, start, end uint64) error {
+	if end < start || end-start > maxSpanNS {
+		return &Error{Kind: h.Kind, Reason: ReasonValue, Got: int(end - start), Want: maxSpanNS}
+	}
+	return nil
+}
