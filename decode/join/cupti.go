@@ -510,6 +510,12 @@ func (in *injected) row(start, end int64, r *replay, of *run) *record.KernelRow 
 
 func (j *Joiner) emitKernel(row *record.KernelRow) {
 	j.stats.Kernels++
+	switch {
+	case row.Bytes != nil:
+		row.Class = &copyClass
+	case row.Name != "":
+		row.Class = j.classOf(row.Name)
+	}
 	j.check(j.sink.Kernel(row))
 }
 

@@ -14,6 +14,7 @@ import (
 // requests that live and the blocks there are. Not for use by several
 // goroutines at once.
 type Joiner struct {
+	classes map[string]*string // of kernels, by name
 	sink    record.Sink
 	ptr     *nullable
 	engines [256]*engine
