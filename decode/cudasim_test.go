@@ -35,6 +35,7 @@ type cudaConfig struct {
 	dropAll  float64 // of the engine's events
 	cupti    string  // recorded: calls, order; "": attached
 	windows  bool    // of kernels
+	late     uint64  // so much later than CUPTI's events the probes' are read
 }
 
 const (
@@ -174,6 +175,12 @@ func (s *cudaSim) journal() []simRecord {
 		s.sample()
 	}
 	s.closeRings()
+	for i := range s.records {
+		r := &s.records[i]
+		if r.kind == 'E' && binary.LittleEndian.Uint16(r.payload[12:]) < uint16(wire.KindCUPTICall) {
+			r.at += s.late
+		}
+	}
 	slices.SortStableFunc(s.records, func(a, b timed) int { return int(int64(a.at) - int64(b.at)) })
 	out := make([]simRecord, len(s.records))
 	seq := map[byte]uint32{}

@@ -55,6 +55,7 @@ func (b *bench) recorded(t *testing.T, env, flags []string, arguments ...string)
 		tr.says(t, fmt.Sprintf("worker=%d ", worker))
 	}
 	s.run(t)
+	time.Sleep(500 * time.Millisecond) // workers are killed at the end, and what was not flushed goes with them
 	go func() { _ = tr.cmd.Wait(); close(tr.done) }()
 	fmt.Fprintln(s.in, "end")
 	_ = s.in.Close()

@@ -305,6 +305,7 @@ func newBench(t *testing.T) *testBench {
 			},
 			findWorker: func(int, bool) (worker, error) { return "worker", nil },
 			gpus:       func() (gpuMonitor, error) { return nil, errors.New("no driver") },
+			rings:      openRings,
 			tracer:     func(tracerOptions) (tracer, error) { return b.tracer, nil },
 			create:     func(string, time.Time, environment) (sessionDir, error) { return b.session, nil },
 			open: func(path string) (sessionDir, error) {

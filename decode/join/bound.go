@@ -33,6 +33,10 @@ const (
 	copyTailNS = 15_000
 	// copyDoneNS is how long after a copy the event behind it is complete at most.
 	copyDoneNS = 5_000
+	// sameCallNS: the probe of a call is at most so long before CUPTI's word of it.
+	sameCallNS = 50_000_000
+	// lastWordsNS is how much later than CUPTI's events the probes' may be read.
+	lastWordsNS = 1_000_000_000
 	// aloneNS is after how long a launch on an idle GPU has begun to run, or never will.
 	aloneNS = 20_000_000
 )

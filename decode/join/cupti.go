@@ -15,6 +15,7 @@ type injected struct {
 	fact  record.Injected
 	told  bool
 	w     *worker // whose launches these are; nil: not known (yet)
+	ended int64   // it tells no more since; unset: it does
 	over  bool    // nothing more comes
 	names map[uint32]string
 
@@ -61,6 +62,7 @@ type replaySpan struct {
 	number     uint32
 	graph      uint32
 	start, end int64
+	parts      bool // told by its kernels
 }
 
 type earlySpan struct {
@@ -97,7 +99,7 @@ func (j *Joiner) injected(i uint8) *injected {
 	if in == nil {
 		in = &injected{
 			j: j, index: int32(i), names: map[uint32]string{}, launch: map[uint32]*replay{}, early: map[uint32]replaySpan{},
-			seen: unset,
+			seen: unset, ended: unset,
 		}
 		in.order = ordering{in: in, graphs: map[*graph]uint32{}, last: unset, whole: true}
 		j.injections[i] = in
@@ -110,7 +112,17 @@ func (j *Joiner) injected(i uint8) *injected {
 func (in *injected) status(f *record.Injected) {
 	in.fact, in.told = *f, true
 	in.find()
-	if f.State == record.InjectedEnded || f.State == record.InjectedQuiet || f.State == record.InjectedFailed {
+	switch {
+	case f.State == record.InjectedFailed:
+		in.finish()
+	case f.State != record.InjectedRunning && f.State != record.InjectedStarting && in.ended == unset:
+		in.ended = in.j.clock // the probes' events of what it told may still be on their way
+	}
+}
+
+// finish takes note that nothing more comes.
+func (in *injected) finish() {
+	if !in.over {
 		in.over = true
 		in.settle(true)
 	}
@@ -238,6 +250,11 @@ func (in *injected) ran(s replaySpan, t int64) {
 		in.time(r, s)
 		return
 	}
+	in.keep(s, t)
+}
+
+// keep keeps a replay until its launch is known.
+func (in *injected) keep(s replaySpan, t int64) {
 	if len(in.early) >= maxEarly {
 		in.forgetEarly(true)
 	}
@@ -286,13 +303,15 @@ func (in *injected) complete(number uint32, start int64) {
 // CUPTI switched some may never have been.
 func (in *injected) whole(s replaySpan) {
 	r := in.launch[s.number]
-	if r == nil {
-		if !in.fact.Calls {
-			in.order.push(s)
-		}
+	switch {
+	case r == nil && in.told && !in.fact.Calls:
+		in.order.push(s)
 		return
-	}
-	if r.known {
+	case r == nil:
+		s.parts = true
+		in.keep(s, in.j.clock)
+		return
+	case r.known || r.graph == nil:
 		return
 	}
 	w := in.windowOf(r)
@@ -339,7 +358,7 @@ func (in *injected) pair(end bool) {
 func (w *worker) take(c *graphCall) *replay {
 	for i := len(w.unpaired) - 1; i >= 0; i-- {
 		r := w.unpaired[i]
-		if r.thread == c.Thread && r.graph.exec == c.Exec && r.at <= c.ended {
+		if r.thread == c.Thread && r.graph.exec == c.Exec && r.at <= c.ended && c.began-r.at < sameCallNS {
 			w.unpaired = append(w.unpaired[:i], w.unpaired[i+1:]...)
 			return r
 		}
@@ -373,7 +392,10 @@ func (in *injected) number(r *replay, number uint32) {
 	in.recent[at] = numbered{number, r}
 	if s, ok := in.early[number]; ok {
 		delete(in.early, number)
-		if r.graph != nil {
+		switch {
+		case s.parts:
+			in.whole(s)
+		case r.graph != nil:
 			in.time(r, s)
 		}
 	}
@@ -428,7 +450,11 @@ func (in *injected) attributable(h *heldWork) bool {
 		return false
 	}
 	r, _ := in.after(h.number)
-	return h.copied || r == nil || r.run == nil || r.run.resolved
+	if r == nil || r.run == nil {
+		return true
+	}
+	// Whether it is that step's is known with the next one.
+	return r.run.resolved && (h.graph != 0 || r.run.following != nil)
 }
 
 // attribute hands on a piece of work.
@@ -455,9 +481,11 @@ func (in *injected) attribute(h heldWork) {
 // copied takes a copy: one of results to the host tells when its step was done.
 func (in *injected) copied(ev *wire.CUPTICopy, r *replay, of *run) {
 	start, end := in.j.sessionTime(ev.Start), in.j.sessionTime(ev.End)
-	if of != nil && ev.Graph == 0 && ev.Kind == copyToHost && of.mayCopy(start) && len(of.results) < maxResults {
+	if of != nil && ev.Graph == 0 && ev.Kind == copyToHost && len(of.results) < maxResults {
 		of.results = append(of.results, copySpan{start, end})
-		of.boundary = ev.Correlation
+		if of.mustCopy(start) {
+			of.boundary = ev.Correlation
+		}
 	}
 	in.seen = max(in.seen, end)
 	if !in.inWindow(start) {
@@ -534,6 +562,10 @@ func (in *injected) inWindow(t int64) bool {
 
 // settle hands on what need not wait any more.
 func (in *injected) settle(end bool) {
+	if !in.over && in.ended != unset && in.j.clock-in.ended > lastWordsNS {
+		in.finish()
+		return
+	}
 	in.find()
 	in.pair(end)
 	if end {
@@ -647,27 +679,33 @@ func (r *run) resultsCopied(modelEnd int64) {
 	if !r.end.known || r.recorded == unset {
 		return
 	}
-	end := int64(unset)
+	end, maybe, several := int64(unset), int64(unset), false
 	for _, c := range r.results {
-		if c.start >= modelEnd && c.end <= r.end.hi && r.mayCopy(c.start) {
+		switch {
+		case c.start < modelEnd || c.end > r.end.hi:
+		case r.mustCopy(c.start):
 			end = max(end, c.end)
+		case c.end >= r.end.lo:
+			several = maybe != unset
+			maybe = c.end
 		}
+	}
+	if end == unset && r.end.waited && !several { // within the time that the wait may have been late by
+		end = maybe
 	}
 	if end == unset {
 		return
 	}
-	err := int64(copyDoneNS)
-	if end < r.recorded {
-		end, err = r.recorded, begunNS
-	}
+	end = max(end, r.recorded)
+	err := max(copyDoneNS, r.recorded+begunNS-end) // an event that is recorded late is late itself
 	r.end.at, r.end.lo, r.end.hi, r.endExact = end, end, min(end+err, r.end.hi), true
 	r.end.hi = max(r.end.hi, end)
 }
 
-// mayCopy reports whether a copy that follows the step's last launch, and no later one,
+// mustCopy reports whether a copy that follows the step's last launch, and no later one,
 // must be the step's. That of a next step without a graph would follow it as well, but
 // cannot begin before that step does.
-func (r *run) mayCopy(start int64) bool {
+func (r *run) mustCopy(start int64) bool {
 	next := r.withTokens()
 	return next == nil || len(next.launches) > 0 || start < next.begin
 }

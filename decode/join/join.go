@@ -287,8 +287,7 @@ func (j *Joiner) Close() error {
 // closeWorkers hands on what waits for calls, names and samples.
 func (j *Joiner) closeWorkers() {
 	for _, in := range j.processes {
-		in.settle(true)
-		in.over = true
+		in.finish()
 	}
 	for _, w := range j.workers {
 		if w != nil {

@@ -111,7 +111,10 @@ func (o *ordering) sure(s replaySpan, end bool) (n int, ok bool) {
 	if i == 0 {
 		return 0, false
 	}
-	if i == len(list) && !end && o.in.j.clock-s.end < holdNS/2 {
+	if i == len(list) && o.in.j.clock-s.end < holdNS/2 {
+		if end {
+			return 0, false
+		}
 		return -1, false
 	}
 	r := list[i-1]

@@ -123,10 +123,11 @@ type GPUClock struct {
 
 // States of Injected.
 const (
-	InjectedRunning = "running"
-	InjectedEnded   = "ended"
-	InjectedQuiet   = "quiet"
-	InjectedFailed  = "failed"
+	InjectedStarting = "starting"
+	InjectedRunning  = "running"
+	InjectedEnded    = "ended"
+	InjectedQuiet    = "quiet"
+	InjectedFailed   = "failed"
 )
 
 // Injected is a process with pmtrace's library in it (record), as its ring says. A newer
