@@ -33,7 +33,7 @@ ROOT := $(if $(filter 0,$(shell id -u)),,sudo -E env "PATH=$(PATH)" "HOME=$(HOME
 ROOT_TESTS := ./bpf/... ./probes/...
 PURE_TESTS = $(shell go list ./... | grep -vE '/(bpf|probes)(/|$$)|/e2e$$')
 
-.PHONY: help build generate check-generated fmt lint lint-quick test test-pure test-root cross e2e e2e-quick demo bench bench-calls fuzz install clean setup setup-clang setup-cpython setup-vllm setup-vllm-old setup-lint setup-analysis
+.PHONY: help build generate injection check-generated fmt lint lint-quick test test-pure test-root cross e2e e2e-quick demo bench bench-calls fuzz install clean setup setup-clang setup-cpython setup-vllm setup-vllm-old setup-lint setup-analysis
 
 help: ## print this list
 	@sed -nE 's/^([a-z0-9-]+):[^#]*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | awk -F'\t' '{ printf "%-16s %s\n", $$1, $$2 }'
@@ -46,6 +46,10 @@ build: ## ./pmtrace, one binary (STATIC=1: a static one, without GPU samples)
 
 generate: setup-clang setup-cpython ## make the committed generated files again, with the pinned clang
 	@$(STEP) "go generate" go generate ./...
+
+injection: ## make libpmtrace_cupti.so again, if its sources have changed (gcc)
+	@. e2e/setup/lib.sh && has gcc gcc libc6-dev
+	@$(STEP) "libpmtrace_cupti.so" cupti/inject/build.sh
 
 check-generated: setup-clang setup-cpython ## fail unless the committed generated files are what the sources make
 	@$(STEP) "generated files are up to date" e2e/check-generated.sh

@@ -158,6 +158,7 @@ func (r *Reader) Losses() []record.Loss {
 			}
 		}
 		add(probe, "damaged", ring.damaged)
+		add(probe, "foreign_event", ring.foreign)
 	}
 	add("cupti", "no_ring", r.refused)
 	return out

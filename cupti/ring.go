@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/pmtrace/pmtrace/decode/wire"
 )
 
 var le = binary.LittleEndian
@@ -23,6 +25,11 @@ const chunkBytes = 256 << 10
 // stuckFor is how long a record may be unfinished: its writer is between two stores of
 // a few ns, or gone with its process.
 const stuckFor = 5 * time.Second
+
+const (
+	offEngine = 14 // hdr.engine
+	slackNS   = 1e9
+)
 
 // errNotYet: the file has no header yet.
 var errNotYet = errors.New("no header yet")
@@ -50,6 +57,8 @@ type ring struct {
 	stuckAt    uint64
 	stuckSince time.Time
 	damaged    uint64 // records, or what may have been some, that were passed over
+	foreign    uint64 // records that are no events of CUPTI's
+	now        int64  // CLOCK_MONOTONIC, ns
 	gone       bool   // nothing more can be read
 	drained    bool   // once
 	buf        []byte
@@ -185,6 +194,7 @@ func (r *ring) drain(now time.Time, mono int64, stop bool, sink func([]byte) err
 	if r.gone {
 		return nil
 	}
+	r.now = mono
 	reserved, err := r.header()
 	if err != nil {
 		r.lose() // shortened, or the disk's
@@ -237,16 +247,28 @@ func (r *ring) some(n uint64, sink func([]byte) error) (done uint64, err error) 
 			r.lose() // it was finished a moment ago
 			return 0, nil
 		}
-		if length >= 16 {
-			b[8+14] = r.index // hdr.engine
-		}
-		if err := sink(b[8 : 8+length]); err != nil {
-			return 0, err
+		if r.admit(b[8 : 8+length]) {
+			if err := sink(b[8 : 8+length]); err != nil {
+				return 0, err
+			}
+		} else {
+			r.foreign++
 		}
 		step := 8 + (length+7)&^7
 		b, r.tail = b[step:], r.tail+step
 	}
 	return done, nil
+}
+
+// admit lets pass what the library may say, and gives it the ring's index: the process
+// must not speak for the scheduler, nor move our clock.
+func (r *ring) admit(event []byte) bool {
+	var h wire.Header
+	if h.Read(event) != nil || h.Kind < wire.KindCUPTICall || h.Kind > wire.KindCUPTIWindow || h.Ktime > uint64(r.now)+slackNS {
+		return false
+	}
+	event[offEngine] = r.index
+	return true
 }
 
 // finished is how many bytes of b are finished records.

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/go-quicktest/qt"
+
+	"github.com/pmtrace/pmtrace/decode/wire"
 )
 
 const testSession = 77
@@ -27,6 +29,13 @@ func file(size int) []byte {
 	le.PutUint32(b[offPID:], 1)
 	le.PutUint32(b[offState:], uint32(Running))
 	return b
+}
+
+// event makes a record one of CUPTI's.
+func event(p []byte) []byte {
+	le.PutUint64(p, 1000)
+	le.PutUint16(p[12:], uint16(wire.KindCUPTICopy))
+	return p
 }
 
 // put appends a record to a ring.
@@ -75,7 +84,8 @@ func TestLap(t *testing.T) {
 			for i := range p {
 				p[i] = byte(rng.Uint32())
 			}
-			p[8+6] = 0
+			event(p)
+			p[offEngine] = 0 // the ring's index
 			put(b, p)
 			want = append(want, p)
 			used += len(p) + 16
@@ -138,6 +148,25 @@ func TestHostileRings(t *testing.T) {
 	}
 }
 
+// TestForeign: a process may tell of its GPU and of nothing else, and of nothing to come.
+func TestForeign(t *testing.T) {
+	b := file(minRing)
+	put(b, event(make([]byte, 72)))
+	for _, kind := range []wire.Kind{wire.KindNone, wire.KindStep, wire.KindKV, wire.KindCall, wire.KindWorkerStep, wire.KindLast + 1, 0xffff} {
+		p := event(make([]byte, 96))
+		le.PutUint16(p[12:], uint16(kind))
+		put(b, p)
+	}
+	late := event(make([]byte, 72))
+	le.PutUint64(late, uint64(monotonic())+10e9)
+	put(b, late)
+	put(b, event(make([]byte, 72)))
+	r, _ := readerOf(t, b)
+	qt.Assert(t, qt.Equals(drained(t, r), 2))
+	qt.Assert(t, qt.Equals(r.Losses()[0].Reason, "foreign_event"))
+	qt.Assert(t, qt.Equals(r.Losses()[0].Count, 8))
+}
+
 // TestOtherFiles: links, pipes and directories are no rings.
 func TestOtherFiles(t *testing.T) {
 	dir := t.TempDir()
@@ -162,7 +191,7 @@ func TestNoHeaderYet(t *testing.T) {
 	drained(t, r)
 	qt.Assert(t, qt.Equals(r.refused, 0))
 	b := file(minRing)
-	put(b, make([]byte, 40))
+	put(b, event(make([]byte, 40)))
 	qt.Assert(t, qt.IsNil(os.WriteFile(path, b, 0o600)))
 	qt.Assert(t, qt.Equals(drained(t, r), 1))
 
@@ -178,10 +207,10 @@ func TestNoHeaderYet(t *testing.T) {
 // writer must be dead.
 func TestUnfinished(t *testing.T) {
 	b := file(minRing)
-	put(b, make([]byte, 40))
+	put(b, event(make([]byte, 40)))
 	at := le.Uint64(b[offReserved:])
-	put(b, make([]byte, 40))
-	put(b, make([]byte, 40))
+	put(b, event(make([]byte, 40)))
+	put(b, event(make([]byte, 40)))
 	le.PutUint64(b[headerBytes+at:], 0)
 	r, path := readerOf(t, b)
 	now := time.Now()
@@ -193,7 +222,7 @@ func TestUnfinished(t *testing.T) {
 	now = now.Add(stuckFor)
 	qt.Assert(t, qt.Equals(drained(t, r), 0))
 	qt.Assert(t, qt.Equals(r.Losses()[0].Count, 1))
-	put(b, make([]byte, 40))
+	put(b, event(make([]byte, 40)))
 	qt.Assert(t, qt.IsNil(os.WriteFile(path, b, 0o600)))
 	qt.Assert(t, qt.Equals(drained(t, r), 1))
 }
@@ -201,7 +230,7 @@ func TestUnfinished(t *testing.T) {
 // TestShortened: a file that is cut while it is read ends nobody.
 func TestShortened(t *testing.T) {
 	b := file(minRing)
-	put(b, make([]byte, 40))
+	put(b, event(make([]byte, 40)))
 	r, path := readerOf(t, b)
 	qt.Assert(t, qt.Equals(drained(t, r), 1))
 	qt.Assert(t, qt.IsNil(os.Truncate(path, 100)))
@@ -211,7 +240,7 @@ func TestShortened(t *testing.T) {
 
 func FuzzRing(f *testing.F) {
 	b := file(minRing)
-	put(b, make([]byte, 100))
+	put(b, event(make([]byte, 100)))
 	f.Add(b[:headerBytes], b[headerBytes:headerBytes+300])
 	f.Fuzz(func(t *testing.T, header, data []byte) {
 		b := make([]byte, headerBytes+minRing)

@@ -2,12 +2,14 @@ package decode_test
 
 import (
 	"encoding/binary"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/go-quicktest/qt"
 
+	"github.com/pmtrace/pmtrace/decode"
 	"github.com/pmtrace/pmtrace/decode/record"
 	"github.com/pmtrace/pmtrace/decode/wire"
 )
@@ -219,6 +221,52 @@ func TestLostReplays(t *testing.T) {
 				qt.Assert(t, qt.Equals(l.LaunchNS, rel(want.call)))
 			}
 			qt.Assert(t, qt.IsTrue(exact > 0 || s.cupti == "order" && (s.drafts || s.late > 0))) // its GPU is never without two launches
+		})
+	}
+}
+
+// TestDamagedInside: whatever a recorded process writes into its ring, no row contradicts
+// itself.
+func TestDamagedInside(t *testing.T) {
+	for name, c := range recorded() {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c.steps = 60
+			for seed := range uint64(20) {
+				rng := rand.New(rand.NewPCG(seed, 9))
+				journal := newCudaSim(c).journal()
+				for i := range journal {
+					r := &journal[i]
+					if r.kind != 'E' || wire.Kind(binary.LittleEndian.Uint16(r.payload[12:])) < wire.KindCUPTICall || rng.IntN(4) > 0 {
+						continue
+					}
+					for range 1 + rng.IntN(3) {
+						// The reader lets no other kinds pass.
+						at := wire.HeaderSize + rng.IntN(len(r.payload)-wire.HeaderSize)
+						r.payload[at] = byte(rng.Uint32())
+					}
+					if rng.IntN(20) == 0 {
+						r.payload = r.payload[:wire.HeaderSize+rng.IntN(len(r.payload)-wire.HeaderSize)]
+					}
+				}
+				p := decode.NewPipeline(&sane{t: t, step: map[int32]int64{}}, decode.Options{})
+				for _, r := range journal {
+					qt.Assert(t, qt.IsNil(p.Record(r.kind, r.payload)))
+				}
+				_, err := p.Close()
+				qt.Assert(t, qt.IsNil(err))
+				// What the probes tell is as it was.
+				clean, _ := replay(t, newCudaSim(c).journal())
+				got, _ := replay(t, journal)
+				qt.Assert(t, qt.HasLen(got.GraphLaunches, len(clean.GraphLaunches)))
+				qt.Assert(t, qt.HasLen(got.Steps, len(clean.Steps)))
+				for i := range got.Steps {
+					a, b := got.Steps[i], clean.Steps[i]
+					qt.Assert(t, qt.IsTrue(a.StepID == b.StepID && a.Tokens == b.Tokens && a.ScheduledNS == b.ScheduledNS && a.Phase == b.Phase))
+					qt.Assert(t, qt.DeepEquals(a.GraphMode, b.GraphMode))
+					qt.Assert(t, qt.DeepEquals(a.EndNS, b.EndNS))
+				}
+			}
 		})
 	}
 }
