@@ -95,7 +95,7 @@ func recordOf(t *testing.T, b *testBench, r rings, i injected) result {
 		}
 		return r, nil
 	}
-	time.AfterFunc(700*time.Millisecond, end)
+	time.AfterFunc(1500*time.Millisecond, end)
 	o := &traceOptions{on: profilersHere(), place: t.TempDir(), injected: i, ringSize: 1 << 20, gpuInterval: seconds(time.Second)}
 	return b.traceTree(context.Background(), o, pid)
 }
@@ -104,7 +104,7 @@ func injectedFact(f record.Injected) record.Fact { return record.Fact{Injected: 
 
 func TestRings(t *testing.T) {
 	b := newBench(t)
-	b.loading, b.state = 8, stateLoading
+	b.loading, b.state = 3, stateLoading
 	r := &fakeRings{events: 7, busy: 3, lost: 4, facts: []record.Fact{
 		injectedFact(record.Injected{Ring: 0, PID: 1, State: record.InjectedRunning}),
 		injectedFact(record.Injected{Ring: 1, PID: 2, State: record.InjectedFailed, Why: "no libcupti.so.13 or libcupti.so.12 anywhere"}),
