@@ -64,6 +64,7 @@ type cudaSim struct {
 	next    uint64
 	truth   []*cudaStep
 	graphN  int // graphs made
+	sizes   []int
 	busy    [][2]uint64
 }
 
@@ -117,7 +118,7 @@ type cudaThread struct {
 
 func newCudaSim(c cudaConfig) *cudaSim {
 	s := &cudaSim{
-		cudaConfig: c, rng: rand.New(rand.NewPCG(c.seed, 5)), now: simStart + 1000, graphs: map[string]uint64{}, next: 0x7f0000001000,
+		cudaConfig: c, rng: rand.New(rand.NewPCG(c.seed, 5)), now: simStart + 1000, graphs: map[string]uint64{}, next: 0x7f0000001000, sizes: slices.Clone(cudaSizes),
 	}
 	if s.hostNS == 0 {
 		s.hostNS = 300_000
@@ -253,14 +254,14 @@ func (s *cudaSim) capture() {
 			}
 		}
 	}
-	for _, n := range cudaSizes {
+	for _, n := range s.sizes {
 		add(fullText(n), record.Graph{Holder: "model", Mode: "FULL", NumTokens: &n, NumReqs: &n, Uniform: &yes, HasLora: &no})
 		for p := range cudaPieces {
 			pieces := cudaPieces
 			add(pieceText(n)+fmt.Sprint(p), record.Graph{Holder: "piecewise", Mode: "PIECEWISE", NumTokens: &n, Uniform: &no, HasLora: &no, Piece: &p, Pieces: &pieces})
 		}
 	}
-	add("draft", record.Graph{Holder: "speculator", Mode: "FULL", NumTokens: &cudaSizes[0]})
+	add("draft", record.Graph{Holder: "speculator", Mode: "FULL", NumTokens: &s.sizes[0]})
 	for i := range s.workers {
 		at := s.now + s.namedAt
 		s.fact(at, record.Fact{Graphs: &record.Graphs{Worker: i, MonoNS: int64(at), Graphs: found}})
@@ -279,10 +280,10 @@ func (s *cudaSim) recapture() {
 			w.call(w.stepThread(), wire.PhaseCapture, wire.RowGraphDestroy, [3]uint64{exec}, wire.CallDummy)
 		}
 	}
-	slices.Reverse(cudaSizes[:2])
+	slices.Reverse(s.sizes[:2])
 	s.next = lowest
 	s.capture()
-	slices.Reverse(cudaSizes[:2])
+	slices.Reverse(s.sizes[:2])
 	for _, w := range s.workers {
 		if s.ranks > 0 {
 			s.now = max(s.now, *w.now)
