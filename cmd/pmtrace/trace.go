@@ -281,16 +281,16 @@ func (t *trace) finish(why error) result {
 	t.gpu.stop()
 	t.hunt.rest()
 	t.workers.rest()
-	t.cupti.rest()
 	r := result{path: t.dir.Path()}
 	if err := t.writeLosses(); err != nil {
 		t.log.Error("last losses", "error", err)
 	}
 	t.closeTracer() // now: what follows takes time, and watches cost the server
+	t.cupti.rest()
 	t.gpu.rest()
-	if lost := t.gpu.lost(); len(lost) > 0 {
+	if lost := slices.Concat(t.gpu.lost(), t.cupti.lost()); len(lost) > 0 {
 		if err := t.countLosses(lost); err != nil {
-			t.log.Error("last losses of the GPUs", "error", err)
+			t.log.Error("last losses", "error", err)
 		}
 	}
 	l, _ := t.rec.live()

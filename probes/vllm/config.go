@@ -2,6 +2,7 @@ package vllm
 
 import (
 	"encoding/json"
+	"math"
 	"strings"
 
 	"github.com/pmtrace/pmtrace/probes/cpython"
@@ -108,7 +109,7 @@ func (c *configReader) value(obj uint64, depth int) (any, bool) {
 		return v, err == nil
 	case t.Name == "float":
 		v, err := c.rt.Float(obj)
-		return v, err == nil && v-v == 0 // JSON has no infinity
+		return v, err == nil && !math.IsNaN(v) && !math.IsInf(v, 0) // JSON has none
 	case t.IsStr():
 		v, err := c.rt.Str(obj)
 		return v, err == nil && len(v) <= maxConfigText
