@@ -50,7 +50,7 @@ func TestRowCosts(t *testing.T) {
 		"the row's probes less without (least of %d stretches each, in turn, of %d calls from under\n%d Python frames), "+
 		"and the time in pmtrace's BPF programs by the kernel's statistics. The\nfunctions called do nothing. "+
 		"Counted: seen, and told as a number with the next phase.\nRecorded: an event of its own. "+
-		"Most of\nwhat is added is the kernel's trap, and that is the machine's: one virtual machine takes\n10 µs for it, the H200's of the README about 1.\n\n",
+		"The rest\nof what is added is the kernel's trap: about 1 µs where it can emulate the instruction under\nthe probe, as at the functions of libcudart (push) and libcuda (a jump, 10 bytes in), and 10 µs\nin a virtual machine where it has to step over it.\n\n",
 		time.Now().UTC().Format(time.DateOnly), costRounds, costCalls, costDepth)
 	out.WriteString("| row | function | set | by default | counted: added, BPF (µs) | recorded: added, BPF (µs) |\n|---|---|---|---|---|---|\n")
 	lean := append(probes.LeanSets(), probes.SetLaunches) // launches come with the profilers cpu and encoder_decoder
