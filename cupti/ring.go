@@ -241,12 +241,12 @@ func (r *ring) some(n uint64, sink func([]byte) error) (done uint64, err error) 
 	if !r.load(b) {
 		return 0, nil
 	}
-	for len(b) > 0 {
+	if r.finished(b) != done {
+		r.lose() // it was finished a moment ago
+		return 0, nil
+	}
+	for len(b) > 0 { // ours by now: what was checked is what is taken
 		length := uint64(uint32(le.Uint64(b)))
-		if le.Uint64(b) != word(r.tail, uint32(length)) || length > maxRecord {
-			r.lose() // it was finished a moment ago
-			return 0, nil
-		}
 		if r.admit(b[8 : 8+length]) {
 			if err := sink(b[8 : 8+length]); err != nil {
 				return 0, err

@@ -198,7 +198,7 @@ func (s *cudaSim) journal() []simRecord {
 func (s *cudaSim) attach() {
 	start := record.Start{MonoNS: simStart, WallNS: simStart + simWall}
 	if s.cupti != "" {
-		start.Mode = "record"
+		start.Mode, start.Injected = "record", true
 	}
 	s.fact(0, record.Fact{Start: &start})
 	s.inject()

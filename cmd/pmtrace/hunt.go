@@ -268,22 +268,16 @@ func (h *hunt) attach(e engine) ([]record.Fact, error) {
 
 // workUnknown says why it is not known what a step of the model must do.
 func workUnknown(f *record.Engine) *record.Unavailable {
-	u := &record.Unavailable{
-		Profiler: session.ProfilerForwardPass,
-		Columns:  []string{"steps.model_bytes", "steps.model_flops", "steps.mbu", "steps.mfu"},
-	}
-	_, err := model.Parse(f.ModelConfig)
-	switch {
-	case len(f.ModelConfig) == 0:
-		u.Reason = "the model's config could not be read"
-	case err != nil:
-		u.Reason = err.Error()
-	case f.PP > 1:
-		u.Reason = "of a pipeline each stage does its own part"
-	default:
+	_, _, err := model.Serve(f.ModelConfig, model.Serving{
+		TensorParallel: f.TP, PipelineParallel: f.PP, DataParallel: f.DP, KVCache: f.KVCacheType,
+	})
+	if err == nil {
 		return nil
 	}
-	return u
+	return &record.Unavailable{
+		Profiler: session.ProfilerForwardPass, Reason: err.Error(),
+		Columns: []string{"steps.model_bytes", "steps.model_flops", "steps.mbu", "steps.mfu"},
+	}
 }
 
 // say tells what is traced now, and what could not be had.

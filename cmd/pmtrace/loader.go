@@ -93,6 +93,7 @@ func (j *loadJob) run(ctx context.Context) (*load.Result, error) {
 		return nil, err
 	}
 	warm := j.Plan
+	warm.Seed = ^j.Plan.Seed // other prompts, or the load's own would be in the prefix cache
 	warm.Rate, warm.Requests, warm.Time, warm.Output = 0, warm.Concurrency, time.Minute, warmOutput
 	if _, err := load.Run(ctx, server, warm); err != nil {
 		return nil, err

@@ -6,19 +6,21 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
 	"github.com/pmtrace/pmtrace/cmd/pmtrace/load"
+	"github.com/pmtrace/pmtrace/output/session"
 )
 
 // Modes of profile.
@@ -119,7 +121,7 @@ func (a *app) profile(ctx context.Context, o *profileOptions, f *pflag.FlagSet, 
 	}
 	traced := make(chan struct{})
 	o.begun = sync.OnceFunc(func() { close(traced) })
-	log, err := o.serverLog()
+	log, err := a.serverLog(o)
 	if err != nil {
 		return failed("cannot write what the server prints", rootCause(err), "choose another --server-log or --output-dir")
 	}
@@ -135,40 +137,49 @@ func (a *app) profile(ctx context.Context, o *profileOptions, f *pflag.FlagSet, 
 	if err := s.start(); err != nil {
 		return err
 	}
-	done := make(chan result, 1)
-	go func() { done <- watch.trace(ctx, s.pid()) }()
+	done, untraced := make(chan result, 1), make(chan struct{})
+	go func() {
+		r := watch.trace(ctx, s.pid())
+		a.say(r.err)
+		close(untraced)
+		done <- r
+	}()
 	running, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	loaded := make(chan loadResult, 1)
 	go func() {
-		loaded <- a.makeLoad(running, o, s.pid(), argv, traced)
-		s.end()
+		loaded <- a.makeLoad(running, o, s.pid(), argv, traced, untraced)
+		s.end(false)
 		select {
 		case <-running.Done():
 		case <-time.After(endPatience):
-			s.end()
+			s.end(true)
 		}
 	}()
 	s.wait()
 	cancel(errServerExited)
 	l, r := <-loaded, <-done
-	a.say(r.err)
 	return a.profiled(o, &l, r, log.Name())
 }
 
 // endPatience is how long a server may take to end when it is asked to.
 const endPatience = time.Minute
 
-// serverLog opens the file for the server's output.
-func (o *profileOptions) serverLog() (*os.File, error) {
-	name := o.log
-	if name == "" {
-		if err := os.MkdirAll(o.place, 0o755); err != nil {
-			return nil, err
-		}
-		name = filepath.Join(o.place, "server.log")
+// serverLog opens the file for the server's output: by default beside the sessions, where
+// what others may have laid out is refused.
+func (a *app) serverLog(o *profileOptions) (*os.File, error) {
+	if o.log != "" {
+		return os.OpenFile(o.log, os.O_CREATE|os.O_TRUNC|os.O_WRONLY|syscall.O_NOFOLLOW, 0o600)
 	}
-	return os.OpenFile(name, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o644)
+	dir, err := session.OpenPlace(o.place, session.Invoker(a.env.get))
+	if err != nil {
+		return nil, err
+	}
+	defer dir.Close()
+	if err := dir.Remove("server.log"); err != nil {
+		return nil, err
+	}
+	return dir.Create("server.log")
 }
 
 // loadResult is how the load went.
@@ -179,7 +190,7 @@ type loadResult struct {
 }
 
 // makeLoad waits until the server is ready and traced, and puts it under load.
-func (a *app) makeLoad(ctx context.Context, o *profileOptions, pid int, argv []string, traced <-chan struct{}) loadResult {
+func (a *app) makeLoad(ctx context.Context, o *profileOptions, pid int, argv []string, traced, untraced <-chan struct{}) loadResult {
 	ready, cancel := context.WithTimeoutCause(ctx, time.Duration(o.ready), errNotReady)
 	defer cancel()
 	url, err := o.address(ready, a, pid)
@@ -192,6 +203,8 @@ func (a *app) makeLoad(ctx context.Context, o *profileOptions, pid int, argv []s
 	}
 	select {
 	case <-traced:
+	case <-untraced:
+		return loadResult{err: a.notLoaded(ctx, errors.New("the server is not traced"))}
 	case <-ready.Done():
 		return loadResult{err: a.notLoaded(ctx, fmt.Errorf("no engine is traced: %w", context.Cause(ready)))}
 	}
@@ -296,7 +309,7 @@ func (a *app) ownLoad(ctx context.Context, o *profileOptions, server *load.Serve
 	if err := s.start(); err != nil {
 		return err
 	}
-	stop := context.AfterFunc(ctx, s.end)
+	stop := context.AfterFunc(ctx, func() { s.end(false) })
 	defer stop()
 	if code := s.wait(); code != 0 {
 		return &failure{code: exitFailed, what: "the load's command failed", why: fmt.Sprintf("exit code %d", code)}
@@ -359,9 +372,14 @@ func keepLoad(dir string, o *profileOptions, l *loadResult, f *load.Figures) err
 	}
 	requests := slices.Clone(l.result.Requests)
 	slices.SortFunc(requests, func(a, b load.Request) int { return a.N - b.N })
-	b, err := json.MarshalIndent(kept{l.model, o.plan, f, requests}, "", " ")
+	s, err := session.Open(dir)
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(filepath.Join(dir, "load.json"), append(b, '\n'), 0o644)
+	defer s.Close()
+	return s.Replace("load.json", func(w io.Writer) error {
+		e := json.NewEncoder(w)
+		e.SetIndent("", " ")
+		return e.Encode(kept{l.model, o.plan, f, requests})
+	})
 }

@@ -27,6 +27,7 @@ type spawn struct {
 
 	cmd     *exec.Cmd
 	signals chan os.Signal
+	ending  chan bool
 }
 
 func (s *spawn) pid() int { return s.cmd.Process.Pid }
@@ -50,7 +51,7 @@ func (s *spawn) start() error {
 	for name, value := range s.variables {
 		s.cmd.Env = append(s.cmd.Env, name+"="+value)
 	}
-	s.signals = make(chan os.Signal, 4)
+	s.signals, s.ending = make(chan os.Signal, 4), make(chan bool, 4)
 	signal.Notify(s.signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
 	if err := s.cmd.Start(); err != nil {
 		signal.Stop(s.signals)
@@ -151,25 +152,34 @@ func (s *spawn) wait() int {
 		_ = s.cmd.Wait() // ProcessState has the code
 	}()
 	defer signal.Stop(s.signals)
-	for sent := false; ; sent = true {
+	// Its own group; where it is gone already there is nobody to tell.
+	tell := func(n syscall.Signal) { _ = syscall.Kill(-s.pid(), n) }
+	for sent := false; ; {
 		select {
 		case <-ended:
 			return codeOf(s.cmd.ProcessState)
+		case kill := <-s.ending:
+			switch {
+			case kill:
+				tell(syscall.SIGKILL)
+			case !sent:
+				tell(syscall.SIGINT)
+			}
 		case sig := <-s.signals:
 			n, _ := sig.(syscall.Signal)
 			if sent {
 				n = syscall.SIGKILL
 			}
-			// Its own group; where it is gone already there is nobody to tell.
-			_ = syscall.Kill(-s.pid(), n)
+			sent = true
+			tell(n)
 		}
 	}
 }
 
-// end asks the command to end, as a signal to us would; at the second call it is killed.
-func (s *spawn) end() {
+// end asks the command to end, unless a signal did, or kills it. wait does it.
+func (s *spawn) end(kill bool) {
 	select {
-	case s.signals <- syscall.SIGINT:
+	case s.ending <- kill:
 	default: // enough are under way
 	}
 }

@@ -63,7 +63,7 @@ func (w *worker) launchGraph(r *run, ev *wire.Call, t int64) {
 
 // expect makes a place for what CUPTI may tell of a launch.
 func (w *worker) expect(r *run, g *graph, thread uint32, t int64) *replay {
-	if !w.j.recorded || w.injected != nil && w.injected.over {
+	if !w.j.injectable || w.injected != nil && w.injected.over {
 		return nil
 	}
 	p := &replay{graph: g, run: r, thread: thread, at: t}

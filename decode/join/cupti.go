@@ -596,6 +596,7 @@ func (in *injected) settle(end bool) {
 			in.w.unpaired = nil
 		}
 		in.closeWindows(true)
+		in.recent, in.launch, in.early = nil, map[uint32]*replay{}, map[uint32]replaySpan{} // each holds a step, and that the next
 	}
 }
 

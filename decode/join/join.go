@@ -24,7 +24,7 @@ type Joiner struct {
 
 	injections [256]*injected // by ring
 	processes  []*injected    // the same, in the order in which they came
-	recorded   bool           // the processes may have pmtrace's library in them
+	injectable bool           // the processes may have pmtrace's library in them
 
 	nextGraph int32
 	launches  queue[heldLaunch]
@@ -70,9 +70,6 @@ type Joiner struct {
 		window      record.KernelWindowRow
 	}
 }
-
-// modeRecord is Start.Mode of a server that pmtrace started.
-const modeRecord = "record"
 
 // Stats are counts of what was seen so far.
 type Stats struct {
@@ -187,7 +184,7 @@ func (j *Joiner) Fact(f *record.Fact) error {
 	if s := f.Start; s != nil {
 		j.base, j.based = s.MonoNS, true
 		j.wall, j.walled = s.WallNS-s.MonoNS, true
-		j.recorded = s.Mode == modeRecord
+		j.injectable = s.Injected
 	}
 	if c := f.Clock; c != nil {
 		j.wall, j.walled = c.WallNS-c.MonoNS, true

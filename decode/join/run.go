@@ -361,7 +361,8 @@ func (e *engine) fillTimes(r *run, s *replays, row *record.StepRow) {
 	}
 	if r.end.known && r.gpuStart != unset {
 		row.StepGPUNS = ptr.int64(r.end.at - r.gpuStart)
-		if r.shared = r.w.shared(r.end.at); !r.shared {
+		// CUPTI's times are the process's own, whoever else runs.
+		if r.shared = !(r.startExact && r.endExact) && r.w.shared(r.end.at); !r.shared {
 			row.GPUErrorNS = ptr.int64(r.startErr + r.end.err())
 		}
 		e.j.stats.TimedSteps++

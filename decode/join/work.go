@@ -2,7 +2,6 @@ package join
 
 import (
 	"slices"
-	"strings"
 
 	"github.com/pmtrace/pmtrace/decode/model"
 	"github.com/pmtrace/pmtrace/decode/record"
@@ -17,23 +16,13 @@ type work struct {
 
 // newWork takes the config that the engine was found with.
 func newWork(f *record.Engine) *work {
-	config, err := model.Parse(f.ModelConfig)
-	if err != nil || f.PP > 1 { // of a pipeline each stage has its own part
+	config, setup, err := model.Serve(f.ModelConfig, model.Serving{
+		TensorParallel: f.TP, PipelineParallel: f.PP, DataParallel: f.DP, KVCache: f.KVCacheType,
+	})
+	if err != nil {
 		return nil
 	}
-	w := &work{config: config, setup: model.Setup{TensorParallel: f.TP}}
-	switch t := f.KVCacheType; {
-	case t == "" || t == "auto":
-	case strings.HasPrefix(t, "fp8"):
-		w.setup.KVCache = model.FP8
-	case t == "bfloat16":
-		w.setup.KVCache = model.BF16
-	case t == "float16":
-		w.setup.KVCache = model.FP16
-	default:
-		return nil
-	}
-	return w
+	return &work{config: config, setup: setup}
 }
 
 // fillWork says what the step had to move and to compute at least on each GPU, and

@@ -75,6 +75,9 @@ func TestWorkOfExperts(t *testing.T) {
 	row := workOf(t, fact, []stepRow{{scheduled: 1, computed: 5}, {scheduled: 1, computed: 5}})
 	qt.Assert(t, qt.IsNotNil(row.ModelEstimated))
 	qt.Check(t, qt.IsTrue(*row.ModelEstimated))
+	shared := fact
+	shared.DP = 2
+	qt.Check(t, qt.IsNil(workOf(t, shared, []stepRow{{scheduled: 1, computed: 5}}).ModelBytes))
 	one := workOf(t, fact, []stepRow{{scheduled: 1, computed: 5}})
 	qt.Check(t, qt.IsFalse(*one.ModelEstimated)) // a token alone reads its own experts
 }

@@ -27,7 +27,8 @@ type Start struct {
 	SchemaVersion int      `json:"schema_version"`
 	SessionID     string   `json:"session_id"`
 	Version       string   `json:"pmtrace_version"`
-	Mode          string   `json:"mode"` // attach, record
+	Mode          string   `json:"mode"`               // attach, record
+	Injected      bool     `json:"injected,omitempty"` // pmtrace's library may be in the server
 	Command       []string `json:"command"`
 	Host          string   `json:"host"`
 	Kernel        string   `json:"kernel"`

@@ -50,7 +50,7 @@ func asRecorded(t *testing.T, dir string, truth *truth, calls bool) []journalRec
 			var f record.Fact
 			qt.Assert(t, qt.IsNil(json.Unmarshal(payload, &f)))
 			if f.Start != nil {
-				f.Start.Mode = "record"
+				f.Start.Mode, f.Start.Injected = "record", true
 				payload, err = json.Marshal(f)
 				qt.Assert(t, qt.IsNil(err))
 				now = f.Start.MonoNS

@@ -100,6 +100,15 @@ func Create(place string, now time.Time, owner Owner) (*Dir, error) {
 	return parent.enter(name)
 }
 
+// OpenPlace opens the directory that sessions go to, and makes it where it is missing.
+func OpenPlace(place string, owner Owner) (*Dir, error) {
+	place, err := filepath.Abs(place)
+	if err != nil {
+		return nil, &DirError{place, err.Error(), elsewhere, err}
+	}
+	return openPlace(place, owner)
+}
+
 // Open opens a session directory that exists.
 func Open(path string) (*Dir, error) {
 	path, err := filepath.Abs(path)

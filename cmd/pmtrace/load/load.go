@@ -26,6 +26,13 @@ type Result struct {
 	Requests []Request // in the order of their ends
 }
 
+const (
+	// failurePause is how long a client waits after a request that failed.
+	failurePause = 100 * time.Millisecond
+	// inFlight is how long requests may go on after the load's end.
+	inFlight = 2 * time.Minute
+)
+
 // Run makes the load until the plan or ctx ends it; requests that run when ctx ends are
 // errors. The server was looked at before.
 func Run(ctx context.Context, s *Server, p Plan) (*Result, error) {
@@ -40,13 +47,20 @@ func Run(ctx context.Context, s *Server, p Plan) (*Result, error) {
 	for range p.Concurrency {
 		clients.Go(func() {
 			for q := range work {
-				ended <- s.complete(ctx, q, now)
+				r := s.complete(ctx, q, now)
+				ended <- r
+				if r.Error != "" { // a server that refuses all is not to be hammered
+					time.Sleep(failurePause)
+				}
 			}
 		})
 	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	go func() {
 		hand(ctx, newAsks(&p, s.tokens), work)
 		close(work)
+		defer time.AfterFunc(inFlight, cancel).Stop()
 		clients.Wait()
 		close(ended)
 	}()
