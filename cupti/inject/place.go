@@ -127,6 +127,7 @@ func oneLine(errs []error) string {
 var (
 	errNoExec   = errors.New("mounted noexec")
 	errNoAccess = errors.New("not open to the server's user")
+	errReplaced = errors.New("somebody puts other directories in the place of ours")
 )
 
 func place(candidate string, uid, gid int) (string, error) {
@@ -185,17 +186,43 @@ func usable(dir string, uid, gid int) error {
 // fill gives the directory to the user alone: the library, which is ours and not to be
 // written by anybody, and room for the rings.
 func fill(dir string, uid, gid int) error {
-	path := filepath.Join(dir, libraryName)
-	if err := os.WriteFile(path, library, 0o755); err != nil {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
 		return err
 	}
-	if err := os.Chmod(path, 0o555); err != nil { // whatever the umask
+	defer root.Close()
+	// In a directory of the user's another may lie under the name by now: what was opened
+	// counts, and has to be the one that we made.
+	self, err := root.Open(".")
+	if err != nil {
+		return err
+	}
+	defer self.Close()
+	var st unix.Stat_t
+	if err := unix.Fstat(int(self.Fd()), &st); err != nil {
+		return err
+	}
+	if int(st.Uid) != os.Geteuid() || st.Mode&0o777 != 0o700 {
+		return errReplaced
+	}
+	f, err := root.OpenFile(libraryName, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o700)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if _, err := f.Write(library); err != nil {
+		return err
+	}
+	if err := f.Chmod(0o555); err != nil { // whatever the umask
+		return err
+	}
+	if err := f.Close(); err != nil { // no one may be writing to what is executed
 		return err
 	}
 	if uid == os.Geteuid() {
 		return nil
 	}
-	return os.Chown(dir, uid, gid)
+	return self.Chown(uid, gid)
 }
 
 // Library is where the library lies.
