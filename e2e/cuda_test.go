@@ -87,6 +87,14 @@ func (b *bench) shape(t *testing.T, version string, arguments ...string) *shapeP
 	argv := append([]string{"-B", "e2e/shape/shape.py", "--truth", s.file, "--stub", b.stub()}, arguments...)
 	s.cmd = exec.Command(cpython(t, version), argv...)
 	s.cmd.Dir, s.cmd.Stderr = b.repo, os.Stderr
+	t.Cleanup(func() { _ = s.cmd.Wait() }) // after start's, which kills it
+	s.start(t)
+	return s
+}
+
+// start starts the program by its command, and kills it at the end.
+func (s *shapeProgram) start(t *testing.T) {
+	t.Helper()
 	var err error
 	if s.in, err = s.cmd.StdinPipe(); err != nil {
 		t.Fatal(err)
@@ -98,12 +106,11 @@ func (b *bench) shape(t *testing.T, version string, arguments ...string) *shapeP
 	if err := s.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = s.in.Close(); _ = s.cmd.Process.Kill(); _ = s.cmd.Wait() })
+	t.Cleanup(func() { _ = s.in.Close(); _ = s.cmd.Process.Kill() })
 	s.said = bufio.NewReader(out)
 	if s.pid, err = strconv.Atoi(s.line(t)); err != nil {
 		t.Fatal(err)
 	}
-	return s
 }
 
 func (s *shapeProgram) line(t *testing.T) string {

@@ -3,7 +3,6 @@
 package e2e
 
 import (
-	"bufio"
 	"fmt"
 	"os"
 	"os/exec"
@@ -51,23 +50,8 @@ func (b *bench) startRecorded(t *testing.T, env, flags []string, arguments ...st
 	argv = append(argv, "--", cpython(t, s.version), "-B", "e2e/shape/shape.py", "--truth", s.file, "--stub", b.stub(), "--late")
 	tr := &tracer{bench: b, cmd: exec.Command(b.pmtrace, append(argv, arguments...)...), done: make(chan struct{})}
 	tr.cmd.Dir, tr.cmd.Stderr, tr.cmd.Env = b.repo, &tr.stderr, append(os.Environ(), env...)
-	var err error
-	if s.in, err = tr.cmd.StdinPipe(); err != nil {
-		t.Fatal(err)
-	}
-	out, err := tr.cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := tr.cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
 	s.cmd = tr.cmd
-	s.said = bufio.NewReader(out)
-	t.Cleanup(func() { _ = s.in.Close(); _ = tr.cmd.Process.Kill() })
-	if s.pid, err = strconv.Atoi(s.line(t)); err != nil {
-		t.Fatal(err)
-	}
+	s.start(t)
 	tr.says(t, "tracing engine")
 	s.goOn(t, "loaded")
 	for worker := range s.workers {

@@ -92,7 +92,7 @@ func (a *app) outcome(o *traceOptions, results []result) error {
 		worst = r.err
 	}
 	if worst == nil && lost > 0 && o.strict {
-		return &failure{code: exitLost, what: fmt.Sprintf("%d events were lost", lost), remedy: "try a larger --ring-size"}
+		return lostEvents(lost)
 	}
 	return worst
 }

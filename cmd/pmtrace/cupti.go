@@ -110,23 +110,23 @@ func (i *injected) arguments() []string {
 // inject puts the library in its place and its variables into the command's
 // environment. Without it the command runs all the same. remove takes it away.
 func (a *app) inject(o *recordOptions, s *spawn) (remove func()) {
-	remove = func() {}
 	if o.cuptiOptions.cupti == cuptiOff {
-		return remove
+		return func() {}
+	}
+	without := func(why string) func() {
+		o.injected.missing = why
+		a.notAvailable(&record.Unavailable{Profiler: session.CUPTI, Reason: why})
+		return func() {}
 	}
 	if other := a.env.get(inject.VariableInjection); other != "" {
-		o.injected.missing = inject.VariableInjection + " is set to " + other + " by another tool"
-		fmt.Fprintf(a.stderr, "pmtrace: not available: %s: %s\n", session.CUPTI, printable(o.injected.missing))
-		return remove
+		return without(inject.VariableInjection + " is set to " + other + " by another tool")
 	}
 	uid, gid := s.user()
 	i, err := inject.New(inject.Options{
 		Candidates: inject.Candidates(a.env.get), UID: uid, GID: gid, Kernels: inject.Kernels(o.kernels),
 	})
 	if err != nil {
-		o.injected.missing = oneLine(err)
-		fmt.Fprintf(a.stderr, "pmtrace: not available: %s: %s\n", session.CUPTI, o.injected.missing)
-		return remove
+		return without(oneLine(err))
 	}
 	o.injected.dir, o.injected.session = i.Dir, i.Session
 	s.variables = i.Environment()
@@ -273,11 +273,7 @@ func (c *cuptiWatch) missing(profiler, why, remedy string) {
 	u := &record.Unavailable{Profiler: profiler, Reason: printable(why), Remedy: remedy}
 	c.fact(record.Fact{Unavailable: u})
 	c.t.status.done()
-	line := "pmtrace: not available: " + profiler + ": " + u.Reason
-	if remedy != "" {
-		line += "; " + remedy
-	}
-	fmt.Fprintln(c.t.app.stderr, line)
+	c.t.app.notAvailable(u)
 }
 
 func (c *cuptiWatch) fact(f record.Fact) {

@@ -298,11 +298,20 @@ func (g *gpuWatch) missing(profiler string, err error) {
 	u := unavailable(profiler, err)
 	g.fact(record.Fact{Unavailable: u})
 	g.t.status.done()
-	line := "pmtrace: not available: " + profiler + ": " + printable(u.Reason)
+	g.t.app.notAvailable(u)
+}
+
+// notAvailable says it, in one line.
+func (a *app) notAvailable(u *record.Unavailable) {
+	line := "pmtrace: not available: " + u.Profiler
+	if len(u.Columns) > 0 {
+		line += fmt.Sprintf(" (%d columns)", len(u.Columns))
+	}
+	line += ": " + printable(u.Reason)
 	if u.Remedy != "" {
 		line += "; " + printable(u.Remedy)
 	}
-	fmt.Fprintln(g.t.app.stderr, line)
+	fmt.Fprintln(a.stderr, line)
 }
 
 // stop asks all to end.

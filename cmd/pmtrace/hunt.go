@@ -284,22 +284,12 @@ func workUnknown(f *record.Engine) *record.Unavailable {
 func (h *hunt) say(f record.Engine, missing []record.Unavailable, took time.Duration) {
 	h.t.log.Info("armed", "pid", f.PID, "engine", f.Engine, "watches", f.Watches, "missing", f.Missing, "took", took)
 	h.t.status.done()
-	w := h.t.app.stderr
-	fmt.Fprintf(w, "pmtrace: tracing engine %d (process %d, vLLM %s, Python %s, %s)\n",
+	fmt.Fprintf(h.t.app.stderr, "pmtrace: tracing engine %d (process %d, vLLM %s, Python %s, %s)\n",
 		f.Engine, f.PID, orDash(printable(f.VLLM)), orDash(printable(f.Python)), orDash(printable(f.Model)))
-	for _, u := range missing {
-		if !slices.Contains(h.t.opts.on, u.Profiler) {
-			continue // switched off: nobody misses it
+	for i := range missing {
+		if slices.Contains(h.t.opts.on, missing[i].Profiler) { // else switched off: nobody misses it
+			h.t.app.notAvailable(&missing[i])
 		}
-		what := u.Profiler
-		if len(u.Columns) > 0 {
-			what = fmt.Sprintf("%s (%d columns)", u.Profiler, len(u.Columns))
-		}
-		line := "pmtrace: not available: " + what + ": " + printable(u.Reason)
-		if u.Remedy != "" {
-			line += "; " + printable(u.Remedy)
-		}
-		fmt.Fprintln(w, line)
 	}
 }
 

@@ -66,9 +66,7 @@ server's address in PMTRACE_URL and its model's name in PMTRACE_MODEL.
 		RunE: func(c *cobra.Command, args []string) error { return a.profile(c.Context(), &o, c.Flags(), args) },
 	}
 	f := c.Flags()
-	o.traceOptions.flags(f)
-	o.cuptiOptions.flags(f)
-	f.BoolVar(&o.asRoot, "as-root", false, "under sudo: run the command as root")
+	o.flags(f)
 	f.StringVar(&o.mode, "mode", profileQuick, profileQuick+", or "+profileFull+": hardware counters, too, and a load of two minutes")
 	f.StringVar(&o.load, "load", "", "make the load by this `command`")
 	o.plan = load.Plan{Concurrency: 16, Prompt: load.Span{Low: 256, High: 256}, Output: load.Span{Low: 128, High: 128}}
@@ -83,7 +81,6 @@ server's address in PMTRACE_URL and its model's name in PMTRACE_MODEL.
 	f.Var(&o.ready, "ready-timeout", "how long to wait for the server")
 	f.StringVar(&o.url, "url", "", "the server's `address` (default: http, by the port in its command line)")
 	f.StringVar(&o.log, "server-log", "", "`file` for what the server prints (default: server.log beside the sessions)")
-	f.SetInterspersed(false)
 	return c
 }
 
@@ -116,7 +113,7 @@ func (a *app) profile(ctx context.Context, o *profileOptions, f *pflag.FlagSet, 
 	if err := o.settle(f); err != nil {
 		return err
 	}
-	if err := errors.Join(o.traceOptions.resolve(a.env), o.cuptiOptions.resolve()); err != nil {
+	if err := o.resolve(a.env); err != nil {
 		return err
 	}
 	traced := make(chan struct{})
@@ -337,8 +334,7 @@ func (a *app) profiled(o *profileOptions, l *loadResult, r result, log string) e
 	case r.err != nil:
 		return exitCode(codeOfError(r.err))
 	case o.strict && r.lost > 0:
-		fmt.Fprintf(a.stderr, "pmtrace: %d events were lost; try a larger --ring-size\n", r.lost)
-		return exitCode(exitLost)
+		return lostEvents(r.lost)
 	}
 	return nil
 }

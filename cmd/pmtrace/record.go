@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/pmtrace/pmtrace/probes/check"
 	"github.com/pmtrace/pmtrace/probes/target"
@@ -48,18 +49,26 @@ VLLM_ENABLE_PROFILING=0 in the environment runs the command untraced.`,
 		},
 		RunE: func(c *cobra.Command, args []string) error { return a.record(c.Context(), &o, args) },
 	}
-	o.traceOptions.flags(c.Flags())
-	o.cuptiOptions.flags(c.Flags())
-	c.Flags().BoolVar(&o.asRoot, "as-root", false, "under sudo: run the command as root")
-	c.Flags().SetInterspersed(false)
+	o.flags(c.Flags())
 	return c
 }
 
-func (a *app) record(ctx context.Context, o *recordOptions, argv []string) error {
-	if err := o.traceOptions.resolve(a.env); err != nil {
+func (o *recordOptions) flags(f *pflag.FlagSet) {
+	o.traceOptions.flags(f)
+	o.cuptiOptions.flags(f)
+	f.BoolVar(&o.asRoot, "as-root", false, "under sudo: run the command as root")
+	f.SetInterspersed(false)
+}
+
+func (o *recordOptions) resolve(env environment) error {
+	if err := o.traceOptions.resolve(env); err != nil {
 		return err
 	}
-	if err := o.cuptiOptions.resolve(); err != nil {
+	return o.cuptiOptions.resolve()
+}
+
+func (a *app) record(ctx context.Context, o *recordOptions, argv []string) error {
+	if err := o.resolve(a.env); err != nil {
 		return err
 	}
 	s := &spawn{app: a, argv: argv, asRoot: o.asRoot}
@@ -97,14 +106,18 @@ func (a *app) say(err error) {
 	}
 }
 
+// lostEvents is the end of a strict trace that lost some.
+func lostEvents(n uint64) error {
+	return &failure{code: exitLost, what: fmt.Sprintf("%d events were lost", n), remedy: "try a larger --ring-size"}
+}
+
 // recorded gives the server's code on, unless --strict asks for more.
 func (a *app) recorded(o *recordOptions, server int, r result) error {
 	switch {
 	case o.strict && r.err != nil:
 		return exitCode(exitStrict)
 	case o.strict && r.lost > 0 && server == 0:
-		fmt.Fprintf(a.stderr, "pmtrace: %d events were lost; try a larger --ring-size\n", r.lost)
-		return exitCode(exitLost)
+		return lostEvents(r.lost)
 	case server != 0:
 		return exitCode(server)
 	}

@@ -345,9 +345,7 @@ func (e *engine) fillCounters(r *run, row *record.StepRow) {
 	}
 	_, r.read, r.written = totals(d.span(r.gpuStart, r.modelEnd), r.gpuStart, r.modelEnd, ptr)
 	row.ForwardNS, row.TimingSource = ptr.int64(r.modelEnd-r.gpuStart), &e.j.gpuSampled
-	if !r.shared {
-		row.ErrorBoundNS = ptr.int64(r.startErr + r.modelErr)
-	}
+	row.ErrorBoundNS = r.bound(r.startErr + r.modelErr)
 }
 
 // totals are the busy time and the bytes of samples between two times; null where

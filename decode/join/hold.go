@@ -140,17 +140,13 @@ func (r *run) timeLaunch(row *record.GraphLaunchRow, ptr *nullable) {
 	}
 	j := r.w.j
 	row.StartNS, row.TimingSource = ptr.int64(r.gpuStart), &j.eventBound
-	if !r.shared {
-		row.ErrorNS = ptr.int64(r.startErr)
-	}
+	row.ErrorNS = r.bound(r.startErr)
 	if r.startSampled {
 		row.TimingSource = &j.gpuSampled
 	}
 	if r.modelEnd != unset {
 		row.EndNS, row.DurNS = ptr.int64(r.modelEnd), ptr.int64(r.modelEnd-r.gpuStart)
-		if !r.shared {
-			row.ErrorNS = ptr.int64(r.startErr + r.modelErr)
-		}
+		row.ErrorNS = r.bound(r.startErr + r.modelErr)
 		row.DRAMReadBytes, row.DRAMWriteBytes = r.read, r.written
 	}
 }

@@ -362,9 +362,8 @@ func (e *engine) fillTimes(r *run, s *replays, row *record.StepRow) {
 	if r.end.known && r.gpuStart != unset {
 		row.StepGPUNS = ptr.int64(r.end.at - r.gpuStart)
 		// CUPTI's times are the process's own, whoever else runs.
-		if r.shared = !(r.startExact && r.endExact) && r.w.shared(r.end.at); !r.shared {
-			row.GPUErrorNS = ptr.int64(r.startErr + r.end.err())
-		}
+		r.shared = !(r.startExact && r.endExact) && r.w.shared(r.end.at)
+		row.GPUErrorNS = r.bound(r.startErr + r.end.err())
 		e.j.stats.TimedSteps++
 	}
 	e.fillCounters(r, row)
@@ -373,6 +372,14 @@ func (e *engine) fillTimes(r *run, s *replays, row *record.StepRow) {
 	}
 	e.learn(r, s, &before)
 	e.gpuBefore = gpuEnd{completion: r.end, recorded: r.recorded, vague: r.drafted || r.gap}
+}
+
+// bound is an error bound of the step's times; null where nothing bounds them.
+func (r *run) bound(ns int64) *int64 {
+	if r.shared {
+		return nil
+	}
+	return r.w.j.ptr.int64(ns)
 }
 
 // inOrder keeps the end from coming before the start, which may have been found later
