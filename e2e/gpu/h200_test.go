@@ -82,20 +82,30 @@ func (c *collector) GraphLaunch(r *record.GraphLaunchRow) error {
 
 func replay(t *testing.T, dir string) *traced {
 	t.Helper()
-	s := &traced{}
-	p := decode.NewPipeline(&collector{traced: s}, decode.Options{OnError: func(err error) { t.Error(err) }})
 	r, err := journal.Open(os.DirFS(dir))
 	qt.Assert(t, qt.IsNil(err))
 	defer r.Close()
-	for {
-		rec, err := r.Next()
-		if errors.Is(err, io.EOF) {
-			break
+	return decoded(t, func(take func(kind byte, payload []byte)) {
+		for {
+			rec, err := r.Next()
+			if errors.Is(err, io.EOF) {
+				return
+			}
+			qt.Assert(t, qt.IsNil(err))
+			take(rec.Kind, rec.Payload)
 		}
-		qt.Assert(t, qt.IsNil(err))
-		s.note(rec.Kind, rec.Payload)
-		qt.Assert(t, qt.IsNil(p.Record(rec.Kind, rec.Payload)))
-	}
+	})
+}
+
+// decoded is what records say that are handed to it one by one; nothing may be lost.
+func decoded(t *testing.T, records func(take func(kind byte, payload []byte))) *traced {
+	t.Helper()
+	s := &traced{}
+	p := decode.NewPipeline(&collector{traced: s}, decode.Options{OnError: func(err error) { t.Error(err) }})
+	records(func(kind byte, payload []byte) {
+		s.note(kind, payload)
+		qt.Assert(t, qt.IsNil(p.Record(kind, payload)))
+	})
 	sum, err := p.Close()
 	qt.Assert(t, qt.IsNil(err))
 	qt.Check(t, qt.Equals(sum.Lost, 0))

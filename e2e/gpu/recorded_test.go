@@ -141,16 +141,11 @@ func TestRecorded(t *testing.T) {
 			t.Run(name+map[bool]string{true: "/by number", false: "/by order"}[calls], func(t *testing.T) {
 				dir := filepath.Join("testdata", name)
 				truth := unpackTruth(t, filepath.Join(dir, "cupti.gz"))
-				s := &traced{}
-				p := decode.NewPipeline(&collector{traced: s}, decode.Options{OnError: func(err error) { t.Error(err) }})
-				for _, r := range asRecorded(t, dir, truth, calls) {
-					s.note(r.kind, r.payload)
-					qt.Assert(t, qt.IsNil(p.Record(r.kind, r.payload)))
-				}
-				sum, err := p.Close()
-				qt.Assert(t, qt.IsNil(err))
-				qt.Check(t, qt.Equals(sum.Lost, 0))
-				s.absolute()
+				s := decoded(t, func(take func(kind byte, payload []byte)) {
+					for _, r := range asRecorded(t, dir, truth, calls) {
+						take(r.kind, r.payload)
+					}
+				})
 				r := &result{}
 				pairs := r.pair(s, truth)
 				qt.Assert(t, qt.Equals(r.Replays.Extra+r.Replays.BeforeLaunch, 0))
