@@ -482,6 +482,7 @@ func (w *cudaWorker) execute(st *cudaStep) {
 		st.end = max(w.free, *w.now) + 5000
 	}
 	end := max(w.free, *w.now) + 5000
+	w.outside(st, end-9000, end-4000)
 	w.copied(2, end-3500, end-2000)
 	st.waits[w.index] = [2]uint64{0, end}
 	if s.drafts {

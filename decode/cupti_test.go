@@ -148,16 +148,31 @@ func (s *cudaSim) beforeEager(step int64) bool {
 // checkKernels: kernels are their replays' and steps', and windows count them.
 func (s *cudaSim) checkKernels(t *testing.T, got *tables) {
 	t.Helper()
-	kernels, counted, replays, windows := 0, int64(0), int64(0), 0
+	kernels, outside, counted, replays, windows := 0, 0, int64(0), int64(0), 0
 	for _, w := range s.workers {
 		kernels += w.inside.kernels
+		outside += w.inside.outside
 		windows += len(w.inside.windows)
 	}
-	rows := 0
+	rows, others, of := 0, 0, 0
+	all := int64(kernels + outside)
 	for _, k := range got.Kernels {
 		if strings.HasPrefix(k.Name, "copy ") {
 			qt.Assert(t, qt.Equals(k.Name, "copy device_to_host"))
 			qt.Assert(t, qt.Equals(*k.Bytes, 64))
+			continue
+		}
+		if k.Name == "k_"+string(rune('a'+cuptiParts)) {
+			others++
+			qt.Assert(t, qt.IsNil(k.GraphID))
+			if s.truth[k.GridX].mode == "NONE" || s.beforeEager(int64(k.GridX)) {
+				others-- // of whose results nothing tells for sure
+				outside--
+			}
+			if k.StepID != nil {
+				of++
+				qt.Assert(t, qt.Equals(*k.StepID, int64(k.GridX)))
+			}
 			continue
 		}
 		rows++
@@ -167,6 +182,8 @@ func (s *cudaSim) checkKernels(t *testing.T, got *tables) {
 		qt.Assert(t, qt.Equals(k.BlockX, 256))
 	}
 	qt.Assert(t, qt.Equals(rows, kernels))
+	qt.Assert(t, qt.Equals(others, outside))
+	qt.Assert(t, qt.IsTrue(of >= outside*9/10), qt.Commentf("%d of %d", of, outside))
 	qt.Assert(t, qt.HasLen(got.Windows, windows))
 	for _, w := range got.Windows {
 		counted += w.Kernels
@@ -174,7 +191,7 @@ func (s *cudaSim) checkKernels(t *testing.T, got *tables) {
 		qt.Assert(t, qt.Equals(w.OnSwitchNS, cuptiSwitch))
 		qt.Assert(t, qt.Equals(*w.OffNS-w.OnNS, cuptiWindow))
 	}
-	qt.Assert(t, qt.IsTrue(counted <= int64(kernels) && counted >= int64(kernels)*9/10), qt.Commentf("%d of %d", counted, kernels))
+	qt.Assert(t, qt.IsTrue(counted <= all && counted >= all*9/10), qt.Commentf("%d of %d", counted, all))
 	qt.Assert(t, qt.Equals(replays, int64(kernels/cuptiParts)))
 }
 

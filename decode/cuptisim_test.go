@@ -21,6 +21,7 @@ type cuptiSim struct {
 	replays []cuptiReplay
 	windows map[uint64]bool
 	kernels int
+	outside int // kernels outside of graphs
 	copies  int
 }
 
@@ -131,6 +132,20 @@ func (w *cudaWorker) window(at uint64) {
 	}
 }
 
+// outside is a kernel between a step's graph and the copy of its results: it says which
+// step that is.
+func (w *cudaWorker) outside(st *cudaStep, start, end uint64) {
+	if w.s.cupti == "" || w.unprobed() || !w.s.windows || start%cuptiPeriod <= cuptiSwitch || start%cuptiPeriod >= cuptiWindow {
+		return
+	}
+	w.inside.number += 3
+	w.inside.outside++
+	w.tell(wire.KindCUPTIKernel, flushed(end), func(e *encoder) {
+		e.u64(start).u64(end).u64(0).u32(cuptiParts + 1).u32(int(w.inside.number)).u32(0).u32(0).u32(1).u32(13)
+		e.u32(int(st.num)).u32(1).u32(1).u16(64).u16(1).u16(1).u16(40).u32(0)
+	})
+}
+
 // copied is a copy on the GPU.
 func (w *cudaWorker) copied(kind int, start, end uint64) {
 	if w.s.cupti == "" || w.unprobed() {
@@ -150,7 +165,7 @@ func (s *cudaSim) closeRings() {
 	}
 	end := flushed(s.now) + 2*cuptiFlush
 	for i, w := range s.workers {
-		for id := range cuptiParts {
+		for id := range cuptiParts + 1 {
 			w.tell(wire.KindCUPTIName, simStart+uint64(id), func(e *encoder) {
 				e.u32(id + 1).u16(3).u16(0).u8('k').u8('_').u8('a' + id)
 			})

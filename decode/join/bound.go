@@ -31,6 +31,11 @@ const (
 	// copyTailNS: the output event is complete some time after the last kernel, since
 	// the copy of the results to the host comes between, and copies keep no SM busy.
 	copyTailNS = 15_000
+	// behindDecodeNS, behindOthersNS: what a step launches behind the copy of its results
+	// (the runners' own bookkeeping) takes no longer: up to 30 and 125 µs were seen behind
+	// FULL graphs and in steps with prompts (vLLM 0.33, V2 runner, 1B model, H100).
+	behindDecodeNS = 50_000
+	behindOthersNS = 200_000
 	// copyDoneNS is how long after a copy the event behind it is complete at most.
 	copyDoneNS = 5_000
 	// sameCallNS: the probe of a call is at most so long before CUPTI's word of it.

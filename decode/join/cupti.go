@@ -25,7 +25,8 @@ type injected struct {
 	early  map[uint32]replaySpan // replays whose launch is not known yet
 	aged   queue[earlySpan]
 	spans  []replaySpan // replays in a window, whose kernels are still coming
-	held   queue[heldWork]
+	held   queue[heldWork] // whose row is to come
+	copies queue[heldWork] // that may tell when a step was done
 	seen   int64 // copies up to then have been attributed
 
 	order   ordering
@@ -76,6 +77,7 @@ type heldWork struct {
 	number uint32
 	graph  uint32
 	copied bool
+	noted  bool // a copy: what it tells of its step is known
 	kernel wire.CUPTIKernel
 	copy   wire.CUPTICopy
 }
@@ -234,10 +236,14 @@ func (j *Joiner) CUPTIWindow(ev *wire.CUPTIWindow) error {
 }
 
 func (in *injected) hold(h heldWork) {
-	if in.held.len() >= maxHeldWork {
-		in.attribute(in.held.pop())
+	q := &in.held
+	if h.copied && !h.noted {
+		q = &in.copies
 	}
-	in.held.push(h)
+	if q.len() >= maxHeldWork {
+		in.attribute(q.pop())
+	}
+	q.push(h)
 }
 
 // ran takes the times of a replay, by its launch's number or by order.
@@ -453,13 +459,18 @@ func (in *injected) attributable(h *heldWork) bool {
 	if r == nil || r.run == nil {
 		return true
 	}
-	// Whether it is that step's is known with the next one.
-	return r.run.resolved && (h.graph != 0 || r.run.following != nil)
+	if h.graph != 0 {
+		return r.run.resolved
+	}
+	// Whether it is that step's is known with the next one's launches; what its own
+	// work is, with the copy of its results.
+	next := r.run.withTokens()
+	return r.run.resolved && next != nil && (len(next.launches) > 0 || next.over) && (h.copied && !h.noted || r.run.boundary != 0)
 }
 
 // attribute hands on a piece of work.
 func (in *injected) attribute(h heldWork) {
-	r, next := in.after(h.number)
+	r, _ := in.after(h.number)
 	of := (*run)(nil)
 	if r != nil {
 		of = r.run
@@ -471,27 +482,44 @@ func (in *injected) attribute(h heldWork) {
 			of = r.run
 		}
 	}
-	if h.copied {
-		in.copied(&h.copy, r, of)
-		return
+	switch {
+	case h.copied && !h.noted:
+		in.note(h, of)
+	case h.graph == 0 && (of == nil || of.boundary == 0 || before(of.boundary, h.number)):
+		in.emit(&h, nil, nil) // the step's if it was launched between its graph and the copy of its results
+	default:
+		in.emit(&h, r, of)
 	}
-	in.kernel(&h.kernel, r, of, next)
 }
 
-// copied takes a copy: one of results to the host tells when its step was done.
-func (in *injected) copied(ev *wire.CUPTICopy, r *replay, of *run) {
-	start, end := in.j.sessionTime(ev.Start), in.j.sessionTime(ev.End)
-	if of != nil && ev.Graph == 0 && ev.Kind == copyToHost && len(of.results) < maxResults {
+// note takes what a copy of results to the host tells: when its step was done.
+func (in *injected) note(h heldWork, of *run) {
+	start, end := in.j.sessionTime(h.copy.Start), in.j.sessionTime(h.copy.End)
+	if of != nil && h.graph == 0 && h.copy.Kind == copyToHost && len(of.results) < maxResults {
 		of.results = append(of.results, copySpan{start, end})
 		if of.mustCopy(start) {
-			of.boundary = ev.Correlation
+			of.boundary = h.number
 		}
 	}
 	in.seen = max(in.seen, end)
-	if !in.inWindow(start) {
-		return
+	if in.inWindow(start) {
+		h.noted = true
+		in.hold(h)
 	}
-	row := in.row(start, end, r, of)
+}
+
+// emit hands on the row of a piece of work.
+func (in *injected) emit(h *heldWork, r *replay, of *run) {
+	if h.copied {
+		in.copied(&h.copy, r, of)
+	} else {
+		in.kernel(&h.kernel, r, of)
+	}
+}
+
+// copied hands on a copy.
+func (in *injected) copied(ev *wire.CUPTICopy, r *replay, of *run) {
+	row := in.row(in.j.sessionTime(ev.Start), in.j.sessionTime(ev.End), r, of)
 	row.Name, row.Bytes = "copy "+copyKinds[min(ev.Kind, uint32(len(copyKinds)-1))], in.j.ptr.int64(positive(ev.Bytes))
 	row.Device, row.Stream = int32(ev.Device), int32(ev.Stream)
 	if ev.Graph != 0 {
@@ -502,17 +530,13 @@ func (in *injected) copied(ev *wire.CUPTICopy, r *replay, of *run) {
 	in.j.emitKernel(row)
 }
 
-// kernel takes a kernel. Outside of graphs it is the step's if it was launched between
-// its graph and the copy of its results.
-func (in *injected) kernel(ev *wire.CUPTIKernel, r *replay, of *run, next bool) {
+// kernel hands on a kernel.
+func (in *injected) kernel(ev *wire.CUPTIKernel, r *replay, of *run) {
 	if ev.Graph != 0 && r != nil && in.windowOf(r) == nil && !in.fact.Always {
 		// Of a replay that was under way as CUPTI switched some kernels come with times
 		// that are not theirs: seen on an H100, 90 ms in a kernel of 10 µs.
 		in.j.losses.add(lossKey{-1, "kernels", "window_edge"}, in.j.now, in.j.now, 1)
 		return
-	}
-	if ev.Graph == 0 && (of == nil || of.boundary == 0 || before(of.boundary, ev.Correlation)) {
-		r, of = nil, nil
 	}
 	row := in.row(in.j.sessionTime(ev.Start), in.j.sessionTime(ev.End), r, of)
 	row.Name = in.names[ev.Name]
@@ -582,8 +606,10 @@ func (in *injected) settle(end bool) {
 	}
 	in.order.settle(end)
 	in.forgetEarly(end)
-	for in.held.len() > 0 && (end || in.attributable(in.held.at(0))) {
-		in.attribute(in.held.pop())
+	for _, q := range []*queue[heldWork]{&in.copies, &in.held} { // a kernel's step ends with its copies
+		for q.len() > 0 && (end || in.attributable(q.at(0))) {
+			in.attribute(q.pop())
+		}
 	}
 	if end {
 		for _, r := range in.recent {

@@ -239,7 +239,11 @@ func (e *engine) refine(r *run, s *replays, before *gpuEnd) {
 		return
 	}
 	r.refineStart(around, before, slack)
-	r.refineEnd(around, slack)
+	behind := int64(behindOthersNS)
+	if s.full > 0 {
+		behind = behindDecodeNS
+	}
+	r.refineEnd(around, slack, behind)
 	r.sampled = r.sampled && r.startSampled
 	if s.full == 1 && s.model == 1 && s.maybeModel == 0 && r.startSampled {
 		r.findModelEnd(around, slack)
@@ -262,9 +266,11 @@ func (r *run) refineStart(samples []sample, before *gpuEnd, slack int64) {
 }
 
 // refineEnd finds the end of the step: all its work was launched when its output
-// event was recorded, so it is done as soon as the GPU is idle from then on, unless
-// it may have got other work.
-func (r *run) refineEnd(samples []sample, slack int64) {
+// event was recorded, so it is done as soon as the GPU is idle from then on. Where the
+// next step's work was launched before that, it was done no earlier than that: until
+// then nothing else kept the GPU busy. behind: how long it may work for the step behind
+// that event.
+func (r *run) refineEnd(samples []sample, slack, behind int64) {
 	if r.recorded == unset {
 		return
 	}
@@ -284,15 +290,19 @@ func (r *run) refineEnd(samples []sample, slack int64) {
 		if s.end < sure {
 			continue
 		}
-		if r.next != unset && max(idle+slack, sure) >= r.next {
-			return
-		}
 		end, err := idle, slack+copyTailNS
 		if idle <= r.recorded { // only the copy was left
 			end, err = r.recorded+copyTailNS, begunNS
 		}
+		earliest := end - err - behind
+		if r.next != unset && max(idle+slack, sure) >= r.next {
+			if idle < sure { // it may have been the step's, or the next one's that was to come
+				return
+			}
+			earliest = min(earliest, r.next-slack)
+		}
 		if end <= r.end.hi && end >= r.end.lo-slack && end > r.gpuStart {
-			r.end.at, r.end.lo, r.end.hi, r.sampled = end, end-err, end+err, true
+			r.end.at, r.end.lo, r.end.hi, r.sampled = end, max(earliest, min(r.end.lo, end)), end+err, true
 		}
 		return
 	}

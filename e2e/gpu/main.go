@@ -2,7 +2,9 @@
 // same run, which the tests' own injection library (truth.c) wrote down: every
 // replay by number, the GPU time of every step by its error.
 //
-//	gpu -session DIR [-truth FILE] [-log SERVER.log [-log-from BYTES]]
+//	gpu -session DIR [-truth FILE] [-events FILE] [-log SERVER.log [-log-from BYTES]]
+//
+// -events: of a session with CUPTI's own times, against the CUDA events of replays.c.
 //
 // It prints a JSON object and exits with 1 where counts differ.
 package main
@@ -31,12 +33,18 @@ func run(stdout, stderr io.Writer, args []string) int {
 	dir := flags.String("session", "", "the session's `directory`")
 	each := flags.Bool("steps", false, "print each step's errors instead, as CSV")
 	truth := flags.String("truth", "", "the injection library's `file`")
+	events := flags.String("events", "", "the `file` of CUDA events around each replay")
 	log := flags.String("log", "", "the server's log, with the tables of --cudagraph-metrics")
 	from := flags.Int64("log-from", 0, "`bytes` of the log that are from before")
 	if err := flags.Parse(args); err != nil {
 		return 2
 	}
 	t, err := readTruth(*truth)
+	if err != nil {
+		fmt.Fprintln(stderr, "gpu:", err)
+		return 2
+	}
+	between, err := readEvents(*events)
 	if err != nil {
 		fmt.Fprintln(stderr, "gpu:", err)
 		return 2
@@ -60,13 +68,14 @@ func run(stdout, stderr io.Writer, args []string) int {
 		return 0
 	}
 	r.Contents = s.contents
+	r.Events = s.against(between)
 	r.Padding.compare(s.steps, want)
 	e := json.NewEncoder(stdout)
 	e.SetIndent("", "  ")
 	if err := e.Encode(r); err != nil {
 		return 2
 	}
-	if *truth != "" && r.Replays.Missing+r.Replays.Extra+r.Replays.BeforeLaunch > 0 || *log != "" && len(r.Padding.Differ) > 0 {
+	if *truth != "" && r.Replays.Missing+r.Replays.Extra+r.Replays.BeforeLaunch > 0 || r.Events.differ() || *log != "" && len(r.Padding.Differ) > 0 {
 		return 1
 	}
 	return 0
@@ -236,6 +245,7 @@ type result struct {
 	Modes             map[string]int
 	Padding           padding
 	Contents          contents
+	Events            *events `json:",omitempty"`
 
 	steps map[int64]float64 // relative error of each
 }

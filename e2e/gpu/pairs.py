@@ -2,7 +2,8 @@
 """pairs.py PID PORT SECONDS ARMS: what pmtrace costs a server on a GPU, by stretches in random order.
 
 PID is the API server's (it leads its process group), ARMS are rounds, each a list of configurations: "off,all" or
-"off,all;off,all,lean,sched" (in turn). Each stretch is a closed load of its own; one JSON object a stretch goes to
+"off,all;off,all,lean,sched" (in turn). "peer" puts the load on another server instead (--peer), such as one that is
+recorded; nothing is attached to it. Each stretch is a closed load of its own; one JSON object a stretch goes to
 standard output: ms per output token, tokens/s, CPU time of the engine's main thread a step in µs. Needs root, pmtrace
 (--pmtrace) and aiohttp; the server serves the model as "m". See h200_calls.json for how the figures are kept.
 """
@@ -20,6 +21,8 @@ import urllib.request
 CUDA = "forward_pass,cuda_graph,cpu,encoder_decoder,gpu"
 ARMS = {
     "off": None,
+    "peer": None,
+    "batch": ["--profilers", "batch"],
     "sched": ["--no-profilers", CUDA],
     "lean": ["--no-profilers", "cpu,encoder_decoder,gpu"],
     "all": [],
@@ -39,11 +42,11 @@ def engine(group):
     raise SystemExit("pairs: no engine in the process group")
 
 
-async def one(session, a, rng, done):
+async def one(session, a, port, rng, done):
     body = {"model": "m", "prompt": [rng.randrange(300, 30000) for _ in range(a.prompt)], "max_tokens": a.output,
             "temperature": 0.0, "ignore_eos": True, "stream": True}
     first = last = None
-    async with session.post(f"http://127.0.0.1:{a.port}/v1/completions", json=body) as r:
+    async with session.post(f"http://127.0.0.1:{port}/v1/completions", json=body) as r:
         async for line in r.content:
             if line.startswith(b"data: {"):
                 last = time.perf_counter()
@@ -51,14 +54,14 @@ async def one(session, a, rng, done):
     done.append((first, last))
 
 
-async def load(a):
+async def load(a, port):
     import aiohttp
 
     rng, done, began = random.Random(), [], time.perf_counter()
 
     async def client(session):
         while time.perf_counter() < began + a.stretch:
-            await one(session, a, rng, done)
+            await one(session, a, port, rng, done)
 
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
         await asyncio.gather(*[client(session) for _ in range(a.concurrency)])
@@ -67,8 +70,8 @@ async def load(a):
             "tok_s": round(len(done) * a.output / span, 1)}
 
 
-def steps(a):
-    with urllib.request.urlopen(f"http://127.0.0.1:{a.port}/metrics") as r:
+def steps(port):
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as r:
         for line in r.read().decode().splitlines():
             if line.startswith("vllm:iteration_tokens_total_count"):
                 return float(line.split()[-1])
@@ -81,7 +84,10 @@ def cpu(pid):
 
 
 def stretch(a, arm, pid, out):
-    tracer = None
+    tracer, port = None, a.port
+    if arm == "peer":
+        group, port = map(int, a.peer.split(":"))
+        pid = engine(group)
     if ARMS[arm] is not None:
         log = open(os.path.join(out, "log"), "w+")
         tracer = subprocess.Popen([a.pmtrace, "attach", "--pid", str(a.pid), "--output-dir", out, "--no-csv", "--log-interval", "0", *ARMS[arm]],
@@ -91,10 +97,10 @@ def stretch(a, arm, pid, out):
             if "writing to" in log.read():
                 break
             time.sleep(0.05)
-    time.sleep(a.settle)
-    s, c = steps(a), cpu(pid)
-    r = asyncio.run(load(a))
-    n = max(1, steps(a) - s)
+    time.sleep(a.settle if tracer else min(a.settle, 0.3))
+    s, c = steps(port), cpu(pid)
+    r = asyncio.run(load(a, port))
+    n = max(1, steps(port) - s)
     r.update(steps=n, cpu_us=round((cpu(pid) - c) / 1e3 / n, 2), config=arm, rc=0)
     if tracer:
         tracer.send_signal(signal.SIGINT)
@@ -108,6 +114,7 @@ def main():
     p.add_argument("port", type=int)
     p.add_argument("seconds", type=float)
     p.add_argument("arms")
+    p.add_argument("--peer", help="PID:PORT of the other server")
     p.add_argument("--pmtrace", default="./pmtrace")
     p.add_argument("--concurrency", type=int, default=32)
     p.add_argument("--prompt", type=int, default=64)

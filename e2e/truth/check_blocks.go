@@ -25,7 +25,7 @@ func checkBlocks(t *table, in *input) {
 		chain.one(ok, "operation %d: %s of %d, %s free after", op.OpID, op.Op, op.Blocks, show(op.FreeAfter))
 	}
 	checkStepUsage(t, s)
-	p := replay(t, s)
+	p := replay(t, in)
 	checkEvictions(t, in, p)
 }
 
@@ -71,11 +71,13 @@ type again struct {
 }
 
 // replay follows each block. It returns the blocks that were handed out again.
-func replay(t *table, s *session) []again {
+func replay(t *table, in *input) []again {
+	s := &in.session
 	counts, states := t.count("kv: kv_blocks lists as many as kv_usage counts"), t.count("kv: no block handed out twice or freed twice")
 	used := t.count("kv: blocks in use = total - free (where all were free at attach)")
 	total := int64(s.engine().Blocks) - 1 // without the null block
-	empty := int64(s.engine().FreeBlocks) == total
+	// Under a load the first blocks may be handed out between the look at them and the watches.
+	empty := !in.midload && int64(s.engine().FreeBlocks) == total
 	lives := map[int32]*life{}
 	var list []again
 	at, inUse := 0, int64(0)
