@@ -24,6 +24,8 @@ enum pm_cupti_kind {
 	PM_EV_CUPTI_NAME = 52, /* what pm_cupti_kernel.name means: struct pm_cupti_name + bytes */
 	PM_EV_CUPTI_WINDOW =
 		53, /* kernels are told from now on, or no more: struct pm_cupti_window */
+	PM_EV_CUPTI_MOE = 54, /* experts that tokens chose: struct pm_cupti_moe + ids + weights */
+	PM_EV_CUPTI_CLOCK = 55, /* the GPU's clock: struct pm_cupti_clock */
 };
 
 /* Longest kernel name that is sent; a longer one is cut (PM_CUPTI_NAME_CUT). */
@@ -95,6 +97,33 @@ struct pm_cupti_window {
 	__u64 began, ended;
 	__u32 number; /* counts windows, from 1 */
 	__u32 on;
+};
+
+/* A routing kernel of an MoE layer has run, eagerly or in a graph. What it chose may take
+ * several events, which follow each other. The ids follow the struct, row by row, and
+ * behind them, where PM_CUPTI_MOE_WEIGHTS says so, as many weights (binary16). */
+#define PM_CUPTI_MOE_WEIGHTS 1 /* pm_cupti_moe.flags */
+
+struct pm_cupti_moe {
+	struct pm_hdr hdr;
+	__u64 time; /* when it was done, by the GPU's clock: see pm_cupti_clock */
+	__u32 ordinal; /* of the launch among all of the process's routing kernels, from 0; in a graph of the one that was captured */
+	__u32 run; /* counts the runs on the GPU, from 0, those lost included */
+	__u32 rows; /* tokens, padding included */
+	__u32 first; /* row of the first id here */
+	__u16 count; /* rows here */
+	__u8 top_k;
+	__u8 bytes; /* of an id: 1, or 2 */
+	__u16 experts; /* of the kernel; 0: not known */
+	__u16 flags;
+};
+
+/* Read one after the other. */
+struct pm_cupti_clock {
+	struct pm_hdr hdr;
+	__u64 before; /* CLOCK_MONOTONIC */
+	__u64 gpu; /* the GPU's clock, ns */
+	__u64 after; /* CLOCK_MONOTONIC */
 };
 
 #endif

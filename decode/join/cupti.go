@@ -24,10 +24,10 @@ type injected struct {
 	recent []numbered            // the same in the order of their numbers
 	early  map[uint32]replaySpan // replays whose launch is not known yet
 	aged   queue[earlySpan]
-	spans  []replaySpan // replays in a window, whose kernels are still coming
+	spans  []replaySpan    // replays in a window, whose kernels are still coming
 	held   queue[heldWork] // whose row is to come
 	copies queue[heldWork] // that may tell when a step was done
-	seen   int64 // copies up to then have been attributed
+	seen   int64           // copies up to then have been attributed
 
 	order   ordering
 	windows []window // that may still get kernels

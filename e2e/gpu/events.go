@@ -43,7 +43,12 @@ type events struct {
 	ByCUPTI          int // of the launches
 	DurationUS       spread
 	RelativePct      spread // of the duration, each replay
-	MeanPct          float64
+	// Queued are those that waited on the GPU: else the event before the replay is long done when its launch arrives.
+	Queued struct {
+		Replays     int
+		DurationUS  spread
+		RelativePct spread
+	}
 	// TotalPct is that of all times in replays; SpanPct that of replays and gaps together, from first to last.
 	TotalPct, SpanPct float64
 	GapUS             spread
@@ -51,13 +56,16 @@ type events struct {
 
 func (e *events) differ() bool { return e != nil && (e.NotSeen > 0 || e.ByCUPTI == 0) }
 
+// queuedNS: a launch that begins to run so much later was waiting for the GPU.
+const queuedNS = 500_000
+
 // against pairs by time: the witness looks at the clock, calls, and the call is seen.
 func (s *traced) against(list []replayed) *events {
 	if list == nil {
 		return nil
 	}
 	e := &events{Launches: len(s.launches), Events: len(list)}
-	var duration, relative, gap []float64
+	var duration, relative, gap, queued, queuedRelative []float64
 	var ours, theirs, span, theirSpan float64
 	var before *record.GraphLaunchRow
 	at := 0
@@ -84,6 +92,10 @@ func (s *traced) against(list []replayed) *events {
 		us := float64(*l.EndNS-*l.StartNS) / 1e3
 		duration = append(duration, us-w.ms*1e3)
 		relative = append(relative, 100*(us/(w.ms*1e3)-1))
+		if *l.StartNS-l.LaunchNS+s.zero > queuedNS {
+			queued = append(queued, us-w.ms*1e3)
+			queuedRelative = append(queuedRelative, 100*(us/(w.ms*1e3)-1))
+		}
 		ours, theirs = ours+us, theirs+w.ms*1e3
 		span, theirSpan = span+us, theirSpan+w.ms*1e3
 		if before != nil && w.gapMS >= 0 {
@@ -96,9 +108,7 @@ func (s *traced) against(list []replayed) *events {
 	if theirs > 0 {
 		e.TotalPct, e.SpanPct = 100*(ours/theirs-1), 100*(span/theirSpan-1)
 	}
-	for _, r := range relative {
-		e.MeanPct += r / float64(len(relative))
-	}
+	e.Queued.Replays, e.Queued.DurationUS, e.Queued.RelativePct = len(queued), of(queued), of(queuedRelative)
 	e.DurationUS, e.RelativePct, e.GapUS = of(duration), of(relative), of(gap)
 	return e
 }

@@ -39,6 +39,7 @@ enum pm_ring_loss {
 	PM_LOST_NAME = 3, /* more kernel names than fit the table: their kernels have none */
 	PM_LOST_TIME = 4, /* CUPTI could not time it */
 	PM_LOST_RECORD = 5, /* a record that CUPTI calls invalid, and the rest of its buffer */
+	PM_LOST_MOE = 6, /* choices of experts that were overwritten before they were read */
 	PM_LOSSES = 8,
 };
 
