@@ -29,6 +29,7 @@ const (
 	offTail      = 1024
 	offHeartbeat = 1040
 	offStop      = 1048
+	offMoENote   = 1088
 
 	textBytes    = 160
 	libraryBytes = 512
@@ -53,6 +54,7 @@ const (
 	flagWindows   = 2
 	flagAlways    = 4
 	flagNoWindows = 8
+	flagMoE       = 16
 )
 
 // lossNames are the reasons by which the library counts what it dropped: enum

@@ -262,16 +262,16 @@ func TestLayout(t *testing.T) {
 	source := filepath.Join(t.TempDir(), "layout.c")
 	fields := []string{
 		"magic", "version", "header", "size", "session", "started", "pid", "state", "flags", "cupti", "error", "text", "note",
-		"library", "lost", "reserved", "records", "tail", "heartbeat", "stop",
+		"library", "lost", "reserved", "records", "tail", "heartbeat", "stop", "moe_note",
 	}
 	program := "#include <stdio.h>\n#include <stddef.h>\n#include \"ring.h\"\nint main(void)\n{\n"
 	for _, f := range fields {
 		program += fmt.Sprintf("\tprintf(\"%%zu \", offsetof(struct pm_ring, %s));\n", f)
 	}
 	program += `	struct pm_ring *r = NULL;
-	printf("%llu %d %d %u %u %zu %zu %d %d %d %d %d %d %d %u %u %u %u %d %llu", PM_RING_MAGIC, PM_RING_VERSION, PM_RING_HEADER,
+	printf("%llu %d %d %u %u %zu %zu %d %d %d %d %d %d %d %u %u %u %u %u %d %llu", PM_RING_MAGIC, PM_RING_VERSION, PM_RING_HEADER,
 		PM_RING_MIN, PM_RING_MAX, sizeof(r->text), sizeof(r->library), PM_LOSSES, PM_RING_STARTING, PM_RING_RUNNING, PM_RING_ENDED,
-		PM_RING_QUIET, PM_RING_FAILED, PM_LOST_RECORD, PM_RING_CALLS, PM_RING_WINDOWS, PM_RING_ALWAYS, PM_RING_NO_WINDOWS,
+		PM_RING_QUIET, PM_RING_FAILED, PM_LOST_MOE, PM_RING_CALLS, PM_RING_WINDOWS, PM_RING_ALWAYS, PM_RING_NO_WINDOWS, PM_RING_MOE,
 		PM_LOST_FULL, (unsigned long long)pm_ring_word(123456 * 8, 99));
 }
 `
@@ -282,9 +282,9 @@ func TestLayout(t *testing.T) {
 	out, err = exec.Command(binary).Output()
 	qt.Assert(t, qt.IsNil(err))
 	want := fmt.Sprint(offMagic, offVersion, offHeader, offSize, offSession, offStarted, offPID, offState, offFlags, offCUPTI, offError, offText, offNote,
-		offLibrary, offLost, offReserved, offRecords, offTail, offHeartbeat, offStop,
+		offLibrary, offLost, offReserved, offRecords, offTail, offHeartbeat, offStop, offMoENote,
 		uint64(ringMagic), ringVersion, headerBytes, minRing, maxRing, textBytes, libraryBytes, losses,
-		int(Starting), int(Running), int(Ended), int(Quiet), int(Failed), 5, flagCalls, flagWindows, flagAlways, flagNoWindows, 0, word(123456*8, 99))
+		int(Starting), int(Running), int(Ended), int(Quiet), int(Failed), 6, flagCalls, flagWindows, flagAlways, flagNoWindows, flagMoE, 0, word(123456*8, 99))
 	qt.Assert(t, qt.Equals(string(out), want))
-	qt.Assert(t, qt.Equals(len(strings.Fields(want)), len(fields)+20))
+	qt.Assert(t, qt.Equals(len(strings.Fields(want)), len(fields)+21))
 }

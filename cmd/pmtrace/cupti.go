@@ -19,9 +19,13 @@ import (
 
 // cuptiOptions are record's own: whether CUDA loads our library into the server.
 type cuptiOptions struct {
-	cupti   string // on, off
-	kernels kernelWindows
+	cupti     string // on, off
+	kernels   kernelWindows
+	moe       string // on, off
+	moeSample int
 }
+
+const maxMoESample = 1 << 20
 
 const (
 	cuptiOn  = "on"
@@ -32,11 +36,21 @@ func (o *cuptiOptions) flags(f *pflag.FlagSet) {
 	o.kernels = kernelWindows{time.Second, time.Minute}
 	f.StringVar(&o.cupti, "cupti", cuptiOff, "have CUDA load pmtrace's library into the server, for exact GPU times: on, off")
 	f.Var(&o.kernels, "kernels", "tell GPU kernels one by one, for a time of each period: 1s/60s, off, always; slows the server meanwhile")
+	f.StringVar(&o.moe, "moe", cuptiOff, "tell which experts each token chose, by a small kernel behind each routing kernel: on, off")
+	f.IntVar(&o.moeSample, "moe-sample", 64, "of one routing in so many tell the weights as well; 0: of none")
 }
 
 func (o *cuptiOptions) resolve() error {
 	if o.cupti != cuptiOn && o.cupti != cuptiOff {
 		return usage("--cupti: %q is not one of on, off", o.cupti)
+	}
+	switch {
+	case o.moe != cuptiOn && o.moe != cuptiOff:
+		return usage("--moe: %q is not one of on, off", o.moe)
+	case o.moe == cuptiOn && o.cupti == cuptiOff:
+		return usage("--moe on needs --cupti on")
+	case o.moeSample < 0 || o.moeSample > maxMoESample:
+		return usage("--moe-sample: want 0 to %d", maxMoESample)
 	}
 	return nil
 }
@@ -124,6 +138,7 @@ func (a *app) inject(o *recordOptions, s *spawn) (remove func()) {
 	uid, gid := s.user()
 	i, err := inject.New(inject.Options{
 		Candidates: inject.Candidates(a.env.get), UID: uid, GID: gid, Kernels: inject.Kernels(o.kernels),
+		RingBytes: ringBytes(o.moe), MoE: o.moe == cuptiOn, MoEWeights: o.moeSample,
 	})
 	if err != nil {
 		return without(oneLine(err))
@@ -131,6 +146,14 @@ func (a *app) inject(o *recordOptions, s *spawn) (remove func()) {
 	o.injected.dir, o.injected.session = i.Dir, i.Session
 	s.variables = i.Environment()
 	return func() { _ = i.Remove() } // what is left is a library of ours in a directory of the user's
+}
+
+// ringBytes: a long prompt tells some MB of choices at once.
+func ringBytes(moe string) int {
+	if moe == cuptiOn {
+		return 64 << 20
+	}
+	return 0
 }
 
 // Pauses between readings of the rings, and how long the library has to come to its end.
@@ -250,6 +273,9 @@ func (c *cuptiWatch) judge(i *record.Injected) {
 		c.missing(session.ProfilerKernels, i.Note, "")
 	} else if i.Note != "" {
 		c.missing(session.CUPTI, i.Note, "")
+	}
+	if i.MoENote != "" {
+		c.missing(session.ProfilerMoE, i.MoENote, "")
 	}
 }
 

@@ -24,6 +24,7 @@ const (
 	variableSession  = "PMTRACE_CUPTI_SESSION"
 	variableKernels  = "PMTRACE_CUPTI_KERNELS"
 	variableRing     = "PMTRACE_CUPTI_RING"
+	variableMoE      = "PMTRACE_CUPTI_MOE"
 )
 
 // Protocol is PM_RING_VERSION.
@@ -54,6 +55,8 @@ type Options struct {
 	UID, GID   int      // of the recorded process
 	Kernels    Kernels
 	RingBytes  int // 0: the library's own
+	MoE        bool
+	MoEWeights int // one routing of so many tells its weights as well; 0: none
 }
 
 // Injection is the library in its place, and the directory for the rings beside it.
@@ -233,6 +236,9 @@ func (i *Injection) Environment() map[string]string {
 	e := map[string]string{
 		VariableInjection: i.Library(), variableDir: i.Dir, variableProtocol: strconv.Itoa(Protocol),
 		variableSession: strconv.FormatUint(i.Session, 10), variableKernels: i.opts.Kernels.String(),
+	}
+	if i.opts.MoE {
+		e[variableMoE] = "1/" + strconv.Itoa(i.opts.MoEWeights)
 	}
 	if i.opts.RingBytes > 0 {
 		e[variableRing] = strconv.Itoa(i.opts.RingBytes)

@@ -148,4 +148,7 @@ type Injected struct {
 	Windows   bool `json:"windows"`              // kernels come in windows
 	Always    bool `json:"always,omitempty"`     // kernels come always, and replays never
 	NoWindows bool `json:"no_windows,omitempty"` // asked for, and not to be had
+	MoE       bool `json:"moe,omitempty"`        // choices of experts are told
+	// MoENote says what of them is not.
+	MoENote string `json:"moe_note,omitempty"`
 }

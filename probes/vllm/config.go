@@ -3,6 +3,7 @@ package vllm
 import (
 	"encoding/json"
 	"math"
+	"strconv"
 	"strings"
 
 	"github.com/pmtrace/pmtrace/probes/cpython"
@@ -171,4 +172,44 @@ func (c *configReader) dtype(obj uint64) string {
 		return ""
 	}
 	return name
+}
+
+// maxMoELayers bounds the names that are read.
+const maxMoELayers = 1024
+
+// moeLayers are the layers with experts, in the order of their execution, by their
+// names: model.layers.3.mlp.experts. nil: none, or not known (a version before 0.15, or
+// the model is in another process).
+func (r *resolver) moeLayers(config uint64) []int32 {
+	obj, err := r.rt.AttrPath(config, "compilation_config", "static_all_moe_layers")
+	if err != nil {
+		return nil
+	}
+	names, err := r.rt.List(obj)
+	if err != nil || len(names) > maxMoELayers {
+		return nil
+	}
+	var out []int32
+	for _, at := range names {
+		name, err := r.rt.Str(at)
+		if err != nil {
+			return nil
+		}
+		layer, ok := layerOf(name)
+		if !ok {
+			return nil
+		}
+		out = append(out, layer)
+	}
+	return out
+}
+
+// layerOf is the first number among a module's names, as vLLM has it.
+func layerOf(module string) (int32, bool) {
+	for part := range strings.SplitSeq(module, ".") {
+		if n, err := strconv.ParseInt(part, 10, 32); err == nil && n >= 0 {
+			return int32(n), true
+		}
+	}
+	return 0, false
 }

@@ -57,6 +57,7 @@ func (r *resolver) facts() {
 	text(&f.Model, "model_config", "model")
 	text(&f.KVCacheType, "cache_config", "cache_dtype")
 	f.ModelConfig = r.modelConfig(config)
+	f.MoELayers = r.moeLayers(config)
 	text(&f.Device, "device_config", "device_type")
 	text(&f.Policy, "scheduler_config", "policy")
 	num(&f.TP, "parallel_config", "tensor_parallel_size")

@@ -38,6 +38,12 @@ enum {
 	RUNTIME_GRAPH_LAUNCH = 311, /* cudaGraphLaunch_v10000 */
 	RUNTIME_GRAPH_LAUNCH_PTSZ = 312,
 };
+enum {
+	DRIVER_LAUNCH = 307, /* cuLaunchKernel */
+	DRIVER_LAUNCH_PTSZ = 442,
+	DRIVER_LAUNCH_EX = 652, /* cuLaunchKernelEx */
+	DRIVER_LAUNCH_EX_PTSZ = 653,
+};
 enum { SITE_ENTER = 0, SITE_EXIT = 1 };
 
 enum { FLUSH_FORCED = 1 };
@@ -113,6 +119,27 @@ struct cupti_graph_launch {
 	uint64_t stream;
 };
 
+/* cuLaunchKernel_params, cuLaunchKernelEx_params and CUlaunchConfig. */
+struct cupti_launch {
+	const void *function;
+	uint32_t grid[3], block[3];
+	uint32_t shared;
+	void *stream;
+	void **arguments;
+};
+
+struct cupti_launch_config {
+	uint32_t grid[3], block[3];
+	uint32_t shared;
+	void *stream;
+};
+
+struct cupti_launch_ex {
+	const struct cupti_launch_config *config;
+	const void *function;
+	void **arguments;
+};
+
 #define AT(type, field, offset) \
 	_Static_assert(offsetof(struct type, field) == (offset), #type "." #field)
 
@@ -149,6 +176,13 @@ AT(cupti_kernel, grid_id, 96);
 AT(cupti_kernel, name, 104);
 AT(cupti_kernel, node, 144);
 AT(cupti_kernel, graph, 156);
+AT(cupti_launch, grid, 8);
+AT(cupti_launch, stream, 40);
+AT(cupti_launch, arguments, 48);
+AT(cupti_launch_config, stream, 32);
+AT(cupti_launch_ex, function, 8);
+AT(cupti_launch_ex, arguments, 16);
+AT(cupti_call, symbol, 32);
 AT(cupti_call, params, 16);
 AT(cupti_call, result, 24);
 AT(cupti_call, context, 40);

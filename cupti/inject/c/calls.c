@@ -34,6 +34,11 @@ static int is_runtime(uint32_t id)
 	return id == RUNTIME_GRAPH_LAUNCH || id == RUNTIME_GRAPH_LAUNCH_PTSZ;
 }
 
+static int is_launch(uint32_t id)
+{
+	return id == DRIVER_LAUNCH || id == DRIVER_LAUNCH_PTSZ || id == DRIVER_LAUNCH_EX || id == DRIVER_LAUNCH_EX_PTSZ;
+}
+
 static void enter(const struct cupti_call *c)
 {
 	const struct cupti_graph_launch *p = c->params;
@@ -59,6 +64,11 @@ void calls_callback(void *data, int domain, uint32_t id, const void *call)
 	(void)data;
 	if (!c || !c->params)
 		return;
+	if (domain == DOMAIN_DRIVER && is_launch(id)) {
+		if (c->site == SITE_EXIT)
+			moe_launched(id, c);
+		return;
+	}
 	if (domain == DOMAIN_DRIVER && is_driver(id)) {
 		if (c->site == SITE_ENTER) {
 			enter(c);

@@ -12,6 +12,7 @@
  *	PMTRACE_CUPTI_SESSION   its number of the session
  *	PMTRACE_CUPTI_RING      bytes, a power of two
  *	PMTRACE_CUPTI_KERNELS   off, always, or WINDOW/PERIOD in ns
+ *	PMTRACE_CUPTI_MOE       1/N: choices of experts, and the weights of one in N (0: none)
  *	PMTRACE_CUPTI_PATIENCE  ns without a heartbeat until pmtrace is taken for dead
  *	PMTRACE_CUPTI_LIBRARY   a libcupti to take, whatever else there is
  */
@@ -31,6 +32,7 @@ __attribute__((used)) static const char built_from[] = "libpmtrace_cupti sources
 
 #define FLUSH_NS (200 * NS_PER_MS)
 #define TICK_NS (50 * NS_PER_MS) /* how soon a wish of pmtrace's is seen */
+#define MOE_RING (32ull << 20) /* bytes of pinned memory */
 #define FLUSHES_FAILED 25 /* in a row, until CUPTI is taken for broken */
 
 static struct {
@@ -158,6 +160,7 @@ static void end(enum pm_ring_state state)
 		switch_window(0);
 	switch_off();
 	cupti.cuptiActivityFlushAll(FLUSH_FORCED);
+	moe_drain(0);
 	ring_open(0);
 	set_state(state);
 }
@@ -216,6 +219,7 @@ static void *work(void *unused)
 			end(PM_RING_QUIET);
 		if (self.over)
 			break;
+		moe_drain(now);
 		next = look_at_window(now);
 		if (!self.over && now - flushed >= FLUSH_NS) {
 			flush();
@@ -269,6 +273,40 @@ static int start_thread(void)
 	if (!failed)
 		pthread_setname_np(thread, "pmtrace-cupti");
 	return failed;
+}
+
+static void moe_note(const char *what)
+{
+	if (!*self.ring->moe_note) /* the first is what the others follow from */
+		snprintf(self.ring->moe_note, sizeof(self.ring->moe_note), "%s", what);
+}
+
+/* Kernel launches: the routing kernels are among them. */
+static void subscribe_moe(const char *wish)
+{
+	static const uint32_t calls[] = { DRIVER_LAUNCH, DRIVER_LAUNCH_PTSZ, DRIVER_LAUNCH_EX, DRIVER_LAUNCH_EX_PTSZ };
+	unsigned every = 0;
+	char more;
+
+	if (!wish || !*wish)
+		return;
+	if (sscanf(wish, "1/%u%c", &every, &more) != 1)
+		return;
+	if (!self.subscriber) {
+		moe_note("choices of experts: another tool has CUPTI's callbacks");
+		return;
+	}
+	if (moe_prepare(MOE_RING, every, moe_note)) {
+		moe_note("choices of experts: the driver lacks a function");
+		return;
+	}
+	for (size_t i = 0; i < sizeof(calls) / sizeof(*calls); i++) {
+		if (cupti.cuptiEnableCallback(1, self.subscriber, DOMAIN_DRIVER, calls[i])) {
+			moe_note("choices of experts: no callbacks for kernel launches");
+			return;
+		}
+	}
+	self.ring->flags |= PM_RING_MOE;
 }
 
 /* Without callbacks replays are told from each other by their order. */
@@ -327,6 +365,7 @@ static void enable(int always)
 	ring_open(1);
 	activity_kernels(always);
 	subscribe();
+	subscribe_moe(getenv("PMTRACE_CUPTI_MOE"));
 	if (!self.subscriber &&
 	    self.window) { /* a switch may hide a replay: then order tells nothing */
 		self.window = 0;

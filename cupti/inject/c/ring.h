@@ -48,6 +48,7 @@ enum pm_ring_loss {
 #define PM_RING_WINDOWS 2u /* kernels come in windows */
 #define PM_RING_ALWAYS 4u /* kernels come always, and replays never */
 #define PM_RING_NO_WINDOWS 8u /* windows were asked for and cannot be had: note says why */
+#define PM_RING_MOE 16u /* choices of experts are told; but what moe_note says is not */
 
 struct pm_ring {
 	/* Of every version. */
@@ -78,6 +79,8 @@ struct pm_ring {
 	uint64_t not_tail;
 	uint64_t heartbeat; /* CLOCK_MONOTONIC, ns */
 	uint64_t stop; /* 1: pmtrace wants no more */
+
+	_Alignas(64) char moe_note[160]; /* what is done without in telling choices of experts */
 };
 
 _Static_assert(sizeof(struct pm_ring) <= PM_RING_HEADER, "the header is one page");

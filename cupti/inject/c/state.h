@@ -62,6 +62,17 @@ void activity_kernels(int on);
 void activity_requested(uint8_t **buffer, size_t *size, size_t *records);
 void activity_completed(void *context, uint32_t stream, uint8_t *buffer, size_t size, size_t valid);
 
+/* moe.c */
+
+/* moe_prepare wishes choices of experts to be told, weights of one in `every` runs (0:
+ * none); note: is told what cannot be had. 0: they will be. */
+int moe_prepare(uint64_t size, uint32_t every, void (*note)(const char *));
+/* moe_launched takes the return of a kernel launch (abi.h). */
+void moe_launched(uint32_t id, const struct cupti_call *call);
+/* moe_drain hands on what the GPU has told, and reads its clock unless now is 0; one
+ * thread's at a time. */
+void moe_drain(uint64_t now);
+
 /* calls.c */
 void calls_callback(void *data, int domain, uint32_t id, const void *call);
 
