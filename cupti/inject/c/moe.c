@@ -44,6 +44,8 @@ enum { CU_STREAM_CAPTURE_NONE = 0, CU_CAPTURE_RELAXED = 2, CU_HOST_PORTABLE = 1,
 #define DECLARE(name, parameters) int(*name) parameters;
 static struct {
 	DRIVER_FUNCTIONS(DECLARE)
+	int (*cuFuncGetName)(const char **, const void *); /* CUDA 12.3 and later */
+	int (*cuKernelGetName)(const char **, const void *);
 } cu;
 #undef DECLARE
 
@@ -86,6 +88,8 @@ int moe_prepare(uint64_t size, uint32_t every, void (*note)(const char *))
 		return -1;
 	DRIVER_FUNCTIONS(FIND)
 #undef FIND
+	cu.cuFuncGetName = (__typeof__(cu.cuFuncGetName))dlsym(cuda, "cuFuncGetName");
+	cu.cuKernelGetName = (__typeof__(cu.cuKernelGetName))dlsym(cuda, "cuKernelGetName");
 	moe.size = size;
 	moe.every = every;
 	moe.note = note;
@@ -181,6 +185,16 @@ static void launch(const struct routing_kernel *k, unsigned blocks, void *stream
 		moe.note("choices of experts: a launch of the kernel failed");
 }
 
+/* CUPTI mostly says the name. */
+static const char *name_of(const void *function, const char *name)
+{
+	if (!name && cu.cuFuncGetName && cu.cuFuncGetName(&name, function))
+		name = NULL;
+	if (!name && cu.cuKernelGetName && cu.cuKernelGetName(&name, function))
+		name = NULL;
+	return name ? name : "";
+}
+
 static struct routing_kernel verdict_of(const void *function, const char *name)
 {
 	size_t at = ((uintptr_t)function >> 4 ^ (uintptr_t)name >> 3) % VERDICTS;
@@ -189,7 +203,7 @@ static struct routing_kernel verdict_of(const void *function, const char *name)
 
 	if (atomic_load_explicit(&v->function, memory_order_acquire) == function && v->name == name)
 		return v->kernel;
-	k = routing_of(name);
+	k = routing_of(name_of(function, name));
 	pthread_mutex_lock(&moe.lock);
 	atomic_store_explicit(&v->function, NULL, memory_order_release);
 	v->name = name;
@@ -199,7 +213,7 @@ static struct routing_kernel verdict_of(const void *function, const char *name)
 	if (k.unknown) {
 		char text[160];
 
-		snprintf(text, sizeof(text), "choices of experts: the arguments of %.100s are not known", name);
+		snprintf(text, sizeof(text), "choices of experts: the arguments of %.100s are not known", name_of(function, name));
 		moe.note(text);
 	}
 	return k;
@@ -213,7 +227,7 @@ void moe_launched(uint32_t id, const struct cupti_call *c)
 	unsigned blocks;
 	struct routing_kernel k;
 
-	if (!moe.size || within || !c->symbol || (c->result && *(const int *)c->result))
+	if (!moe.size || within || (c->result && *(const int *)c->result))
 		return;
 	if (id == DRIVER_LAUNCH || id == DRIVER_LAUNCH_PTSZ) {
 		const struct cupti_launch *p = c->params;
