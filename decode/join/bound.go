@@ -25,6 +25,8 @@ const (
 	// longestPrepareNS.
 	prepareNS        = 35_000
 	longestPrepareNS = 185_000
+	// enoughLearned is how many steps with a graph tell how long one usually takes.
+	enoughLearned = 8
 	// begunNS is after how long what was launched on an idle GPU has begun, nearly
 	// always.
 	begunNS = 100_000

@@ -19,7 +19,8 @@ type graph struct {
 	model    bool    // the model's own
 	piece    *int32
 	launches int64
-	usual    int64 // GPU time of steps with it; 0: not known
+	usual    int64 // GPU time of steps with it
+	learned  int64 // of so many steps
 
 	capture      capture
 	instantiated int64 // unset: before tracing

@@ -449,18 +449,23 @@ func (e *engine) learn(r *run, s *replays, before *gpuEnd) {
 	if g == nil || !before.waited || !r.end.waited || r.end.at <= r.gpuStart || r.gpuStart == unset || r.drafted {
 		return
 	}
-	if took := r.end.at - r.gpuStart; g.usual == 0 {
+	took := r.end.at - r.gpuStart
+	switch {
+	case g.learned == 0:
 		g.usual = took
-	} else {
+	case took < g.usual:
 		g.usual += (took - g.usual) / 8
+	default: // a wait may return late by any time: the host was away
+		g.usual += min(took-g.usual, g.usual) / 64
 	}
+	g.learned++
 }
 
 // guess puts the end of a step for which the host came late where steps with its
 // graph usually end, within the bounds: they stay what they are.
 func (e *engine) guess(r *run, s *replays) {
 	g := s.firstFullGraph
-	if g == nil || g.usual == 0 || !r.end.known || r.end.waited || r.gpuStart == unset {
+	if g == nil || g.learned < enoughLearned || !r.end.known || r.end.waited || r.gpuStart == unset {
 		return
 	}
 	r.end.at = min(max(r.gpuStart+g.usual, r.end.lo), r.end.hi)

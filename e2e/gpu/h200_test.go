@@ -64,22 +64,6 @@ func TestH200(t *testing.T) {
 	}
 }
 
-// collector keeps what is compared.
-type collector struct {
-	record.Discard
-	traced *traced
-}
-
-func (c *collector) Step(r *record.StepRow) error {
-	c.traced.steps = append(c.traced.steps, *r)
-	return nil
-}
-
-func (c *collector) GraphLaunch(r *record.GraphLaunchRow) error {
-	c.traced.launches = append(c.traced.launches, *r)
-	return nil
-}
-
 func replay(t *testing.T, dir string) *traced {
 	t.Helper()
 	r, err := journal.Open(os.DirFS(dir))

@@ -4,6 +4,7 @@
 //
 //	gpu -session DIR [-truth FILE] [-events FILE] [-log SERVER.log [-log-from BYTES]]
 //
+// -bounds: of a session with CUPTI's own times, against what it would have without them.
 // -events: of a session with CUPTI's own times, against the CUDA events of replays.c.
 //
 // It prints a JSON object and exits with 1 where counts differ.
@@ -33,6 +34,7 @@ func run(stdout, stderr io.Writer, args []string) int {
 	dir := flags.String("session", "", "the session's `directory`")
 	each := flags.Bool("steps", false, "print each step's errors instead, as CSV")
 	truth := flags.String("truth", "", "the injection library's `file`")
+	bound := flags.Bool("bounds", false, "compare the times got from outside with CUPTI's of the same session instead")
 	events := flags.String("events", "", "the `file` of CUDA events around each replay")
 	log := flags.String("log", "", "the server's log, with the tables of --cudagraph-metrics")
 	from := flags.Int64("log-from", 0, "`bytes` of the log that are from before")
@@ -62,6 +64,17 @@ func run(stdout, stderr io.Writer, args []string) int {
 	if *each {
 		s.print = stdout
 		fmt.Fprintln(stdout, "step,mode,waited,source,launch_to_start_us,start_error_us,end_error_us,step_us,truth_us,bound_us")
+	}
+	if *bound {
+		o, err := outside(*dir)
+		if err != nil {
+			fmt.Fprintln(stderr, "gpu:", err)
+			return 2
+		}
+		e := json.NewEncoder(stdout)
+		e.SetIndent("", "  ")
+		_ = e.Encode(compareBounds(s, o))
+		return 0
 	}
 	r := compare(s, t)
 	if *each {
