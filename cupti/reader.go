@@ -3,6 +3,7 @@ package cupti
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"slices"
@@ -16,6 +17,13 @@ import (
 
 // maxRings bounds the processes of a server: hdr.engine has a byte for their index.
 const maxRings = 255
+
+// maxEntries bounds the files of the directory that are looked at, maxTellings how often a
+// process's status is told.
+const (
+	maxEntries  = 1024
+	maxTellings = 32
+)
 
 // patience is how long a file may be without a header.
 const patience = 5 * time.Second
@@ -52,7 +60,7 @@ func (r *Reader) Look() []record.Fact {
 }
 
 func (r *Reader) find() {
-	list, err := fs.ReadDir(r.root.FS(), ".")
+	list, err := r.entries()
 	if err != nil {
 		return
 	}
@@ -78,6 +86,20 @@ func (r *Reader) find() {
 	}
 }
 
+// entries are the first of the directory's, whatever a process has put there.
+func (r *Reader) entries() ([]fs.DirEntry, error) {
+	dir, err := r.root.Open(".")
+	if err != nil {
+		return nil, err
+	}
+	defer dir.Close()
+	list, err := dir.ReadDir(maxEntries)
+	if errors.Is(err, io.EOF) {
+		err = nil
+	}
+	return list, err
+}
+
 // told is the ring's status as a fact, where it is not as told before.
 func (r *ring) told() *record.Injected {
 	s := r.status
@@ -85,10 +107,11 @@ func (r *ring) told() *record.Injected {
 	if s.State == Ended && !r.drained {
 		s.State = Running // its end comes behind what it has told
 	}
-	if s == r.known {
+	if s == r.known || r.tellings >= maxTellings {
 		return nil
 	}
 	r.known = s
+	r.tellings++
 	return &record.Injected{
 		Ring: int(r.index), PID: s.PID, StartedNS: s.Started, State: s.State.String(), CUPTI: int(s.CUPTI), Library: s.Library,
 		Error: s.Error, Why: s.Why, Note: s.Note, Calls: s.Calls, Windows: s.Windows, Always: s.Always, NoWindows: s.NoWindows,

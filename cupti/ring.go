@@ -63,6 +63,7 @@ type ring struct {
 	drained    bool   // once
 	buf        []byte
 	known      Status // as told last
+	tellings   int
 }
 
 // Status is what a ring's header says.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -34,7 +35,7 @@ const (
 
 func (o *cuptiOptions) flags(f *pflag.FlagSet) {
 	o.kernels = kernelWindows{time.Second, time.Minute}
-	f.StringVar(&o.cupti, "cupti", cuptiOff, "have CUDA load pmtrace's library into the server, for exact GPU times: on, off")
+	f.StringVar(&o.cupti, "cupti", cuptiOn, "have CUDA load pmtrace's library into the server, for exact GPU times: on, off")
 	f.Var(&o.kernels, "kernels", "tell GPU kernels one by one, for a time of each period: 1s/60s, off, always; slows the server meanwhile")
 	f.StringVar(&o.moe, "moe", cuptiOff, "tell which experts each token chose, by a small kernel behind each routing kernel: on, off")
 	f.IntVar(&o.moeSample, "moe-sample", 64, "of one routing in so many tell the weights as well; 0: of none")
@@ -135,6 +136,9 @@ func (a *app) inject(o *recordOptions, s *spawn) (remove func()) {
 	if other := a.env.get(inject.VariableInjection); other != "" {
 		return without(inject.VariableInjection + " is set to " + other + " by another tool")
 	}
+	if torchProfiler(a.env.get, s.argv) {
+		return without("the server is started with torch.profiler, and CUPTI serves one tool at a time")
+	}
 	uid, gid := s.user()
 	i, err := inject.New(inject.Options{
 		Candidates: inject.Candidates(a.env.get), UID: uid, GID: gid, Kernels: inject.Kernels(o.kernels),
@@ -146,6 +150,14 @@ func (a *app) inject(o *recordOptions, s *spawn) (remove func()) {
 	o.injected.dir, o.injected.session = i.Dir, i.Session
 	s.variables = i.Environment()
 	return func() { _ = i.Remove() } // what is left is a library of ours in a directory of the user's
+}
+
+// torchProfiler reports whether a server is started so that torch.profiler can be used in
+// it: whoever does that wants that one.
+func torchProfiler(get func(string) string, argv []string) bool {
+	return get("VLLM_TORCH_PROFILER_DIR") != "" || slices.ContainsFunc(argv, func(arg string) bool {
+		return strings.HasPrefix(strings.ReplaceAll(arg, "_", "-"), "--profiler-config")
+	})
 }
 
 // ringBytes: a long prompt tells some MB of choices at once.

@@ -34,10 +34,12 @@ record calls itself for its privileged half. Under sudo the command runs as the
 user who called sudo (--as-root: as root), but sudo has cleared the environment
 by then; so rather call record without it.
 
-With --cupti on CUDA loads a library of pmtrace's into the server
-(CUDA_INJECTION64_PATH), which has NVIDIA's own exact times of each CUDA graph replay,
-and for a second of each minute of each kernel (--kernels). If anything in it fails, the
-server goes on without, and so does pmtrace.
+CUDA loads a library of pmtrace's into the server (CUDA_INJECTION64_PATH), which has
+NVIDIA's own exact times of each CUDA graph replay, and for a second of each minute of
+each kernel (--kernels). If anything in it fails, the server goes on without, and so
+does pmtrace. --cupti off does without: CUPTI serves one tool at a time, and torch.profiler,
+nsys or ncu in the server may be another. With --moe on it tells which experts of a
+mixture of experts each token chose.
 
 VLLM_ENABLE_PROFILING=0 in the environment runs the command untraced.`,
 		Example: "  pmtrace record -- vllm serve Qwen/Qwen3-0.6B --port 8000",

@@ -35,7 +35,8 @@ done
 records=$(find "$(dirname "$events")" -name "$(basename "$events").[0-9]*" -printf '%s %p\n' | sort -n | tail -1 | cut -d' ' -f2) # the engine's
 "$bin/gpu" -session "$session" -events "$records" -log "$log" >"$out/gpu.json" 2>"$out/gpu.err"
 say gpu $?
-"$bin/truth" --session "$session" --log "$log" --before "$out/before.json" --after "$out/after.json" --async >"$out/truth.txt" 2>&1
+"$bin/truth" --session "$session" --log "$log" --load "$out/c1.jsonl" --load "$out/c32.jsonl" \
+	--load "$out/c128.jsonl" --load "$out/long.jsonl" --before "$out/before.json" --after "$out/after.json" --async >"$out/truth.txt" 2>&1
 say truth $?
 tail -1 "$out/truth.txt"
 exit $failed

@@ -31,6 +31,7 @@
 __attribute__((used)) static const char built_from[] = "libpmtrace_cupti sources " PM_SOURCES;
 
 #define FLUSH_NS (200 * NS_PER_MS)
+#define EXIT_NS (2 * NS_PER_S) /* how long the process's end may wait for us */
 #define TICK_NS (50 * NS_PER_MS) /* how soon a wish of pmtrace's is seen */
 #define MOE_RING (32ull << 20) /* bytes of pinned memory */
 #define FLUSHES_FAILED 25 /* in a row, until CUPTI is taken for broken */
@@ -39,14 +40,14 @@ static struct {
 	struct pm_ring *ring;
 	pthread_mutex_t lock; /* whoever switches activities has it */
 	pid_t pid;
-	_Atomic int forked;
+	_Atomic int forked, exiting;
 	uint64_t patience, window, period; /* window 0: no windows */
 	void *subscriber;
 	uint32_t windows; /* begun */
 	int open; /* a window is */
 	int late; /* the heartbeat was late when last looked at */
 	int failures;
-	int over;
+	_Atomic int over;
 } self = { .lock = PTHREAD_MUTEX_INITIALIZER };
 
 static uint64_t number(const char *name, uint64_t otherwise)
@@ -62,9 +63,13 @@ static uint64_t number(const char *name, uint64_t otherwise)
 	return errno || *end ? otherwise : n;
 }
 
+/* A state only rises. */
 static void set_state(enum pm_ring_state s)
 {
-	atomic_store_explicit((_Atomic uint32_t *)&self.ring->state, s, memory_order_release);
+	_Atomic uint32_t *state = (_Atomic uint32_t *)&self.ring->state;
+
+	if (atomic_load(state) < s)
+		atomic_store_explicit(state, s, memory_order_release);
 }
 
 /* Switches all off. What CUPTI still has comes meanwhile, if it is wanted. */
@@ -153,7 +158,6 @@ static uint64_t look_at_window(uint64_t now)
 
 static void end(enum pm_ring_state state)
 {
-	self.over = 1;
 	if (state == PM_RING_QUIET)
 		ring_open(0);
 	if (self.open)
@@ -163,6 +167,7 @@ static void end(enum pm_ring_state state)
 	moe_drain(0);
 	ring_open(0);
 	set_state(state);
+	self.over = 1;
 }
 
 /* The heartbeat is written by a system call, and may be seen half done: it counts when
@@ -213,7 +218,7 @@ static void *work(void *unused)
 		sleep_until(earliest(next, monotonic() + TICK_NS));
 		pthread_mutex_lock(&self.lock);
 		now = monotonic();
-		if (!self.over && __atomic_load_n(&self.ring->stop, __ATOMIC_ACQUIRE))
+		if (!self.over && (self.exiting || __atomic_load_n(&self.ring->stop, __ATOMIC_ACQUIRE)))
 			end(PM_RING_ENDED);
 		if (!self.over && abandoned(now))
 			end(PM_RING_QUIET);
@@ -232,20 +237,17 @@ static void *work(void *unused)
 	return NULL;
 }
 
-/* The process ends in order. A flush that hangs must not keep it. */
+/* The process ends in order: our thread hands on what is left. One that hangs in CUPTI
+ * must not keep the process. */
 static void at_exit(void)
 {
-	struct timespec until;
+	uint64_t until = monotonic() + EXIT_NS;
 
 	if (atomic_load(&self.forked) || getpid() != self.pid)
 		return;
-	clock_gettime(CLOCK_REALTIME, &until);
-	until.tv_sec++;
-	if (pthread_mutex_timedlock(&self.lock, &until))
-		return;
-	if (!self.over)
-		end(PM_RING_ENDED);
-	pthread_mutex_unlock(&self.lock);
+	atomic_store(&self.exiting, 1);
+	while (!atomic_load(&self.over) && monotonic() < until)
+		sleep_until(monotonic() + NS_PER_MS);
 }
 
 /* A child has the mapping, not the thread, and no CUDA: it is quiet. */
