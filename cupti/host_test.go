@@ -27,6 +27,7 @@ var built = sync.OnceValues(func() (dir string, err error) {
 	for _, args := range [][]string{
 		{"-shared", "-fPIC", "-Wl,-soname,libcupti.so.13", "-o", "libcupti.so.13", "inject/testdata/cupti.c", "-pthread"},
 		{"-o", "host", "inject/testdata/host.c", "-ldl", "-pthread"},
+		{"-shared", "-fPIC", "-Wl,-soname,libcuda.so.1", "-o", "libcuda.so.1", "-xc", "inject/testdata/cuda.c"},
 	} {
 		for i := range args {
 			if i > 0 && args[i-1] == "-o" {
@@ -67,6 +68,7 @@ type hostOptions struct {
 	mock    string // MOCK_CUPTI
 	kernels inject.Kernels
 	ring    int
+	moe     int // weights of one in so many; 0: no choices
 	env     []string
 	without bool // a libcupti
 }
@@ -79,14 +81,14 @@ func newHost(t *testing.T, o hostOptions) *host {
 	}
 	dir, err := built()
 	qt.Assert(t, qt.IsNil(err))
-	i, err := inject.New(inject.Options{Candidates: []string{t.TempDir()}, UID: os.Geteuid(), GID: os.Getegid(), Kernels: o.kernels, RingBytes: o.ring})
+	i, err := inject.New(inject.Options{Candidates: []string{t.TempDir()}, UID: os.Geteuid(), GID: os.Getegid(), Kernels: o.kernels, RingBytes: o.ring, MoE: o.moe > 0, MoEWeights: o.moe})
 	qt.Assert(t, qt.IsNil(err))
 	h := &host{t: t, inject: i, cmd: exec.Command(filepath.Join(dir, "host"))}
 	h.cmd.Stderr = os.Stderr
 	if !o.without {
 		h.cmd.Env = append(h.cmd.Env, "MOCK_CUPTI_PATH="+filepath.Join(dir, "libcupti.so.13"))
 	}
-	h.cmd.Env = append(h.cmd.Env, "MOCK_CUPTI="+o.mock)
+	h.cmd.Env = append(h.cmd.Env, "MOCK_CUPTI="+o.mock, "MOCK_CUDA_PATH="+filepath.Join(dir, "libcuda.so.1"))
 	for name, value := range i.Environment() {
 		h.cmd.Env = append(h.cmd.Env, name+"="+value)
 	}

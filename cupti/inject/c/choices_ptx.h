@@ -1,5 +1,5 @@
 /* Made by ptx.sh from cuda/choices.cu. */
-/* sources 267bd13369dff329e420d2224d16c5103c575ce8eb5a0492378ff325f7b5736e */
+/* sources 3854af3c54b0d4d3a72ade044ed434f9c33f16950d00b0a938ee7aba02007d3f */
 static const char choices_ptx[] =
 	".version 6.4\n"
 	".target sm_75\n"

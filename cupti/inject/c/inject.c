@@ -13,6 +13,7 @@
  *	PMTRACE_CUPTI_RING      bytes, a power of two
  *	PMTRACE_CUPTI_KERNELS   off, always, or WINDOW/PERIOD in ns
  *	PMTRACE_CUPTI_MOE       1/N: choices of experts, and the weights of one in N (0: none)
+ *	PMTRACE_CUPTI_MOE_RING  bytes in which the GPU tells them, a power of two
  *	PMTRACE_CUPTI_PATIENCE  ns without a heartbeat until pmtrace is taken for dead
  *	PMTRACE_CUPTI_LIBRARY   a libcupti to take, whatever else there is
  */
@@ -287,9 +288,12 @@ static void moe_note(const char *what)
 static void subscribe_moe(const char *wish)
 {
 	static const uint32_t calls[] = { DRIVER_LAUNCH, DRIVER_LAUNCH_PTSZ, DRIVER_LAUNCH_EX, DRIVER_LAUNCH_EX_PTSZ };
+	uint64_t size = number("PMTRACE_CUPTI_MOE_RING", MOE_RING);
 	unsigned every = 0;
 	char more;
 
+	if (size < PM_RING_MIN || size > PM_RING_MAX || size & (size - 1))
+		size = MOE_RING;
 	if (!wish || !*wish)
 		return;
 	if (sscanf(wish, "1/%u%c", &every, &more) != 1)
@@ -298,7 +302,7 @@ static void subscribe_moe(const char *wish)
 		moe_note("choices of experts: another tool has CUPTI's callbacks");
 		return;
 	}
-	if (moe_prepare(MOE_RING, every, moe_note)) {
+	if (moe_prepare(size, every, moe_note)) {
 		moe_note("choices of experts: the driver lacks a function");
 		return;
 	}

@@ -9,10 +9,8 @@
 
 #include "../c/choices.h"
 
-static __device__ unsigned long long word(unsigned long long at, unsigned n)
-{
-	return ((at / 8 + 1) * 0x9e3779b97f4a7c15ull & ~0xffffffffull) | n;
-}
+#ifdef __CUDACC__
+#define ENTRY extern "C" __global__
 
 /* What half-precision makes of a weight; the nearest. */
 static __device__ unsigned half_of(float f)
@@ -21,6 +19,20 @@ static __device__ unsigned half_of(float f)
 
 	asm("cvt.rn.f16.f32 %0, %1;" : "=h"(h) : "f"(f));
 	return h;
+}
+
+static __device__ unsigned long long gpu_clock(void)
+{
+	unsigned long long now;
+
+	asm volatile("mov.u64 %0, %globaltimer;" : "=l"(now));
+	return now;
+}
+#endif /* else a test runs it on the host: testdata/cuda.c */
+
+static __device__ unsigned long long word(unsigned long long at, unsigned n)
+{
+	return ((at / 8 + 1) * 0x9e3779b97f4a7c15ull & ~0xffffffffull) | n;
 }
 
 static __device__ unsigned id_of(const struct pm_choices *c, unsigned i)
@@ -43,7 +55,7 @@ static __device__ unsigned short_of(const struct pm_choices *c, unsigned i, unsi
 	return id < 0xffff ? id : 0xffff;
 }
 
-extern "C" __global__ void pmtrace_choices(struct pm_choices c)
+ENTRY void pmtrace_choices(struct pm_choices c)
 {
 	__shared__ unsigned long long at;
 	__shared__ unsigned run, weighed;
@@ -96,12 +108,10 @@ extern "C" __global__ void pmtrace_choices(struct pm_choices c)
 	__threadfence_system();
 	__syncthreads();
 	if (!t) {
-		unsigned long long now;
 		unsigned flags = weighed ? PM_CHOICES_WEIGHED : 0;
 		unsigned all = PM_CHOICES_HEADER + id_bytes + (weighed ? weight_bytes : 0);
 
-		asm volatile("mov.u64 %0, %globaltimer;" : "=l"(now));
-		*(volatile unsigned long long *)(ring + ((at + 8) & c.mask)) = now;
+		*(volatile unsigned long long *)(ring + ((at + 8) & c.mask)) = gpu_clock();
 		*(uint4 *)(ring + ((at + 16) & c.mask)) = make_uint4(c.ordinal, run, c.rows, c.top_k | c.bytes << 8 | flags << 16);
 		*(uint4 *)(ring + ((at + 32) & c.mask)) = make_uint4(c.experts, 0, 0, 0);
 		__threadfence_system();
@@ -111,11 +121,8 @@ extern "C" __global__ void pmtrace_choices(struct pm_choices c)
 }
 
 /* The GPU's clock, for the host. */
-extern "C" __global__ void pmtrace_clock(unsigned long long *to)
+ENTRY void pmtrace_clock(unsigned long long *to)
 {
-	unsigned long long now;
-
-	asm volatile("mov.u64 %0, %globaltimer;" : "=l"(now));
-	*(volatile unsigned long long *)to = now;
+	*(volatile unsigned long long *)to = gpu_clock();
 	__threadfence_system();
 }

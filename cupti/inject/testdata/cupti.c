@@ -213,6 +213,17 @@ static uint32_t number(void)
 	return __atomic_add_fetch(&correlations, 1, __ATOMIC_RELAXED);
 }
 
+void mock_called(uint32_t id, const void *params, const char *symbol)
+{
+	int result = 0;
+	struct cupti_call c = {
+		.site = SITE_EXIT, .params = params, .result = &result, .symbol = symbol, .correlation = number()
+	};
+
+	if (callback && wanted[DOMAIN_DRIVER][id])
+		callback(NULL, DOMAIN_DRIVER, id, &c);
+}
+
 uint32_t mock_launch(uint64_t exec, uint64_t stream, uint32_t graph, uint32_t kernels,
 		     uint64_t start, uint64_t end, int result)
 {

@@ -7,5 +7,7 @@ uint32_t mock_launch(uint64_t exec, uint64_t stream, uint32_t graph, uint32_t ke
 void mock_kernel(const char *name, uint32_t correlation, uint32_t graph, uint64_t start,
 		 uint64_t end);
 void mock_copy(int kind, uint64_t bytes, uint64_t start, uint64_t end);
+// mock_called is a call of the driver's function of that number, as its callback tells it.
+void mock_called(uint32_t id, const void *params, const char *symbol);
 // mock_enabled counts what is switched on.
 int mock_enabled(void);
