@@ -30,6 +30,10 @@ func (n *null) GPUSample(*record.GPUSampleRow) error           { n.rows++; retur
 func (n *null) GPUCounter(*record.GPUCounterRow) error         { n.rows++; return nil }
 func (n *null) Kernel(*record.KernelRow) error                 { n.rows++; return nil }
 func (n *null) KernelWindow(*record.KernelWindowRow) error     { n.rows++; return nil }
+func (n *null) MoEActivation(*record.MoEActivationRow) error   { n.rows++; return nil }
+func (n *null) MoECoselection(*record.MoECoselectionRow) error { n.rows++; return nil }
+func (n *null) MoEWeight(*record.MoEWeightRow) error           { n.rows++; return nil }
+func (n *null) MoEImbalance(*record.MoEImbalanceRow) error     { n.rows++; return nil }
 func (n *null) Loss(*record.LossRow) error                     { n.rows++; return nil }
 
 // BenchmarkPipeline decodes and joins a load of 64 requests at a time; the

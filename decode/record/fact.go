@@ -91,8 +91,13 @@ type Engine struct {
 	FreeBlocks  int             `json:"free_blocks"`    // when read at attach
 	Caching     bool            `json:"prefix_caching"`
 	SpecTokens  int             `json:"num_spec_tokens"`
-	Policy      string          `json:"policy"`
-	LogStats    bool            `json:"log_stats"`
+	// MoELayers are the indices of the transformer layers with experts, in the order of
+	// their execution; absent: there are none, or they could not be read.
+	MoELayers []int32 `json:"moe_layers,omitempty"`
+	// DraftMoELayers is how many the draft model has; absent: not known. Without one, 0.
+	DraftMoELayers *int   `json:"draft_moe_layers,omitempty"`
+	Policy         string `json:"policy"`
+	LogStats       bool   `json:"log_stats"`
 	// Iteration is vLLM's number of the next non-empty step, where the engine
 	// was idle at attach or was followed from its start; nil: not known.
 	Iteration *int64 `json:"iteration,omitempty"`
