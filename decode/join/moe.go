@@ -8,22 +8,23 @@ import (
 // Events make runs of a kernel, runs make forward passes (one run for each layer with
 // experts), and passes find their steps.
 type routing struct {
-	in     *injected
-	clock  gpuClock
-	begun  bool            // an event was seen
-	missed bool            // events of the ring are missing since the last one
-	next   uint32          // number of the next run
-	cut    bool            // the run before that has lost rows: what is left of it tells nothing
-	open   *choices        // a run whose rows are coming; nil: none
-	early  queue[*choices] // runs of an engine that is not known yet
-	last   place           // of the newest run in a pass
-	grows  *pass           // the newest pass, if it is not complete; nil: none
-	passes queue[*pass]
-	steps  queue[routed]
-	held   int   // bytes
-	lost   int64 // runs that are counted as lost and have no step yet
-	gap    int64 // runs lost since the newest that came
-	until  int64 // it tells no more since; unset: it does
+	in      *injected
+	clock   gpuClock
+	begun   bool            // an event was seen
+	missed  bool            // events of the ring are missing since the last one
+	next    uint32          // number of the next run
+	cut     bool            // the run before that has lost rows: what is left of it tells nothing
+	open    *choices        // a run whose rows are coming; nil: none
+	early   queue[*choices] // runs of an engine that is not known yet
+	last    place           // of the newest run in a pass
+	grows   *pass           // the newest pass, if it is not complete; nil: none
+	passes  queue[*pass]
+	steps   queue[routed]
+	held    int   // bytes
+	lost    int64 // runs that are counted as lost and have no step yet
+	gap     int64 // runs lost since the newest that came
+	missing int64 // steps given up since the newest pass
+	until   int64 // it tells no more since; unset: it does
 }
 
 // choices is a run of a routing kernel.
@@ -218,6 +219,7 @@ func (m *routing) sort(c *choices, layers int) {
 		if m.last.known {
 			p.lost = m.last.between(c.number, at, layers)
 		}
+		p.lost, m.missing = max(p.lost-m.missing, 0), 0
 		m.passes.push(p)
 	}
 	p.runs, p.placed, p.came = append(p.runs, c), append(p.placed, at), c.came

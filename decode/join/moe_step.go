@@ -96,6 +96,7 @@ func (m *routing) advance(end bool) bool {
 			return false
 		}
 		m.miss(m.steps.pop(), m.layers())
+		m.missing++
 		return true
 	case !m.clock.known():
 		if !end && m.in.j.clock-(*m.passes.at(0)).came <= holdNS {
@@ -124,6 +125,7 @@ func (m *routing) advance(end bool) bool {
 		return true
 	case t.last > s.end:
 		m.miss(m.steps.pop(), m.layers())
+		p.lost = max(p.lost-1, 0)
 		return true
 	}
 	overdue := end || age > holdNS && !m.expected(t)
@@ -167,6 +169,7 @@ func (m *routing) place(p *pass, t passSpan, overdue bool) bool {
 	for range n {
 		m.miss(m.steps.pop(), m.layers())
 	}
+	m.explain((p.lost - int64(n)) * int64(m.layers()))
 	m.match(m.steps.pop(), m.pop())
 	return true
 }
@@ -225,8 +228,16 @@ func (m *routing) layers() int { return len(m.in.w.engine.routed) }
 // dummy takes note that the oldest pass is of no step: a warm-up, or a batch that only
 // keeps other ranks company.
 func (m *routing) dummy() {
-	m.pop()
+	p := m.pop()
+	m.explain(int64(m.layers() - len(p.runs)))
 	m.in.j.stats.MoE.DummyPasses++
+}
+
+// explain takes note whose runs those were that are lost, and gives how many of n are.
+func (m *routing) explain(n int64) int64 {
+	n = min(max(n, 0), m.lost)
+	m.lost -= n
+	return n
 }
 
 // miss takes note of layers of which nothing is known in a step. What is counted as
@@ -235,9 +246,7 @@ func (m *routing) miss(s routed, layers int) {
 	j := m.in.j
 	j.stats.MoE.MissingLayers += int64(layers)
 	n := int64(layers)
-	known := min(n, m.lost)
-	m.lost -= known
-	j.losses.add(lossKey{m.in.w.engine.id, "moe", "step_without_choices"}, s.at, s.at, n-known)
+	j.losses.add(lossKey{m.in.w.engine.id, "moe", "step_without_choices"}, s.at, s.at, n-m.explain(n))
 }
 
 // match counts what the tokens of a step chose.
