@@ -119,6 +119,9 @@ type cudaThread struct {
 }
 
 func newCudaSim(c cudaConfig) *cudaSim {
+	if c.moe.known == nil && !c.moe.hidden {
+		c.moe.known = c.moe.layers
+	}
 	s := &cudaSim{
 		cudaConfig: c, rng: rand.New(rand.NewPCG(c.seed, 5)), now: simStart + 1000, graphs: map[string]uint64{}, next: 0x7f0000001000, sizes: slices.Clone(cudaSizes),
 	}
@@ -209,7 +212,7 @@ func (s *cudaSim) attach() {
 	s.fact(1, record.Fact{Engine: &record.Engine{
 		MonoNS: simStart, VLLM: "0.33.0", Device: "cuda", DP: 1, Thread: cudaEngineThread, PID: 4000, Iteration: i64(0), FromStart: true,
 		Watches:   []string{"schedule_return", "update_return", "update_entry"},
-		MoELayers: s.moe.layers,
+		MoELayers: s.moe.known, SpecTokens: s.moe.drafts,
 	}})
 	if s.probedAt == 0 {
 		s.probe(2, simStart)

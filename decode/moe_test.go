@@ -2,6 +2,7 @@ package decode_test
 
 import (
 	"cmp"
+	"encoding/json"
 	"math"
 	"slices"
 	"testing"
@@ -52,7 +53,7 @@ func routed() map[string]cudaConfig {
 func TestChoicesAreTheTruth(t *testing.T) {
 	for name, c := range routed() {
 		t.Run(name, func(t *testing.T) {
-			for seed := range uint64(3) {
+			for seed := range uint64(2) {
 				c.seed = seed
 				s := newCudaSim(c)
 				got, sum := replay(t, s.journal())
@@ -81,6 +82,68 @@ func TestLostEventsOfRouting(t *testing.T) {
 			s.checkLostRuns(t, got, true)
 		})
 	}
+}
+
+// TestUnroutable: where runs cannot be told layers, each is a loss, and nothing is counted.
+func TestUnroutable(t *testing.T) {
+	for why, change := range map[string]func(*moeConfig){
+		"layers_unknown": func(c *moeConfig) { c.hidden = true },
+		"draft_model":    func(c *moeConfig) { c.drafts = 2 },
+	} {
+		c := routed()["async"]
+		change(&c.moe)
+		s := newCudaSim(c)
+		got, sum := replay(t, s.journal())
+		qt.Assert(t, qt.HasLen(got.Losses, 1))
+		qt.Check(t, qt.Equals(got.Losses[0].Probe+"/"+got.Losses[0].Reason, "moe/"+why))
+		qt.Check(t, qt.Equals(got.Losses[0].Count, int64(len(s.workers[0].routing.runs))))
+		qt.Check(t, qt.HasLen(got.Activations, 0))
+		qt.Check(t, qt.Equals(sum.MoE.Activations, 0))
+	}
+}
+
+// TestLossesOfTwoViews: what the library counts as overwritten is in the gaps of the
+// runs' numbers, too, and is one loss.
+func TestLossesOfTwoViews(t *testing.T) {
+	c := routed()["lost"]
+	s := newCudaSim(c)
+	journal := s.journal()
+	lost := uint64(0)
+	for _, w := range s.workers {
+		for _, r := range w.routing.runs {
+			if r.lost {
+				lost++
+			}
+		}
+	}
+	for _, counted := range []uint64{lost / 2, lost, lost + 7} {
+		list := slices.Clone(journal)
+		for i, n := range []uint64{counted / 3, counted} { // before its events, and after
+			b, err := json.Marshal(record.Fact{Losses: &record.Losses{
+				MonoNS: simStart + 1, Counts: []record.Loss{{Engine: -1, Probe: "moe", Reason: "overwritten", Count: n, Lost: true}},
+			}})
+			qt.Assert(t, qt.IsNil(err))
+			list = slices.Insert(list, (i+1)*len(journal)/3, simRecord{'F', b})
+		}
+		got, _ := replay(t, list)
+		total := uint64(0)
+		for _, l := range got.Losses {
+			qt.Check(t, qt.Equals(l.Probe, "moe"))
+			total += uint64(l.Count)
+		}
+		qt.Check(t, qt.Equals(total, max(lost, counted)))
+	}
+}
+
+// TestChoicesAgain: the same journal gives the same rows.
+func TestChoicesAgain(t *testing.T) {
+	journal := newCudaSim(routed()["weights"]).journal()
+	one, _ := replay(t, journal)
+	two, _ := replay(t, journal)
+	qt.Assert(t, qt.DeepEquals(one.Activations, two.Activations))
+	qt.Assert(t, qt.DeepEquals(one.Coselections, two.Coselections))
+	qt.Assert(t, qt.DeepEquals(one.Weights, two.Weights))
+	qt.Assert(t, qt.DeepEquals(one.Imbalances, two.Imbalances))
 }
 
 // choiceKey is what choices are counted by.

@@ -17,7 +17,10 @@ type moeConfig struct {
 	lost    float64 // of the runs
 	burst   int     // every so many runs as many as a pass and a half are lost; 0: never
 	dummies bool    // passes of no step
-	pause   uint64  // after 40 steps each the server is idle for so long
+	known   []int32 // layers, as the engine's fact has them; nil: all, unless they are hidden
+	hidden  bool
+	drafts  int    // tokens of a draft model
+	pause   uint64 // after 40 steps each the server is idle for so long
 }
 
 const (

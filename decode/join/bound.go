@@ -60,8 +60,9 @@ const busyPct = 1.0
 // on once a second), the return of the wait on an output event.
 const holdNS = 3_000_000_000
 
-// maxEagerPadding is how many rows more than tokens a pass has at most where no graph ran
-// (sequence parallelism pads to a multiple of the ranks).
+// maxEagerPadding is how many rows more than tokens a pass of few tokens has at most where
+// no graph ran: sequence parallelism pads to a multiple of the ranks, and some versions to
+// the next graph's size although none fits. Of many tokens it may be as many again.
 const maxEagerPadding = 64
 
 // Bounds of what waits. Beyond them the oldest goes on with what is known.

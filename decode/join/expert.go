@@ -192,7 +192,7 @@ func (b *expertBook) emit(l *expertLayer) {
 	*row = record.MoEImbalanceRow{
 		Engine: b.e.id, Layer: l.layer, FromNS: from, ToNS: from + expertWindowNS, Tokens: l.tokens, TopK: l.topK,
 	}
-	if l.experts > 0 {
+	if l.experts > 0 && l.experts >= len(l.chosen) {
 		row.Experts = j.ptr.int32(int32(l.experts))
 	}
 	l.spread(row)

@@ -56,7 +56,7 @@ func (e *engine) rows(s *routed, row *record.StepRow) {
 	case *row.GraphMode != modeNone:
 		s.low, s.high = uint32(*row.PaddedTokens), uint32(*row.PaddedTokens)
 	case e.fact.DP <= 1: // else all ranks are padded to the longest
-		s.high = s.tokens + maxEagerPadding
+		s.high = s.tokens + max(s.tokens, maxEagerPadding)
 	}
 }
 
