@@ -180,7 +180,7 @@ func (s *cudaSim) choices() choiceTruth {
 						truth.pairs[choiceKey{pairs, r.layer, int32(min(id, other)), int32(max(id, other))}]++
 					}
 				}
-				if row < len(r.weights) {
+				if len(r.weights) > 0 && r.weights[row] != nil {
 					truth.weights = append(truth.weights, record.MoEWeightRow{
 						StepID: int64(r.step.num), Layer: r.layer, Token: int32(row), Expert: int32(id), Weight: wire.Half(r.weights[row][i]),
 					})

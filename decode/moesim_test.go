@@ -45,7 +45,7 @@ type moeRun struct {
 	layer   int32
 	rows    int
 	ids     [][]uint16
-	weights [][]uint16 // of the first rows
+	weights [][]uint16 // nil where there are none
 	lost    bool
 }
 
@@ -119,7 +119,7 @@ func (w *cudaWorker) pass(st *cudaStep, rows int, ordinal uint32, from, to uint6
 			r.ids = append(r.ids, w.choose())
 		}
 		if c.weights > 0 && int(r.number)%c.weights == 0 {
-			for range min(rows, moeChunk/c.topK) {
+			for range rows {
 				row := make([]uint16, c.topK)
 				for k := range row {
 					row[k] = 0x2c00 + uint16(w.s.rng.IntN(0x1000))
@@ -171,10 +171,12 @@ func (w *cudaWorker) tellRun(r *moeRun, ordinal uint32, at uint64, early bool) {
 	for first := 0; first < r.rows; {
 		n := min(r.rows-first, moeChunk/size/c.topK)
 		flags := 0
-		if first == 0 && len(r.weights) > 0 {
-			n = min(n, len(r.weights))
-			r.weights = r.weights[:n]
-			flags = wire.CUPTIMoEWeights
+		if len(r.weights) > 0 {
+			if first/(moeChunk/size/c.topK)%2 == int(r.number)%2 {
+				flags = wire.CUPTIMoEWeights
+			} else {
+				clear(r.weights[first : first+n])
+			}
 		}
 		w.tell(wire.KindCUPTIMoE, (at/moeFlush+1)*moeFlush, func(e *encoder) {
 			e.u64(gpuTime(at)).u32(int(ordinal)).u32(int(r.number)).u32(r.rows).u32(first)
@@ -187,7 +189,7 @@ func (w *cudaWorker) tellRun(r *moeRun, ordinal uint32, at uint64, early bool) {
 				}
 			}
 			if flags != 0 {
-				for _, row := range r.weights {
+				for _, row := range r.weights[first : first+n] {
 					for _, weight := range row {
 						e.u16(int(weight))
 					}

@@ -1,6 +1,7 @@
 package join
 
 import (
+	"encoding/binary"
 	"math"
 
 	"github.com/pmtrace/pmtrace/decode/record"
@@ -79,7 +80,13 @@ func (b *expertBook) add(s *routed, n int, c *choices) {
 	k := int(c.topK)
 	for row := range rows {
 		b.count(l, c.row(&ids, row, k))
-		b.weigh(s, l, c, ids[:k], row)
+	}
+	for i := range c.weights {
+		values := c.weights[i].values
+		for row := c.weights[i].first; row < rows && len(values) >= 2*k; row++ {
+			b.weigh(s, l, c.row(&ids, row, k), row, values[:2*k])
+			values = values[2*k:]
+		}
 	}
 }
 
@@ -93,7 +100,7 @@ func (c *choices) row(ids *[wire.MaxTopK]uint16, row, k int) []uint16 {
 				ids[i] = noExpert
 			}
 		} else {
-			ids[i] = uint16(c.ids[2*at]) | uint16(c.ids[2*at+1])<<8
+			ids[i] = binary.LittleEndian.Uint16(c.ids[2*at:])
 		}
 	}
 	return ids[:k]
@@ -143,16 +150,11 @@ func (b *expertBook) pair(l *expertLayer, low, high int) {
 	l.pairs[at]++
 }
 
-// weigh hands on the weights of a token's experts, if there are any.
-func (b *expertBook) weigh(s *routed, l *expertLayer, c *choices, ids []uint16, row int) {
-	k := len(ids)
-	if len(c.weights) < 2*k*(row+1) {
-		return
-	}
+// weigh hands on the weights of a token's experts.
+func (b *expertBook) weigh(s *routed, l *expertLayer, ids []uint16, row int, values []byte) {
 	j := b.e.j
 	for i, id := range ids {
-		at := 2 * (row*k + i)
-		weight := wire.Half(uint16(c.weights[at]) | uint16(c.weights[at+1])<<8)
+		weight := wire.Half(binary.LittleEndian.Uint16(values[2*i:]))
 		if !l.has(id) || weight-weight != 0 { // not finite
 			j.stats.MoE.SkippedWeights++
 			continue

@@ -1,6 +1,8 @@
 package join
 
 import (
+	"bytes"
+
 	"github.com/pmtrace/pmtrace/decode/wire"
 )
 
@@ -34,8 +36,16 @@ type choices struct {
 	rows, got       uint32
 	topK, bytes     uint8
 	experts         uint16
-	ids, weights    []byte // weights: of the first rows, or none
+	ids             []byte
+	weights         []weights
 	came            int64
+	held            int // bytes
+}
+
+// weights are those of some rows of a run.
+type weights struct {
+	first  int
+	values []byte
 }
 
 // place is where a run stands among all.
@@ -110,7 +120,7 @@ func (m *routing) take(ev *wire.CUPTIMoE, t int64) {
 	case c.got == c.rows:
 		m.open = nil
 		m.hold(c)
-	case c.size() > maxRunBytes:
+	case c.held > maxRunBytes:
 		m.drop(t)
 	}
 }
@@ -121,16 +131,14 @@ func (c *choices) continues(ev *wire.CUPTIMoE) bool {
 }
 
 func (c *choices) add(ev *wire.CUPTIMoE, t int64) {
-	if len(c.weights) == 2*int(c.got)*int(c.topK) {
-		c.weights = append(c.weights, ev.Weights...)
+	if ev.Weights != nil {
+		c.weights = append(c.weights, weights{int(c.got), bytes.Clone(ev.Weights)})
 	}
 	c.ids = append(c.ids, ev.IDs...)
+	c.held += len(ev.IDs) + len(ev.Weights) + 128
 	c.got += uint32(ev.Count)
 	c.came = t
 }
-
-// size is what a run holds, in bytes.
-func (c *choices) size() int { return len(c.ids) + len(c.weights) + 128 }
 
 // follow checks the number of a new run.
 func (m *routing) follow(number uint32, t int64) {
@@ -163,9 +171,9 @@ func (m *routing) lose(from, to, n int64) {
 // hold takes a run with all its rows.
 func (m *routing) hold(c *choices) {
 	m.early.push(c)
-	m.held += c.size()
+	m.held += c.held
 	for m.early.len() > 1 && (m.held > maxHeldChoices || m.early.len() > maxEarlyRuns) {
-		m.held -= m.early.pop().size() // of the warm-up: the engine is not known yet
+		m.held -= m.early.pop().held // of the warm-up: the engine is not known yet
 		m.in.j.stats.MoE.EarlyRuns++
 	}
 	m.admit()
@@ -185,9 +193,9 @@ func (m *routing) admit() {
 		c := m.early.pop()
 		switch {
 		case w.engine.primary != w: // all ranks choose alike
-			m.held -= c.size()
+			m.held -= c.held
 		case why != "":
-			m.held -= c.size()
+			m.held -= c.held
 			m.in.j.losses.add(lossKey{w.engine.id, "moe", why}, c.came, c.came, 1)
 		default:
 			m.sort(c, len(w.engine.routed))
@@ -223,7 +231,7 @@ func (m *routing) sort(c *choices, layers int) {
 		m.passes.push(p)
 	}
 	p.runs, p.placed, p.came = append(p.runs, c), append(p.placed, at), c.came
-	p.held += c.size()
+	p.held += c.held
 	m.last, m.gap = place{true, c.number, at}, 0
 	if m.grows = p; at == layers-1 {
 		p.whole, m.grows = true, nil
