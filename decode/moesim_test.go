@@ -20,6 +20,7 @@ type moeConfig struct {
 	known   []int32 // layers, as the engine's fact has them; nil: all, unless they are hidden
 	hidden  bool
 	drafts  int    // tokens of a draft model
+	idle    int    // passes of no step meanwhile
 	pause   uint64 // after 40 steps each the server is idle for so long
 }
 
@@ -85,7 +86,16 @@ func (m *moeSim) captured(text string, layers int) uint32 {
 // between is what happens before a step.
 func (s *cudaSim) between(i, flying int) {
 	if s.moe.pause > 0 && i%40 == 39 {
-		s.now += s.moe.pause
+		for range s.moe.idle {
+			s.now += s.moe.pause / uint64(s.moe.idle)
+			for _, w := range s.workers {
+				w.free = max(w.free, s.now)
+				w.dummy(1, false)
+			}
+		}
+		if s.moe.idle == 0 {
+			s.now += s.moe.pause
+		}
 	}
 	if !s.moe.dummies || flying > 0 {
 		return
@@ -98,15 +108,19 @@ func (s *cudaSim) between(i, flying int) {
 		s.now += 400_000
 		for _, w := range s.workers {
 			*w.now = max(*w.now, s.now)
-			rows := cudaSizes[s.rng.IntN(len(cudaSizes))]
-			from := w.run(nil, s.gpuNS)
-			first := w.routing.ordinal
-			w.routing.ordinal += uint32(len(s.moe.layers))
-			w.routing.dummies++
-			w.pass(nil, rows, first, from, from+uint64(s.gpuNS), i == 0)
+			w.dummy(cudaSizes[s.rng.IntN(len(cudaSizes))], i == 0)
 		}
 		s.now += 400_000
 	}
+}
+
+// dummy is a pass of no step.
+func (w *cudaWorker) dummy(rows int, early bool) {
+	from := w.run(nil, w.s.gpuNS)
+	first := w.routing.ordinal
+	w.routing.ordinal += uint32(len(w.s.moe.layers))
+	w.routing.dummies++
+	w.pass(nil, rows, first, from, from+uint64(w.s.gpuNS), early)
 }
 
 // pass is a forward pass between two times. early: it is told before anything is known.

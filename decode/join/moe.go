@@ -236,9 +236,32 @@ func (m *routing) sort(c *choices, layers int) {
 	if m.grows = p; at == layers-1 {
 		p.whole, m.grows = true, nil
 	}
-	for m.passes.len() > 1 && (m.passes.len() > maxPasses || m.held > maxHeldChoices) {
+	if m.full() {
+		m.sweep()
+	}
+	for m.passes.len() > 1 && m.full() {
 		m.discard("too_many_held")
 	}
+}
+
+func (m *routing) full() bool { return m.passes.len() > maxPasses || m.held > maxHeldChoices }
+
+// sweep drops dummy batches behind a pass whose step is held: the server may be idle while
+// other ranks are not.
+func (m *routing) sweep() {
+	if m.steps.len() > 0 || !m.clock.known() {
+		return
+	}
+	kept := queue[*pass]{}
+	for m.passes.len() > 0 {
+		p := *m.passes.at(0)
+		if p.whole && m.in.j.clock-p.came > lastWordsNS && !m.expected(m.span(p)) {
+			m.dummy()
+		} else {
+			kept.push(m.passes.pop())
+		}
+	}
+	m.passes = kept
 }
 
 // takes reports whether a run is a later layer of the same pass.

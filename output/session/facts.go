@@ -47,6 +47,8 @@ type Facts struct {
 	End         *record.End       // nil: the session did not end in order
 
 	NeverScheduled int64            // requests that ended without having been scheduled
+	DummyPasses    int64            // passes through layers with experts that are of no step
+	MissingLayers  int64            // layers with experts of steps with tokens, of whose choices nothing is known
 	Unreadable     map[string]int64 // parts of events, by name
 	Damage         []string         // pieces of the journal that could not be read
 }

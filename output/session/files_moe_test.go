@@ -64,6 +64,7 @@ func expertRows(t *testing.T, tables *Tables) {
 func TestFilesOfExperts(t *testing.T) {
 	d, facts := traced(t, traffic.Decode32, 0, func(tables *Tables) { expertRows(t, tables) })
 	withExperts(facts)
+	facts.DummyPasses, facts.MissingLayers = 5, 6
 	summary, err := WriteFiles(d, facts, true)
 	qt.Assert(t, qt.IsNil(err))
 	for name, text := range map[string]string{
@@ -120,6 +121,18 @@ func TestFilesOfExperts(t *testing.T) {
 		qt.Check(t, qt.Equals(read(t, d, name), text), qt.Commentf(name))
 	}
 	qt.Check(t, qt.IsTrue(tracksExperts(t, d)))
+	qt.Check(t, qt.StringContains(read(t, d, FileMetadata), `  "moe": {
+    "layers": 2,
+    "num_experts": 4,
+    "top_k": 2,
+    "total_activations": 42,
+    "worst_layer": 1,
+    "worst_max_mean_ratio": 2.00,
+    "cold_experts": 1,
+    "dummy_passes": 5,
+    "missing_layers": 6
+  },
+`))
 	qt.Check(t, qt.Equals(summary.MoE.Cold, 1))
 	var text bytes.Buffer
 	qt.Assert(t, qt.IsNil(summary.WriteText(&text)))
