@@ -155,7 +155,7 @@ func (b *expertBook) weigh(s *routed, l *expertLayer, ids []uint16, row int, val
 	j := b.e.j
 	for i, id := range ids {
 		weight := wire.Half(binary.LittleEndian.Uint16(values[2*i:]))
-		if !l.has(id) || weight-weight != 0 { // not finite
+		if !l.has(id) || math.IsNaN(float64(weight)) || math.IsInf(float64(weight), 0) {
 			j.stats.MoE.SkippedWeights++
 			continue
 		}

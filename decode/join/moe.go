@@ -198,7 +198,7 @@ func (m *routing) admit() {
 			m.held -= c.held
 			m.in.j.losses.add(lossKey{w.engine.id, "moe", why}, c.came, c.came, 1)
 		default:
-			m.sort(c, len(w.engine.routed))
+			m.assemble(c, len(w.engine.routed))
 		}
 	}
 }
@@ -214,8 +214,8 @@ func (e *engine) unroutable() string {
 	return ""
 }
 
-// sort puts a run into its pass, of that many layers.
-func (m *routing) sort(c *choices, layers int) {
+// assemble puts a run into its pass, of that many layers.
+func (m *routing) assemble(c *choices, layers int) {
 	at := int(c.ordinal % uint32(layers))
 	p := m.grows
 	if p != nil && !p.takes(c, layers) {
