@@ -238,6 +238,26 @@ func TestShortened(t *testing.T) {
 	qt.Assert(t, qt.IsFalse(r.Busy()))
 }
 
+// TestChoices: choices of experts and the GPU's clock pass, and what was overwritten
+// before it was read is told by the probe that decoding counts it by.
+func TestChoices(t *testing.T) {
+	b := file(minRing)
+	for _, kind := range []wire.Kind{wire.KindCUPTIMoE, wire.KindCUPTIClock, wire.KindLast + 1} {
+		e := event(make([]byte, 64))
+		le.PutUint16(e[12:], uint16(kind))
+		put(b, e)
+	}
+	le.PutUint64(b[offLost+8*lostMoE:], 9)
+	r, _ := readerOf(t, b)
+	qt.Assert(t, qt.Equals(drained(t, r), 2))
+	losses := map[string]uint64{}
+	for _, l := range r.Losses() {
+		losses[l.Probe+": "+l.Reason] = l.Count
+	}
+	qt.Assert(t, qt.Equals(losses["moe: overwritten"], 9))
+	qt.Assert(t, qt.HasLen(losses, 2)) // and the foreign event
+}
+
 func FuzzRing(f *testing.F) {
 	b := file(minRing)
 	put(b, event(make([]byte, 100)))
