@@ -59,7 +59,11 @@ const (
 
 // lossNames are the reasons by which the library counts what it dropped: enum
 // pm_ring_loss.
-var lossNames = [losses]string{"full", "cupti_dropped", "no_buffer", "names_full", "not_timed", "invalid_record"}
+var lossNames = [losses]string{"full", "cupti_dropped", "no_buffer", "names_full", "not_timed", "invalid_record", lostMoE: "overwritten"}
+
+// lostMoE is the reason that is counted in runs of routing kernels, by a probe of its
+// own: their numbers show the same loss to who decodes them.
+const lostMoE = 6
 
 // word is pm_ring_word: what stands before a record of n bytes that lies at byte at of
 // all that were ever written.

@@ -174,16 +174,19 @@ func (r *Reader) Losses() []record.Loss {
 			out = append(out, record.Loss{Engine: -1, Probe: probe, Reason: reason, Count: n, Lost: true})
 		}
 	}
+	overwritten := uint64(0)
 	for _, ring := range r.rings {
 		probe := fmt.Sprintf("cupti/%d", ring.status.PID)
+		overwritten += ring.status.Lost[lostMoE]
 		for i, name := range lossNames {
-			if name != "" {
+			if name != "" && i != lostMoE {
 				add(probe, name, ring.status.Lost[i])
 			}
 		}
 		add(probe, "damaged", ring.damaged)
 		add(probe, "foreign_event", ring.foreign)
 	}
+	add("moe", lossNames[lostMoE], overwritten)
 	add("cupti", "no_ring", r.refused)
 	return out
 }

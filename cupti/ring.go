@@ -268,7 +268,7 @@ func (r *ring) some(n uint64, sink func([]byte) error) (done uint64, err error) 
 // must not speak for the scheduler, nor move our clock.
 func (r *ring) admit(event []byte) bool {
 	var h wire.Header
-	if h.Read(event) != nil || h.Kind < wire.KindCUPTICall || h.Kind > wire.KindCUPTIWindow || h.Ktime > uint64(r.now)+slackNS {
+	if h.Read(event) != nil || h.Kind < wire.KindCUPTICall || h.Kind > wire.KindCUPTIClock || h.Ktime > uint64(r.now)+slackNS {
 		return false
 	}
 	event[offEngine] = r.index

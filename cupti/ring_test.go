@@ -238,6 +238,26 @@ func TestShortened(t *testing.T) {
 	qt.Assert(t, qt.IsFalse(r.Busy()))
 }
 
+// TestChoices: choices of experts and the GPU's clock pass, and what was overwritten
+// before it was read is told by the probe that decoding counts it by.
+func TestChoices(t *testing.T) {
+	b := file(minRing)
+	for _, kind := range []wire.Kind{wire.KindCUPTIMoE, wire.KindCUPTIClock, wire.KindLast + 1} {
+		e := event(make([]byte, 64))
+		le.PutUint16(e[12:], uint16(kind))
+		put(b, e)
+	}
+	le.PutUint64(b[offLost+8*lostMoE:], 9)
+	r, _ := readerOf(t, b)
+	qt.Assert(t, qt.Equals(drained(t, r), 2))
+	losses := map[string]uint64{}
+	for _, l := range r.Losses() {
+		losses[l.Probe+": "+l.Reason] = l.Count
+	}
+	qt.Assert(t, qt.Equals(losses["moe: overwritten"], 9))
+	qt.Assert(t, qt.HasLen(losses, 2)) // and the foreign event
+}
+
 func FuzzRing(f *testing.F) {
 	b := file(minRing)
 	put(b, event(make([]byte, 100)))
@@ -269,9 +289,9 @@ func TestLayout(t *testing.T) {
 		program += fmt.Sprintf("\tprintf(\"%%zu \", offsetof(struct pm_ring, %s));\n", f)
 	}
 	program += `	struct pm_ring *r = NULL;
-	printf("%llu %d %d %u %u %zu %zu %d %d %d %d %d %d %d %u %u %u %u %u %d %llu", PM_RING_MAGIC, PM_RING_VERSION, PM_RING_HEADER,
+	printf("%llu %d %d %u %u %zu %zu %d %d %d %d %d %d %d %d %u %u %u %u %u %d %llu", PM_RING_MAGIC, PM_RING_VERSION, PM_RING_HEADER,
 		PM_RING_MIN, PM_RING_MAX, sizeof(r->text), sizeof(r->library), PM_LOSSES, PM_RING_STARTING, PM_RING_RUNNING, PM_RING_ENDED,
-		PM_RING_QUIET, PM_RING_FAILED, PM_LOST_MOE, PM_RING_CALLS, PM_RING_WINDOWS, PM_RING_ALWAYS, PM_RING_NO_WINDOWS, PM_RING_MOE,
+		PM_RING_QUIET, PM_RING_FAILED, PM_LOST_RECORD, PM_LOST_MOE, PM_RING_CALLS, PM_RING_WINDOWS, PM_RING_ALWAYS, PM_RING_NO_WINDOWS, PM_RING_MOE,
 		PM_LOST_FULL, (unsigned long long)pm_ring_word(123456 * 8, 99));
 }
 `
@@ -284,7 +304,7 @@ func TestLayout(t *testing.T) {
 	want := fmt.Sprint(offMagic, offVersion, offHeader, offSize, offSession, offStarted, offPID, offState, offFlags, offCUPTI, offError, offText, offNote,
 		offLibrary, offLost, offReserved, offRecords, offTail, offHeartbeat, offStop, offMoENote,
 		uint64(ringMagic), ringVersion, headerBytes, minRing, maxRing, textBytes, libraryBytes, losses,
-		int(Starting), int(Running), int(Ended), int(Quiet), int(Failed), 6, flagCalls, flagWindows, flagAlways, flagNoWindows, flagMoE, 0, word(123456*8, 99))
+		int(Starting), int(Running), int(Ended), int(Quiet), int(Failed), 5, lostMoE, flagCalls, flagWindows, flagAlways, flagNoWindows, flagMoE, 0, word(123456*8, 99))
 	qt.Assert(t, qt.Equals(string(out), want))
-	qt.Assert(t, qt.Equals(len(strings.Fields(want)), len(fields)+21))
+	qt.Assert(t, qt.Equals(len(strings.Fields(want)), len(fields)+22))
 }

@@ -30,6 +30,10 @@ func (n *null) GPUSample(*record.GPUSampleRow) error           { n.rows++; retur
 func (n *null) GPUCounter(*record.GPUCounterRow) error         { n.rows++; return nil }
 func (n *null) Kernel(*record.KernelRow) error                 { n.rows++; return nil }
 func (n *null) KernelWindow(*record.KernelWindowRow) error     { n.rows++; return nil }
+func (n *null) MoEActivation(*record.MoEActivationRow) error   { n.rows++; return nil }
+func (n *null) MoECoselection(*record.MoECoselectionRow) error { n.rows++; return nil }
+func (n *null) MoEWeight(*record.MoEWeightRow) error           { n.rows++; return nil }
+func (n *null) MoEImbalance(*record.MoEImbalanceRow) error     { n.rows++; return nil }
 func (n *null) Loss(*record.LossRow) error                     { n.rows++; return nil }
 
 // BenchmarkPipeline decodes and joins a load of 64 requests at a time; the
@@ -65,4 +69,33 @@ func BenchmarkPipeline(b *testing.B) {
 	seconds := time.Since(start).Seconds()
 	b.ReportMetric(float64(b.N)*float64(requests)/seconds, "step-requests/s")
 	b.ReportMetric(float64(sink.rows)/seconds, "rows/s")
+}
+
+// BenchmarkChoices decodes and joins steps of a model with 48 layers of 128 experts, of
+// which each token chooses 8.
+func BenchmarkChoices(b *testing.B) {
+	layers := make([]int32, 48)
+	for i := range layers {
+		layers[i] = int32(i)
+	}
+	s := newCudaSim(cudaConfig{steps: 60, async: true, captured: true, cupti: "calls", moe: moeConfig{layers: layers, experts: 128, topK: 8, told: 128}})
+	journal := s.journal()
+	tokens := 0
+	for _, st := range s.truth {
+		tokens += st.tokens
+	}
+	b.ReportAllocs()
+	start := time.Now()
+	for b.Loop() {
+		p := decode.NewPipeline(&null{}, decode.Options{})
+		for _, r := range journal {
+			if err := p.Record(r.kind, r.payload); err != nil {
+				b.Fatal(err)
+			}
+		}
+		if _, err := p.Close(); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(float64(b.N)*float64(tokens)/time.Since(start).Seconds(), "tokens/s")
 }

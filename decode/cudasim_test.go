@@ -36,6 +36,7 @@ type cudaConfig struct {
 	cupti    string  // recorded: calls, order; "": attached
 	windows  bool    // of kernels
 	late     uint64  // so much later than CUPTI's events the probes' are read
+	moe      moeConfig
 }
 
 const (
@@ -103,6 +104,7 @@ type cudaWorker struct {
 	step    uint32
 	events  uint64
 	inside  cuptiSim
+	routing moeSim
 }
 
 // cudaThread is the kernel's memory of a thread (struct pm_thread).
@@ -117,6 +119,9 @@ type cudaThread struct {
 }
 
 func newCudaSim(c cudaConfig) *cudaSim {
+	if c.moe.known == nil && !c.moe.hidden {
+		c.moe.known = c.moe.layers
+	}
 	s := &cudaSim{
 		cudaConfig: c, rng: rand.New(rand.NewPCG(c.seed, 5)), now: simStart + 1000, graphs: map[string]uint64{}, next: 0x7f0000001000, sizes: slices.Clone(cudaSizes),
 	}
@@ -158,6 +163,7 @@ func (s *cudaSim) journal() []simRecord {
 			}
 			s.recapture()
 		}
+		s.between(i, len(queue))
 		st := s.schedule(i)
 		if s.probedAt > 0 && i == s.probedAt {
 			s.probe(s.now, int64(s.now))
@@ -175,6 +181,7 @@ func (s *cudaSim) journal() []simRecord {
 	if s.sampler {
 		s.sample()
 	}
+	s.readClocks()
 	s.closeRings()
 	for i := range s.records {
 		r := &s.records[i]
@@ -204,7 +211,8 @@ func (s *cudaSim) attach() {
 	s.inject()
 	s.fact(1, record.Fact{Engine: &record.Engine{
 		MonoNS: simStart, VLLM: "0.33.0", Device: "cuda", DP: 1, Thread: cudaEngineThread, PID: 4000, Iteration: i64(0), FromStart: true,
-		Watches: []string{"schedule_return", "update_return", "update_entry"},
+		Watches:   []string{"schedule_return", "update_return", "update_entry"},
+		MoELayers: s.moe.known, SpecTokens: s.moe.drafts,
 	}})
 	if s.probedAt == 0 {
 		s.probe(2, simStart)
@@ -438,13 +446,18 @@ func (w *cudaWorker) execute(st *cudaStep) {
 	case "FULL":
 		at := w.launch(st, wire.PhaseForward, s.graphs[st.text], s.gpuNS)
 		first(at)
+		w.forward(st, at, at+uint64(s.gpuNS))
 		if w.index == 0 {
 			st.replayed = [2]uint64{at, at + uint64(s.gpuNS)}
 			st.launches++
 		}
 	case "PIECEWISE":
+		from := uint64(0)
 		for p := range cudaPieces {
-			first(w.launch(st, wire.PhaseForward, s.graphs[st.text+fmt.Sprint(p)], s.gpuNS/cudaPieces))
+			at := w.launch(st, wire.PhaseForward, s.graphs[st.text+fmt.Sprint(p)], s.gpuNS/cudaPieces)
+			if first(at); p == 0 {
+				from = at
+			}
 			w.call(th, wire.PhaseForward, wire.RowLaunch, [3]uint64{}, 0)
 			w.run(st, 3000)
 			count(1, 0, 0)
@@ -453,12 +466,18 @@ func (w *cudaWorker) execute(st *cudaStep) {
 			}
 			host()
 		}
+		w.forward(st, from, w.free)
 	case "NONE":
-		for range 10 {
+		from := uint64(0)
+		for i := range 10 {
 			w.call(th, wire.PhaseForward, wire.RowLaunch, [3]uint64{}, 0)
-			first(w.run(st, s.gpuNS/5))
+			at := w.run(st, s.gpuNS/5)
+			if first(at); i == 0 {
+				from = at
+			}
 			host()
 		}
+		w.forward(st, from, w.free)
 		count(10, 0, 0)
 	}
 	if s.ranks > 1 {

@@ -29,6 +29,8 @@ type Handler interface {
 	CUPTICopy(*wire.CUPTICopy) error
 	CUPTIName(*wire.CUPTIName) error
 	CUPTIWindow(*wire.CUPTIWindow) error
+	CUPTIMoE(*wire.CUPTIMoE) error
+	CUPTIClock(*wire.CUPTIClock) error
 	// Malformed is told of an event that could not be read but has a header:
 	// its number in the engine's sequence is not missing.
 	Malformed(wire.Header) error
@@ -59,6 +61,8 @@ type Decoder struct {
 	copied wire.CUPTICopy
 	name   wire.CUPTIName
 	window wire.CUPTIWindow
+	moe    wire.CUPTIMoE
+	clock  wire.CUPTIClock
 }
 
 // ErrorKey is what malformed events are counted by.
@@ -210,6 +214,16 @@ func (d *Decoder) dispatchCUPTI(h wire.Header, raw []byte) (handled bool, err er
 			return false, err
 		}
 		return true, d.h.CUPTIWindow(&d.window)
+	case wire.KindCUPTIMoE:
+		if err := d.moe.Read(h, raw); err != nil {
+			return false, err
+		}
+		return true, d.h.CUPTIMoE(&d.moe)
+	case wire.KindCUPTIClock:
+		if err := d.clock.Read(h, raw); err != nil {
+			return false, err
+		}
+		return true, d.h.CUPTIClock(&d.clock)
 	}
 	return false, &wire.Error{Kind: h.Kind, Reason: wire.ReasonKind, Got: int(h.Kind), Want: int(wire.KindLast)}
 }

@@ -44,6 +44,10 @@ func FuzzEvents(f *testing.F) {
 		c.steps, c.seed = 4, uint64(len(name))
 		f.Add(packed(newCudaSim(c).journal()))
 	}
+	for name, c := range routed() {
+		c.steps, c.seed, c.moe.topK = 4, uint64(len(name)), 2
+		f.Add(packed(newCudaSim(c).journal()))
+	}
 	for kind := wire.KindStep; kind <= wire.KindKV; kind++ {
 		raw := event(kind, 80, nil)
 		f.Add(append([]byte{'E', byte(len(raw)), 0}, raw...))
@@ -127,6 +131,27 @@ func (s *sane) Kernel(r *record.KernelRow) error {
 
 func (s *sane) KernelWindow(r *record.KernelWindowRow) error {
 	if r.OnSwitchNS < 0 || below(r.OffSwitchNS) || r.Kernels < 0 || r.Replays < 0 {
+		s.t.Fatalf("%+v", r)
+	}
+	return nil
+}
+
+func (s *sane) MoEActivation(r *record.MoEActivationRow) error {
+	if r.Activations <= 0 || r.Tokens <= 0 || r.Expert < 0 || r.FirstStep > r.LastStep || r.FromNS >= r.ToNS {
+		s.t.Fatalf("%+v", r)
+	}
+	return nil
+}
+
+func (s *sane) MoECoselection(r *record.MoECoselectionRow) error {
+	if r.Count <= 0 || r.Expert1 < 0 || r.Expert1 >= r.Expert2 {
+		s.t.Fatalf("%+v", r)
+	}
+	return nil
+}
+
+func (s *sane) MoEImbalance(r *record.MoEImbalanceRow) error {
+	if r.StdDev < 0 || r.Tokens <= 0 || r.Used < 0 || r.Experts != nil && r.Used > *r.Experts {
 		s.t.Fatalf("%+v", r)
 	}
 	return nil

@@ -30,6 +30,10 @@ type tables struct {
 	GPUCounters   []record.GPUCounterRow
 	Kernels       []record.KernelRow
 	Windows       []record.KernelWindowRow
+	Activations   []record.MoEActivationRow
+	Coselections  []record.MoECoselectionRow
+	Weights       []record.MoEWeightRow
+	Imbalances    []record.MoEImbalanceRow
 	Losses        []record.LossRow
 }
 
@@ -59,6 +63,10 @@ func (t *tables) GPUSample(r *record.GPUSampleRow) error           { return keep
 func (t *tables) GPUCounter(r *record.GPUCounterRow) error         { return keep(&t.GPUCounters, r) }
 func (t *tables) Kernel(r *record.KernelRow) error                 { return keep(&t.Kernels, r) }
 func (t *tables) KernelWindow(r *record.KernelWindowRow) error     { return keep(&t.Windows, r) }
+func (t *tables) MoEActivation(r *record.MoEActivationRow) error   { return keep(&t.Activations, r) }
+func (t *tables) MoECoselection(r *record.MoECoselectionRow) error { return keep(&t.Coselections, r) }
+func (t *tables) MoEWeight(r *record.MoEWeightRow) error           { return keep(&t.Weights, r) }
+func (t *tables) MoEImbalance(r *record.MoEImbalanceRow) error     { return keep(&t.Imbalances, r) }
 func (t *tables) Loss(r *record.LossRow) error                     { return keep(&t.Losses, r) }
 
 // replay runs records through a Pipeline.

@@ -45,5 +45,6 @@ func (p *realPipeline) Live() live {
 func (p *realPipeline) Close() error {
 	sum, err := p.decode.Close()
 	p.facts.NeverScheduled, p.facts.Unreadable = sum.NeverScheduled, sum.Unreadable
+	p.facts.DummyPasses, p.facts.MissingLayers = sum.MoE.DummyPasses, sum.MoE.MissingLayers
 	return errors.Join(err, p.tables.Close())
 }

@@ -44,6 +44,11 @@ const (
 	sameCallNS = 50_000_000
 	// lastWordsNS is how much later than CUPTI's events the probes' may be read.
 	lastWordsNS = 1_000_000_000
+	// routingSlackNS: a routing kernel ran at most so long before the call that launched
+	// it, and after its step was done, by clocks that differ.
+	routingSlackNS = 200_000
+	// maxReadingNS: a reading of the GPU's clock that took longer tells too little.
+	maxReadingNS = 200_000
 	// aloneNS is after how long a launch on an idle GPU has begun to run, or never will.
 	aloneNS = 20_000_000
 )
@@ -56,6 +61,11 @@ const busyPct = 1.0
 // the name of a graph (read at most once a second), samples of counters (handed
 // on once a second), the return of the wait on an output event.
 const holdNS = 3_000_000_000
+
+// maxEagerPadding is how many rows more than tokens a pass of few tokens has at most where
+// no graph ran: sequence parallelism pads to a multiple of the ranks, and some versions to
+// the next graph's size although none fits. Of many tokens it may be as many again.
+const maxEagerPadding = 64
 
 // Bounds of what waits. Beyond them the oldest goes on with what is known.
 const (
@@ -81,4 +91,12 @@ const (
 	maxResults      = 64      // copies to the host of a step
 	maxNames        = 1 << 15 // of kernels, of a process
 	maxWindows      = 64      // whose kernels are coming
+	maxEarlyRuns    = 1 << 14 // of routing kernels, whose engine is not known yet
+	maxPasses       = 4096    // without a step
+	maxHeldChoices  = 1 << 27 // bytes of both
+	maxRunBytes     = 1 << 26 // of one of these runs
+	maxRoutedSteps  = 8192    // without a pass
+	maxMoELayers    = 4096
+	maxExperts      = 4096    // of a layer
+	maxExpertPairs  = 1 << 25 // of an engine's layers
 )

@@ -31,6 +31,8 @@ type injected struct {
 
 	order   ordering
 	windows []window // that may still get kernels
+
+	routing routing
 }
 
 // replay is a graph launch whose times CUPTI may tell.
@@ -103,6 +105,7 @@ func (j *Joiner) injected(i uint8) *injected {
 			j: j, index: int32(i), names: map[uint32]string{}, launch: map[uint32]*replay{}, early: map[uint32]replaySpan{},
 			seen: unset, ended: unset,
 		}
+		in.routing = routing{in: in, until: unset}
 		in.order = ordering{in: in, graphs: map[*graph]uint32{}, last: unset, whole: true}
 		j.injections[i] = in
 		j.processes = append(j.processes, in)
@@ -126,6 +129,9 @@ func (in *injected) status(f *record.Injected) {
 func (in *injected) finish() {
 	if !in.over {
 		in.over = true
+		if in.routing.until = in.ended; in.ended == unset {
+			in.routing.until = in.j.clock
+		}
 		in.settle(true)
 	}
 }
@@ -148,6 +154,7 @@ func (j *Joiner) enterCUPTI(h *wire.Header) (*injected, int64) {
 	in := j.injected(h.Engine)
 	t := j.time(h.Ktime)
 	j.clock = max(j.clock, t)
+	in.routing.missed = in.routing.missed || h.Seq != in.order.seq
 	in.order.follow(h.Seq)
 	return in, t
 }

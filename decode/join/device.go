@@ -20,7 +20,7 @@ type device struct {
 	sampler record.Sampler
 	sampled bool // a Sampler fact was seen
 	metrics [len(metricNames)]int
-	clocks  []clock
+	clock   gpuClock
 	lost    uint64
 	last    int64 // end of the newest sample; unset: none
 	samples []sample
@@ -33,9 +33,6 @@ var metricNames = [...]string{
 	wire.MetricSMActivePct, wire.MetricTensorPct, wire.MetricDRAMReadBytes,
 	wire.MetricDRAMWriteBytes, wire.MetricPCIeReadBytes, wire.MetricPCIeWriteBytes,
 }
-
-// clock is a reading of the GPU's timer.
-type clock struct{ gpu, at, err int64 }
 
 // sample is what steps need of a sample. NaN: not known.
 type sample struct {
@@ -69,58 +66,8 @@ func (d *device) reading(f *record.GPUClock) {
 		d.j.losses.add(lossKey{-1, "gpu_clock", "unusable"}, d.j.now, d.j.now, 1)
 		return
 	}
-	c := clock{gpu: f.GPUNS, at: f.BeforeNS + (f.AfterNS-f.BeforeNS)/2 - d.j.base, err: (f.AfterNS - f.BeforeNS + 1) / 2}
-	if n := len(d.clocks); n > 0 && (c.gpu <= d.clocks[n-1].gpu || c.at <= d.clocks[n-1].at) {
-		d.clocks = d.clocks[:0] // the timer was set
-	}
-	if len(d.clocks) == maxClocks {
-		d.clocks = append(d.clocks[:0], d.clocks[1:]...)
-	}
-	d.clocks = append(d.clocks, c)
+	d.clock.read(f.GPUNS, f.BeforeNS-d.j.base, f.AfterNS-d.j.base)
 }
-
-// slopeOverNS is how far readings must lie apart to tell the timer's drift: a
-// reading is off by some µs, the drift is some µs a second.
-const slopeOverNS = 500_000_000
-
-// time is a time of the GPU's timer on the session's clock: between two readings
-// on the line through them, behind the last along the drift so far.
-func (d *device) time(gpu int64) int64 {
-	n := len(d.clocks)
-	i := sort.Search(n, func(i int) bool { return d.clocks[i].gpu >= gpu })
-	if i > 0 && i < n {
-		a, b := d.clocks[i-1], d.clocks[i]
-		return a.at + int64(float64(gpu-a.gpu)*float64(b.at-a.at)/float64(b.gpu-a.gpu))
-	}
-	c := d.clocks[0]
-	if i == n {
-		c = d.clocks[n-1]
-	}
-	return c.at + int64(float64(gpu-c.gpu)*d.slope(i == n))
-}
-
-// slope is the session's clock against the GPU's timer, at the end or the
-// beginning of the readings; 1 where it cannot be told, or is no drift of clocks.
-func (d *device) slope(end bool) float64 {
-	n := len(d.clocks)
-	for k := 1; k < n; k++ {
-		a, b := d.clocks[0], d.clocks[k]
-		if end {
-			a, b = d.clocks[n-1-k], d.clocks[n-1]
-		}
-		if b.at-a.at >= slopeOverNS {
-			s := float64(b.at-a.at) / float64(b.gpu-a.gpu)
-			if math.Abs(s-1) > 1e-3 {
-				return 1
-			}
-			return s
-		}
-	}
-	return 1
-}
-
-// clockErr is how far a mapped time may be off.
-func (d *device) clockErr() int64 { return d.clocks[len(d.clocks)-1].err }
 
 // Counters takes samples of a GPU's hardware counters.
 func (j *Joiner) Counters(c *wire.Counters) error {
@@ -134,7 +81,7 @@ func (j *Joiner) Counters(c *wire.Counters) error {
 	case !d.sampled || c.Metrics != len(d.sampler.Metrics):
 		lost("unknown_metrics", int64(c.Samples))
 		return j.err
-	case len(d.clocks) == 0:
+	case !d.clock.known():
 		lost("no_clock", int64(c.Samples))
 		return j.err
 	}
@@ -147,7 +94,7 @@ func (j *Joiner) Counters(c *wire.Counters) error {
 
 func (d *device) sample(c *wire.Counters, i int) {
 	j := d.j
-	end := d.time(int64(c.End(i)))
+	end := d.clock.time(int64(c.End(i)))
 	if d.last != unset && end <= d.last {
 		if d.last-end > 1_000_000 { // more than a new reading of the clock explains
 			j.losses.add(lossKey{-1, "gpu_counters", "time_went_back"}, d.last, d.last, 1)
@@ -208,7 +155,7 @@ func (e *engine) counted(r *run) bool {
 	if d == nil || !r.end.known || r.tokens == 0 {
 		return true
 	}
-	return d.last != unset && d.last > r.end.hi+3*(d.sampler.IntervalNS+d.clockErr())+d.sampler.IntervalNS
+	return d.last != unset && d.last > r.end.hi+3*(d.sampler.IntervalNS+d.clock.err())+d.sampler.IntervalNS
 }
 
 // span is the samples that overlap a time; nil where some of it has none.
@@ -233,7 +180,7 @@ func (e *engine) refine(r *run, s *replays, before *gpuEnd) {
 	if d == nil || d.last == unset || !r.end.known || r.gpuStart == unset {
 		return
 	}
-	slack := d.sampler.IntervalNS + d.clockErr()
+	slack := d.sampler.IntervalNS + d.clock.err()
 	around := d.span(min(r.first, r.gpuStart)-3*slack, r.end.hi+3*slack)
 	if around == nil {
 		return

@@ -38,11 +38,21 @@
 // first launch or the end of the step before; bound.go has what these times can be
 // off by. After lost events, and where what bounds them is not known, they are null.
 //
+// # Experts
+//
+// In a recorded server the library tells what each run of a routing kernel chose. A
+// forward pass is as many runs in a row as the model has layers with experts; passes are
+// given to steps in order, each to one within whose GPU time it ran and whose padded
+// tokens its rows are. The numbers of runs show how many passes were lost in between. A
+// pass that fits no step is a warm-up's or a dummy batch's. Only the lowest rank's are
+// counted, since all ranks choose alike.
+//
 // # What waits
 //
 // Where calls are probed, a step's row waits until they have gone on to the next
 // step, its graphs are named, and the counters' samples have passed its end: 3 s by
-// the times of events at most, and while the server is idle, until it goes on. Rows
+// the times of events at most, and while the server is idle, until it goes on; so do
+// the choices of its experts. Rows
 // of graph launches wait for their step and name. A graph's own row comes when it is
 // destroyed or at the end. Everything else is handed on at once.
 //

@@ -57,21 +57,28 @@ type engine struct {
 	byObject map[uint64]*request
 	swept    uint32
 
-	kv kv
+	kv      kv
+	routed  []int32 // layers with experts
+	experts expertBook
 }
 
 func newEngine(j *Joiner, i uint8) *engine {
-	return &engine{
+	e := &engine{
 		j: j, id: int32(i), watch: watchesOf(nil), running: -1, waiting: -1, free: -1,
 		since: math.MinInt64, called: unset,
 		byKey: map[uint64]*request{}, byObject: map[uint64]*request{},
 	}
+	e.experts.e = e
+	return e
 }
 
 func (e *engine) attach(f *record.Engine) {
 	first := !e.known
 	e.fact, e.known = *f, true
 	e.work = newWork(f)
+	if n := len(f.MoELayers); e.routed == nil && n > 0 && n <= maxMoELayers {
+		e.routed = f.MoELayers
+	}
 	e.watch = watchesOf(f.Watches)
 	// An engine that is idle has nothing on the GPU that its first step waits for.
 	if first && (f.FromStart || f.Iteration != nil) && !e.begun {

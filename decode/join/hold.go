@@ -81,6 +81,7 @@ func (e *engine) overdue() bool {
 func (j *Joiner) settle() {
 	for _, in := range j.processes {
 		in.settle(false)
+		in.routing.settle(false)
 	}
 	for _, e := range j.order {
 		if e.held.len() > 0 {

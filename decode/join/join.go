@@ -68,6 +68,10 @@ type Joiner struct {
 		counter     record.GPUCounterRow
 		kernel      record.KernelRow
 		window      record.KernelWindowRow
+		activation  record.MoEActivationRow
+		coselection record.MoECoselectionRow
+		weight      record.MoEWeightRow
+		imbalance   record.MoEImbalanceRow
 	}
 }
 
@@ -99,6 +103,18 @@ type Stats struct {
 	TimedSteps      int64 // with a GPU time
 	SampledSteps    int64 // with counters
 	Coverage        Coverage
+	MoE             MoEStats
+}
+
+// MoEStats counts what routing kernels told.
+type MoEStats struct {
+	Passes         int64 // that are of a step
+	DummyPasses    int64 // that are of none: warm-up, and batches that keep other ranks company
+	EarlyRuns      int64 // before the engine was known: of the warm-up, too
+	MissingLayers  int64 // of steps with tokens, those of which nothing came
+	Activations    int64
+	SkippedIDs     int64 // of no expert
+	SkippedWeights int64 // of those, and what is no number
 }
 
 // Coverage counts the steps whose graphs are known, and their scheduled tokens.
@@ -295,6 +311,12 @@ func (j *Joiner) closeWorkers() {
 		for e.held.len() > 0 {
 			e.release()
 		}
+	}
+	for _, in := range j.processes {
+		in.routing.close()
+	}
+	for _, e := range j.order {
+		e.experts.close()
 	}
 	for _, w := range j.workers {
 		if w != nil {

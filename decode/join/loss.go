@@ -32,6 +32,8 @@ type lossBook struct {
 	gaps   map[int32]*gapSpan
 	at     int64 // the last reading
 	total  int64 // handed on or open, without gaps that may yet be explained
+
+	routing twice // runs of routing kernels
 }
 
 type gapSpan struct {
@@ -39,6 +41,34 @@ type gapSpan struct {
 	seen, settled int64    // all gaps, and those before the last reading
 	kernel        int64    // ring_full of the engine
 	reported      int64    // sequence_gap handed on
+}
+
+// twice is a loss that a counter and gaps both show: the larger is how much it is.
+type twice struct {
+	span                    lossSpan // since the last reading
+	gaps, counter, reported int64
+}
+
+func (t *twice) seen(from, to, n int64) {
+	t.span.add(from, to, n)
+	t.gaps += n
+}
+
+func (t *twice) left() int64 { return max(t.gaps, t.counter) - t.reported }
+
+// overwritten is how the library counts runs of routing kernels that it came too late for.
+var overwritten = lossKey{-1, "moe", "overwritten"}
+
+// flush hands on what is not counted yet.
+func (t *twice) flush(b *lossBook, now int64) {
+	n := t.left()
+	from, to := b.at, now
+	if t.span.count > 0 {
+		from, to = t.span.from, t.span.to
+	}
+	b.add(overwritten, from, to, n)
+	t.reported += n
+	t.span = lossSpan{}
 }
 
 func (b *lossBook) init() {
@@ -86,7 +116,7 @@ func (b *lossBook) engine(i int32) *gapSpan {
 
 // lost is the number of all losses so far.
 func (b *lossBook) lost() int64 {
-	n := b.total
+	n := b.total + b.routing.left()
 	for _, g := range b.gaps {
 		n += max(g.seen-g.kernel-g.reported, 0)
 	}
@@ -112,6 +142,10 @@ func (j *Joiner) kernelLosses(f *record.Losses) {
 		}
 		n := int64(c.Count - b.kernel[k])
 		b.kernel[k] = c.Count
+		if k == overwritten {
+			b.routing.counter += n
+			continue
+		}
 		from, to := b.at, now
 		if ring := strings.HasPrefix(c.Reason, "ring"); ring {
 			g := b.engine(ringOf(&c))
@@ -156,6 +190,7 @@ func (j *Joiner) flushLosses(now int64, end bool) {
 		}
 		g.settled, g.before, g.span = g.seen, g.span, lossSpan{}
 	}
+	b.routing.flush(b, now)
 	keys := make([]lossKey, 0, len(b.open))
 	for k := range b.open {
 		keys = append(keys, k)

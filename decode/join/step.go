@@ -164,6 +164,7 @@ func (e *engine) emit(st *step) {
 	if r != nil {
 		r.emitPhases()
 		e.emitEncoder(r, row)
+		e.route(st, r, row)
 		r.done = true
 		st.run = nil
 	}

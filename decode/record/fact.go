@@ -75,27 +75,29 @@ type Engine struct {
 	Model        string `json:"model"`
 	// ModelConfig is what transformers' config.json has, as the engine runs it.
 	ModelConfig json.RawMessage `json:"model_config,omitempty"`
-	// MoELayers are the transformer layers with experts, in the order of their execution;
-	// empty: not known, or none.
-	MoELayers   []int32 `json:"moe_layers,omitempty"`
-	KVCacheType string  `json:"kv_cache_dtype,omitempty"` // auto: the model's
-	Scheduler   string  `json:"scheduler"`                // class name
-	AsyncSched  bool    `json:"async_scheduling"`
-	V2Runner    bool    `json:"v2_model_runner"`
-	Device      string  `json:"device"` // cpu, cuda, …
-	TP          int     `json:"tensor_parallel"`
-	PP          int     `json:"pipeline_parallel"`
-	DP          int     `json:"data_parallel"`
-	MaxSeqs     int     `json:"max_num_seqs"`
-	MaxTokens   int     `json:"max_num_batched_tokens"`
-	MaxModelLen int     `json:"max_model_len"`
-	BlockSize   int     `json:"block_size"`
-	Blocks      int     `json:"num_gpu_blocks"` // the null block included
-	FreeBlocks  int     `json:"free_blocks"`    // when read at attach
-	Caching     bool    `json:"prefix_caching"`
-	SpecTokens  int     `json:"num_spec_tokens"`
-	Policy      string  `json:"policy"`
-	LogStats    bool    `json:"log_stats"`
+	KVCacheType string          `json:"kv_cache_dtype,omitempty"` // auto: the model's
+	Scheduler   string          `json:"scheduler"`                // class name
+	AsyncSched  bool            `json:"async_scheduling"`
+	V2Runner    bool            `json:"v2_model_runner"`
+	Device      string          `json:"device"` // cpu, cuda, …
+	TP          int             `json:"tensor_parallel"`
+	PP          int             `json:"pipeline_parallel"`
+	DP          int             `json:"data_parallel"`
+	MaxSeqs     int             `json:"max_num_seqs"`
+	MaxTokens   int             `json:"max_num_batched_tokens"`
+	MaxModelLen int             `json:"max_model_len"`
+	BlockSize   int             `json:"block_size"`
+	Blocks      int             `json:"num_gpu_blocks"` // the null block included
+	FreeBlocks  int             `json:"free_blocks"`    // when read at attach
+	Caching     bool            `json:"prefix_caching"`
+	SpecTokens  int             `json:"num_spec_tokens"`
+	// MoELayers are the indices of the transformer layers with experts, in the order of
+	// their execution; absent: there are none, or they could not be read.
+	MoELayers []int32 `json:"moe_layers,omitempty"`
+	// DraftMoELayers is how many the draft model has; absent: not known. Without one, 0.
+	DraftMoELayers *int   `json:"draft_moe_layers,omitempty"`
+	Policy         string `json:"policy"`
+	LogStats       bool   `json:"log_stats"`
 	// Iteration is vLLM's number of the next non-empty step, where the engine
 	// was idle at attach or was followed from its start; nil: not known.
 	Iteration *int64 `json:"iteration,omitempty"`

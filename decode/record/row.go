@@ -331,6 +331,59 @@ type KernelWindowRow struct {
 	Replays     int64  `parquet:"replays"` // timed by their kernels: first start to last end
 }
 
+// MoEActivationRow is a row of the table moe_activations: how often the tokens of a time
+// window chose an expert of a layer. Windows of 10 s are counted from the session's zero,
+// a step is in the one in which it was scheduled. Experts that none chose have no row.
+type MoEActivationRow struct {
+	Engine      int32 `parquet:"engine"`
+	Layer       int32 `parquet:"layer_idx"` // of the model's layers, those without experts counted
+	FromNS      int64 `parquet:"from_ns,delta"`
+	ToNS        int64 `parquet:"to_ns,delta"`
+	FirstStep   int64 `parquet:"first_step,delta"` // of the window with choices of the layer
+	LastStep    int64 `parquet:"last_step,delta"`
+	Expert      int32 `parquet:"expert_id"`
+	Activations int64 `parquet:"activations,plain"`
+	Tokens      int64 `parquet:"tokens"` // that chose, in the layer and window
+}
+
+// MoECoselectionRow is a row of the table moe_coselection: how many tokens of a window of
+// 600 s chose both experts of a layer. Pairs that none chose have no row.
+type MoECoselectionRow struct {
+	Engine  int32 `parquet:"engine"`
+	Layer   int32 `parquet:"layer_idx"`
+	FromNS  int64 `parquet:"from_ns,delta"`
+	ToNS    int64 `parquet:"to_ns,delta"`
+	Expert1 int32 `parquet:"expert_id_1"` // the lower
+	Expert2 int32 `parquet:"expert_id_2"`
+	Count   int64 `parquet:"count,plain"`
+}
+
+// MoEWeightRow is a row of the table moe_weights: what the output of a chosen expert is
+// multiplied by, of tokens that were picked.
+type MoEWeightRow struct {
+	Engine int32   `parquet:"engine"`
+	StepID int64   `parquet:"step_id,delta"`
+	Layer  int32   `parquet:"layer_idx"`
+	Token  int32   `parquet:"token_idx"` // row of the step's batch
+	Expert int32   `parquet:"expert_id"`
+	Weight float32 `parquet:"weight"` // as the kernel wrote it, to the 11 bits of a binary16
+}
+
+// MoEImbalanceRow is a row of the table moe_imbalance: how evenly the experts of a layer
+// were chosen in a window of moe_activations.
+type MoEImbalanceRow struct {
+	Engine      int32    `parquet:"engine"`
+	Layer       int32    `parquet:"layer_idx"`
+	FromNS      int64    `parquet:"from_ns,delta"`
+	ToNS        int64    `parquet:"to_ns,delta"`
+	Tokens      int64    `parquet:"tokens"`
+	StdDev      float64  `parquet:"std_dev"`                // of the activations of all experts
+	MaxMinRatio *float64 `parquet:"max_min_ratio,optional"` // of the activations; null: an expert has none
+	Used        int32    `parquet:"experts_used"`           // chosen once at least
+	Experts     *int32   `parquet:"experts,optional"`       // of the layer; null: not known, and those up to the highest that was chosen count as all
+	TopK        int32    `parquet:"top_k"`                  // experts of a token
+}
+
 // StepRequestRow is a row of the table step_requests: a request in a step.
 // Key: (engine, step_id, request_uid).
 type StepRequestRow struct {
@@ -487,5 +540,9 @@ type Sink interface {
 	GPUCounter(*GPUCounterRow) error
 	Kernel(*KernelRow) error
 	KernelWindow(*KernelWindowRow) error
+	MoEActivation(*MoEActivationRow) error
+	MoECoselection(*MoECoselectionRow) error
+	MoEWeight(*MoEWeightRow) error
+	MoEImbalance(*MoEImbalanceRow) error
 	Loss(*LossRow) error
 }

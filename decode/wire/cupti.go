@@ -71,3 +71,34 @@ type CUPTIWindow struct {
 	Number       uint32
 	On           bool
 }
+
+// CUPTIMoEWeights is PM_CUPTI_MOE_WEIGHTS in CUPTIMoE.Flags.
+const CUPTIMoEWeights = 1
+
+// MaxTopK is the most experts that a token may choose.
+const MaxTopK = 64
+
+// CUPTIMoE is struct pm_cupti_moe with the ids and weights of its rows.
+type CUPTIMoE struct {
+	Header
+	Time    uint64 // by the GPU's clock
+	Ordinal uint32
+	Run     uint32
+	Rows    uint32
+	First   uint32
+	Count   uint16
+	TopK    uint8
+	Bytes   uint8 // of an id
+	Experts uint16
+	Flags   uint16
+
+	IDs     []byte // Count rows of TopK
+	Weights []byte // the same, binary16; nil: none
+}
+
+// CUPTIClock is struct pm_cupti_clock.
+type CUPTIClock struct {
+	Header
+	Before, After uint64 // CLOCK_MONOTONIC
+	GPU           uint64
+}

@@ -36,9 +36,11 @@ const (
 	KindCUPTICopy   Kind = 51
 	KindCUPTIName   Kind = 52
 	KindCUPTIWindow Kind = 53
+	KindCUPTIMoE    Kind = 54
+	KindCUPTIClock  Kind = 55
 
 	// KindLast is the highest of them.
-	KindLast = KindCUPTIWindow
+	KindLast = KindCUPTIClock
 )
 
 // String names the kind as losses and error messages do.
@@ -82,6 +84,10 @@ func (k Kind) String() string {
 		return "cupti_name"
 	case KindCUPTIWindow:
 		return "cupti_window"
+	case KindCUPTIMoE:
+		return "cupti_moe"
+	case KindCUPTIClock:
+		return "cupti_clock"
 	case kindCounters:
 		return "counters"
 	}

@@ -49,14 +49,29 @@ func FuzzCounters(f *testing.F) {
 
 // FuzzCUPTI: no bytes make the reading of CUPTI's events panic.
 func FuzzCUPTI(f *testing.F) {
-	for _, n := range []int{wire.CUPTICallSize, wire.CUPTIReplaySize, wire.CUPTIKernelSize, wire.CUPTICopySize, wire.CUPTINameSize, wire.CUPTIWindowSize} {
+	for _, n := range []int{wire.CUPTICallSize, wire.CUPTIReplaySize, wire.CUPTIKernelSize, wire.CUPTICopySize, wire.CUPTINameSize, wire.CUPTIWindowSize, wire.CUPTIClockSize} {
 		f.Add(make([]byte, n))
 	}
+	moe := make([]byte, wire.CUPTIMoESize+3*2*3)
+	moe[32], moe[40], moe[42], moe[43], moe[46] = 3, 3, 2, 1, wire.CUPTIMoEWeights
+	f.Add(moe)
 	f.Fuzz(func(_ *testing.T, b []byte) {
 		var h wire.Header
 		if h.Read(b) != nil {
 			return
 		}
+		var m wire.CUPTIMoE
+		if m.Read(h, b) == nil {
+			for row := range int(m.Count) {
+				for k := range int(m.TopK) {
+					_ = m.ID(row, k)
+					if m.Weights != nil {
+						_ = m.Weight(row, k)
+					}
+				}
+			}
+		}
+		_ = (&wire.CUPTIClock{}).Read(h, b)
 		_ = (&wire.CUPTICall{}).Read(h, b)
 		_ = (&wire.CUPTIReplay{}).Read(h, b)
 		_ = (&wire.CUPTIKernel{}).Read(h, b)

@@ -112,6 +112,15 @@ int main(void)
 	struct pm_cupti_window cw = { .hdr = hdr(PM_EV_CUPTI_WINDOW), .began = 1, .ended = 2, .number = 3, .on = 1 };
 	add(&cw, sizeof(cw)); end();
 
+	struct pm_cupti_moe mo = { .hdr = hdr(PM_EV_CUPTI_MOE), .time = 1, .ordinal = 2, .run = 3, .rows = 9, .first = 5, .count = 2,
+		.top_k = 3, .bytes = 2, .experts = 300, .flags = PM_CUPTI_MOE_WEIGHTS };
+	__u16 chosen[6] = { 1, 2, 299, 4, 5, 6 };
+	__u16 weights[6] = { 0x3800, 0x3400, 0x3000, 0x3c00, 0x0001, 0xc000 }; /* binary16: 1/2, 1/4, 1/8, 1, 2^-24, -2 */
+	add(&mo, sizeof(mo)); add(chosen, sizeof(chosen)); add(weights, sizeof(weights)); end();
+
+	struct pm_cupti_clock cl = { .hdr = hdr(PM_EV_CUPTI_CLOCK), .before = 1, .gpu = 2, .after = 3 };
+	add(&cl, sizeof(cl)); end();
+
 	/* The names that have no field of their own. */
 	__u32 names[] = { PM_ROWS, PM_ROW_GRAPH_LAUNCH, PM_ROW_LAUNCH, PM_ROW_ALL_REDUCE, PM_ROW_RECV, PM_PHASES,
 		PM_CALL_FAILED, PM_CALL_THROWAWAY, PM_CALL_DUMMY };
@@ -289,6 +298,24 @@ func TestLayout(t *testing.T) {
 	var cw wire.CUPTIWindow
 	qt.Assert(t, qt.IsNil(cw.Read(h, b)))
 	qt.Assert(t, qt.Equals(cw, wire.CUPTIWindow{Header: h, Began: 1, Ended: 2, Number: 3, On: true}))
+
+	h, b = next(wire.KindCUPTIMoE)
+	var mo wire.CUPTIMoE
+	qt.Assert(t, qt.IsNil(mo.Read(h, b)))
+	qt.Assert(t, qt.Equals(mo.ID(0, 2), 299))
+	qt.Assert(t, qt.Equals(mo.ID(1, 1), 5))
+	qt.Assert(t, qt.Equals(mo.Weight(0, 1), 0.25))
+	qt.Assert(t, qt.Equals(mo.Weight(1, 1), 1.0/(1<<24)))
+	qt.Assert(t, qt.Equals(mo.Weight(1, 2), -2))
+	mo.IDs, mo.Weights = nil, nil
+	qt.Assert(t, qt.DeepEquals(mo, wire.CUPTIMoE{
+		Header: h, Time: 1, Ordinal: 2, Run: 3, Rows: 9, First: 5, Count: 2, TopK: 3, Bytes: 2, Experts: 300, Flags: wire.CUPTIMoEWeights,
+	}))
+
+	h, b = next(wire.KindCUPTIClock)
+	var cl wire.CUPTIClock
+	qt.Assert(t, qt.IsNil(cl.Read(h, b)))
+	qt.Assert(t, qt.Equals(cl, wire.CUPTIClock{Header: h, Before: 1, GPU: 2, After: 3}))
 
 	n := binary.LittleEndian.Uint32(out)
 	var names []int

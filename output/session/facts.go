@@ -47,6 +47,8 @@ type Facts struct {
 	End         *record.End       // nil: the session did not end in order
 
 	NeverScheduled int64            // requests that ended without having been scheduled
+	DummyPasses    int64            // passes through layers with experts that are of no step
+	MissingLayers  int64            // layers with experts of steps with tokens, of whose choices nothing is known
 	Unreadable     map[string]int64 // parts of events, by name
 	Damage         []string         // pieces of the journal that could not be read
 }
@@ -147,7 +149,7 @@ func (f *Facts) On(profiler string) bool {
 	on := f.Start.Profilers
 	if on == nil {
 		on = []string{ProfilerCUDAGraph, ProfilerKVCache, ProfilerForwardPass, ProfilerCPU, ProfilerBatch,
-			ProfilerPreemption, ProfilerEncoderDecoder, ProfilerGPU}
+			ProfilerPreemption, ProfilerEncoderDecoder, ProfilerGPU, ProfilerMoE}
 	}
 	return slices.Contains(on, profiler)
 }
@@ -191,12 +193,33 @@ func (f *Facts) blind(profiler string) string {
 		if !f.watched(watchUpdateEntry) && !slices.ContainsFunc(f.Workers, probesCalls) {
 			return "neither CUDA calls nor the end of the forward pass could be probed"
 		}
+	case ProfilerMoE:
+		return f.withoutExperts()
 	case ProfilerGPU:
 		if len(f.GPUs) == 0 {
 			return "no GPU was found"
 		}
 	}
 	return ""
+}
+
+// withoutExperts says why the choices of experts cannot be told; "" if they can.
+func (f *Facts) withoutExperts() string {
+	withLayers := slices.DeleteFunc(slices.Clone(f.Engines), func(e record.Engine) bool { return len(e.MoELayers) == 0 })
+	switch {
+	case len(withLayers) == 0:
+		return "no layer with experts was found in the model"
+	case !slices.ContainsFunc(f.Injected, tells):
+		return "only from within the server can be seen which experts are chosen: pmtrace record"
+	case !slices.ContainsFunc(withLayers, telling):
+		return "a draft model runs between the passes, and its layers with experts would be taken for the model's"
+	}
+	return ""
+}
+
+// telling reports whether an engine's runs of routing kernels are its model's alone.
+func telling(e record.Engine) bool {
+	return e.SpecTokens == 0 || e.DraftMoELayers != nil && *e.DraftMoELayers == 0
 }
 
 func probesCalls(w record.Worker) bool { return len(w.Probes) > 0 }
@@ -212,7 +235,7 @@ func probesGraphs(w record.Worker) bool {
 // that were blind without its saying so, as where it ends early.
 func (f *Facts) Missing() []record.Unavailable {
 	list := slices.Clone(f.Unavailable)
-	for _, profiler := range []string{ProfilerCUDAGraph, ProfilerForwardPass, ProfilerEncoderDecoder, ProfilerGPU} {
+	for _, profiler := range []string{ProfilerCUDAGraph, ProfilerForwardPass, ProfilerEncoderDecoder, ProfilerGPU, ProfilerMoE} {
 		why := f.blind(profiler)
 		said := slices.ContainsFunc(f.Unavailable, func(u record.Unavailable) bool { return u.Profiler == profiler })
 		if f.Start.Profilers != nil && f.On(profiler) && why != "" && !said {

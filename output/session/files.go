@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"os"
+	"path"
 
 	"github.com/pmtrace/pmtrace/decode/record"
 )
@@ -28,6 +29,13 @@ const (
 	FileGraphTimeline     = "cuda_graph_timeline.csv"
 	FileEncoder           = "encoder_decoder_timing.csv"
 	FileEncoderSummary    = "encoder_decoder_summary.json"
+	FileMoEActivations    = moeDir + "/moe_expert_activations.csv"
+	FileMoECoselection    = moeDir + "/moe_expert_coselection.csv"
+	FileMoEWeights        = moeDir + "/moe_routing_weights_hist.csv"
+	FileMoEImbalance      = moeDir + "/moe_load_imbalance.csv"
+	FileMoESummary        = moeDir + "/moe_summary.json"
+
+	moeDir = "moe_expert_tracking"
 )
 
 // Headers of the CSV files.
@@ -43,6 +51,11 @@ const (
 	headerGraphUsage  = "runtime_mode,num_tokens,num_reqs,uniform,has_lora,replay_count"
 	headerTimeline    = "timestamp_sec,descriptor,duration_ms"
 	headerEncoder     = "timestamp_sec,component,duration_ms,context"
+
+	headerMoEActivations = "layer_idx,expert_id,activation_count,percentage"
+	headerMoECoselection = "layer_idx,expert_id_1,expert_id_2,coselection_count"
+	headerMoEWeights     = "layer_idx,token_idx,expert_id,weight"
+	headerMoEImbalance   = "layer_idx,timestamp_sec,std_dev,max_min_ratio"
 )
 
 // visitor is called with the rows of the tables that it names a function for,
@@ -58,6 +71,10 @@ type visitor struct {
 	graphLaunch    func(*record.GraphLaunchRow) error
 	encoderDecoder func(*record.EncoderDecoderRow) error
 	gpuSample      func(*record.GPUSampleRow) error
+	moeActivation  func(*record.MoEActivationRow) error
+	moeCoselection func(*record.MoECoselectionRow) error
+	moeWeight      func(*record.MoEWeightRow) error
+	moeImbalance   func(*record.MoEImbalanceRow) error
 	loss           func(*record.LossRow) error
 	done           func() error // after the last row
 }
@@ -74,6 +91,10 @@ func visit(session *Dir, visitors []visitor) error {
 	var launches []func(*record.GraphLaunchRow) error
 	var components []func(*record.EncoderDecoderRow) error
 	var samples []func(*record.GPUSampleRow) error
+	var activations []func(*record.MoEActivationRow) error
+	var pairs []func(*record.MoECoselectionRow) error
+	var weights []func(*record.MoEWeightRow) error
+	var imbalances []func(*record.MoEImbalanceRow) error
 	var losses []func(*record.LossRow) error
 	for _, v := range visitors {
 		steps = with(steps, v.step)
@@ -86,6 +107,10 @@ func visit(session *Dir, visitors []visitor) error {
 		launches = with(launches, v.graphLaunch)
 		components = with(components, v.encoderDecoder)
 		samples = with(samples, v.gpuSample)
+		activations = with(activations, v.moeActivation)
+		pairs = with(pairs, v.moeCoselection)
+		weights = with(weights, v.moeWeight)
+		imbalances = with(imbalances, v.moeImbalance)
 		losses = with(losses, v.loss)
 	}
 	if err := errors.Join(
@@ -99,6 +124,10 @@ func visit(session *Dir, visitors []visitor) error {
 		pass(session, launches),
 		pass(session, components),
 		pass(session, samples),
+		pass(session, activations),
+		pass(session, pairs),
+		pass(session, weights),
+		pass(session, imbalances),
 		pass(session, losses),
 	); err != nil {
 		return err
@@ -166,6 +195,7 @@ func WriteFiles(session *Dir, facts *Facts, csv bool) (*Summary, error) {
 			{ProfilerForwardPass, forwardFiles},
 			{ProfilerCUDAGraph, graphFiles},
 			{ProfilerEncoderDecoder, encoderFiles},
+			{ProfilerMoE, moeFiles},
 		} {
 			if facts.Works(p.profiler) {
 				visitors = append(visitors, p.files(out, facts))
@@ -198,7 +228,21 @@ type output struct {
 	csv  *csvFile // nil: written whole at the end
 }
 
-func hiddenFile(name string) string { return "." + name + ".tmp" }
+func hiddenFile(name string) string {
+	dir, base := path.Split(name)
+	return dir + "." + base + ".tmp"
+}
+
+// mkdir makes a directory for files.
+func (o *outputs) mkdir(name string) {
+	if o.err != nil {
+		return
+	}
+	var d *Dir
+	if d, o.err = o.dir.Sub(name); o.err == nil {
+		o.err = d.Close()
+	}
+}
 
 func (o *outputs) create(name string) *os.File {
 	if o.err != nil {

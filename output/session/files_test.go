@@ -71,18 +71,23 @@ var sessionHeaders = map[string]string{
 	"cuda_graph_usage.csv":       "runtime_mode,num_tokens,num_reqs,uniform,has_lora,replay_count",
 	"cuda_graph_timeline.csv":    "timestamp_sec,descriptor,duration_ms",
 	"encoder_decoder_timing.csv": "timestamp_sec,component,duration_ms,context",
+	FileMoEActivations:           "layer_idx,expert_id,activation_count,percentage",
+	FileMoECoselection:           "layer_idx,expert_id_1,expert_id_2,coselection_count",
+	FileMoEWeights:               "layer_idx,token_idx,expert_id,weight",
+	FileMoEImbalance:             "layer_idx,timestamp_sec,std_dev,max_min_ratio",
 	"request_lifecycle.csv":      "request_id,started_sec,preempted_sec,resumed_sec,finished_sec,total_time_sec,preemption_delay_sec",
 }
 
 func TestFilesOfNothingAreHeaders(t *testing.T) {
 	d, facts := traced(t, traffic.Decode32, 0, nil)
 	onGPU(facts)
+	withExperts(facts)
 	_, err := WriteFiles(d, facts, true)
 	qt.Assert(t, qt.IsNil(err))
 	for name, header := range sessionHeaders {
 		qt.Check(t, qt.Equals(read(t, d, name), header+"\n"))
 	}
-	for _, name := range []string{FileBatchSummary, FilePreemptionSummary, FileCPUSummary, FileForwardSummary, FileEncoderSummary, FileMetadata} {
+	for _, name := range []string{FileBatchSummary, FilePreemptionSummary, FileCPUSummary, FileForwardSummary, FileEncoderSummary, FileMoESummary, FileMetadata} {
 		qt.Check(t, qt.IsTrue(json.Valid([]byte(read(t, d, name)))), qt.Commentf(name))
 	}
 	qt.Check(t, qt.StringContains(read(t, d, FileKVSummary), "Total blocks available: 1000\n"))

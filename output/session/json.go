@@ -45,6 +45,7 @@ func (o object) MarshalJSON() ([]byte, error) {
 // Numbers with the decimals of the CSV files.
 type (
 	percent float64 // 2
+	rounded float64 // 2
 	millis  float64 // 3, given in ns
 	seconds float64 // 6, given in ns
 )
@@ -52,6 +53,8 @@ type (
 func (v percent) MarshalJSON() ([]byte, error) {
 	return strconv.AppendFloat(nil, float64(v), 'f', 2, 64), nil
 }
+
+func (v rounded) MarshalJSON() ([]byte, error) { return percent(v).MarshalJSON() }
 
 func (v millis) MarshalJSON() ([]byte, error) {
 	return strconv.AppendFloat(nil, float64(v)/1e6, 'f', 3, 64), nil

@@ -44,6 +44,7 @@ type metadata struct {
 	Workers             []record.Worker      `json:"workers"` // with the CUDA libraries, and the probes in force
 	GraphReadings       []GraphReading       `json:"graph_readings"`
 	GraphCoverage       *graphCoverage       `json:"graph_coverage"` // null: no step whose graphs are known
+	Experts             *expertsInfo         `json:"moe"`            // null: no choice of an expert was seen
 	Steps               int64                `json:"steps"`
 	Requests            int64                `json:"requests"`
 	NeverScheduled      int64                `json:"requests_never_scheduled"`
@@ -63,6 +64,19 @@ type graphCoverage struct {
 	PaddingPct      percent          `json:"padding_pct"` // of the padded tokens
 	Launches        int64            `json:"launches"`
 	UnknownLaunches int64            `json:"unknown_launches"`
+}
+
+// expertsInfo says how evenly experts were chosen.
+type expertsInfo struct {
+	Layers        int     `json:"layers"`
+	Experts       int64   `json:"num_experts"`
+	TopK          int64   `json:"top_k"`
+	Activations   int64   `json:"total_activations"`
+	WorstLayer    int32   `json:"worst_layer"`
+	MaxMeanRatio  rounded `json:"worst_max_mean_ratio"`
+	ColdExperts   int64   `json:"cold_experts"` // never chosen, of all layers
+	DummyPasses   int64   `json:"dummy_passes"`
+	MissingLayers int64   `json:"missing_layers"` // of steps
 }
 
 type versions struct {
@@ -97,6 +111,7 @@ func metadataOf(f *Facts, s *Summary) metadata {
 		GPU:           f.Works(ProfilerGPU), GPUs: notNil(f.GPUs), GPUSampling: samplingMode(f.Samplers), GPUSamplers: notNil(f.Samplers), CUPTI: notNil(f.Injected),
 		Workers: notNil(f.Workers), GraphReadings: notNil(f.Readings), GraphCoverage: coverageOf(&s.Graphs),
 		ForwardTimings: s.TimingSources, ForwardColumns: s.TimingColumns,
+		Experts:        expertsOf(f, &s.MoE),
 		Steps:          s.Steps + s.EmptySteps,
 		Requests:       s.Requests,
 		NeverScheduled: f.NeverScheduled,
@@ -157,6 +172,16 @@ func coverageOf(g *GraphSummary) *graphCoverage {
 	return &graphCoverage{
 		Steps: g.Steps, Tokens: g.Tokens, PaddedTokens: g.PaddedTokens, PaddingPct: percent(g.PaddingPct()),
 		Launches: g.Launches, UnknownLaunches: g.UnknownLaunches,
+	}
+}
+
+func expertsOf(f *Facts, m *MoESummary) *expertsInfo {
+	if m.Activations == 0 {
+		return nil
+	}
+	return &expertsInfo{
+		Layers: m.Layers, Experts: m.Experts, TopK: m.TopK, Activations: m.Activations, WorstLayer: m.Worst, MaxMeanRatio: rounded(m.Balance),
+		ColdExperts: m.Cold, DummyPasses: f.DummyPasses, MissingLayers: f.MissingLayers,
 	}
 }
 

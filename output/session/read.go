@@ -56,6 +56,14 @@ func tableOf[T any]() string {
 		return TableKernels
 	case *record.KernelWindowRow:
 		return TableKernelWindows
+	case *record.MoEActivationRow:
+		return TableMoEActivations
+	case *record.MoECoselectionRow:
+		return TableMoECoselection
+	case *record.MoEWeightRow:
+		return TableMoEWeights
+	case *record.MoEImbalanceRow:
+		return TableMoEImbalance
 	case *record.LossRow:
 		return TableLosses
 	}

@@ -42,7 +42,8 @@ type Summary struct {
 	Graphs     GraphSummary
 	Operations map[string]*Stat // CPU operations
 	Samples    []GPUSamples     // by GPU
-	Components components       // encoder, decoder, cross-attention
+	MoE        MoESummary
+	Components components // encoder, decoder, cross-attention
 
 	KV          KVSummary
 	Preemptions map[string]int64 // by reason
@@ -78,7 +79,7 @@ type KVSummary struct {
 func newSummary(session *Dir, facts *Facts) *Summary {
 	return &Summary{Path: session.Path(), Facts: facts,
 		Phases: map[string]*PhaseSummary{}, TimingSources: map[string]int64{}, TimingColumns: map[string]int64{},
-		GPU: newGPUSummary(), Graphs: newGraphSummary(), Operations: map[string]*Stat{},
+		GPU: newGPUSummary(), Graphs: newGraphSummary(), MoE: MoESummary{layers: moeLayers{}}, Operations: map[string]*Stat{},
 		Finished: map[string]int64{}, Preemptions: map[string]int64{}}
 }
 
@@ -95,9 +96,11 @@ func (s *Summary) visitor() visitor {
 			s.Components.add(r)
 			return nil
 		},
-		gpuSample: func(r *record.GPUSampleRow) error { s.sample(r); return nil },
-		loss:      func(r *record.LossRow) error { s.loss(r); return nil },
-		done:      func() error { s.finish(); return nil },
+		gpuSample:     func(r *record.GPUSampleRow) error { s.sample(r); return nil },
+		moeActivation: func(r *record.MoEActivationRow) error { s.MoE.layers.activation(r); return nil },
+		moeImbalance:  func(r *record.MoEImbalanceRow) error { s.MoE.layers.imbalance(r); return nil },
+		loss:          func(r *record.LossRow) error { s.loss(r); return nil },
+		done:          func() error { s.finish(); return nil },
 	}
 }
 
@@ -202,6 +205,7 @@ func (s *Summary) finish() {
 	s.kv.finish()
 	s.GPU.finish()
 	s.Graphs.finish()
+	s.MoE.finish()
 	s.KV = KVSummary{
 		Known:      s.kv.totals != nil,
 		Blocks:     s.kv.total,

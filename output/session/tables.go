@@ -35,6 +35,10 @@ const (
 	TableGPUCounters    = "gpu_counters"
 	TableKernels        = "kernels"
 	TableKernelWindows  = "kernel_windows"
+	TableMoEActivations = "moe_activations"
+	TableMoECoselection = "moe_coselection"
+	TableMoEWeights     = "moe_weights"
+	TableMoEImbalance   = "moe_imbalance"
 	TableLosses         = "losses"
 )
 
@@ -84,6 +88,10 @@ type Tables struct {
 	gpuCounters    *table[record.GPUCounterRow]
 	kernels        *table[record.KernelRow]
 	kernelWindows  *table[record.KernelWindowRow]
+	moeActivations *table[record.MoEActivationRow]
+	moeCoselection *table[record.MoECoselectionRow]
+	moeWeights     *table[record.MoEWeightRow]
+	moeImbalance   *table[record.MoEImbalanceRow]
 	losses         *table[record.LossRow]
 
 	closers []interface{ close() error }
@@ -147,6 +155,10 @@ func createTables(session *Dir, name string, about About) (*Tables, error) {
 		begin(b.hot(), TableGPUCounters, &t.gpuCounters),
 		begin(b.hot(), TableKernels, &t.kernels),
 		begin(b, TableKernelWindows, &t.kernelWindows),
+		begin(b, TableMoEActivations, &t.moeActivations),
+		begin(b, TableMoECoselection, &t.moeCoselection),
+		begin(b, TableMoEWeights, &t.moeWeights),
+		begin(b, TableMoEImbalance, &t.moeImbalance),
 		begin(b, TableLosses, &t.losses),
 	)
 	if err != nil {
@@ -177,6 +189,18 @@ func (t *Tables) GPUCounter(r *record.GPUCounterRow) error { return t.gpuCounter
 func (t *Tables) Kernel(r *record.KernelRow) error         { return t.kernels.add(r) }
 func (t *Tables) KernelWindow(r *record.KernelWindowRow) error {
 	return t.kernelWindows.add(r)
+}
+func (t *Tables) MoEActivation(r *record.MoEActivationRow) error {
+	return t.moeActivations.add(r)
+}
+func (t *Tables) MoECoselection(r *record.MoECoselectionRow) error {
+	return t.moeCoselection.add(r)
+}
+func (t *Tables) MoEWeight(r *record.MoEWeightRow) error {
+	return t.moeWeights.add(r)
+}
+func (t *Tables) MoEImbalance(r *record.MoEImbalanceRow) error {
+	return t.moeImbalance.add(r)
 }
 func (t *Tables) Loss(r *record.LossRow) error { return t.losses.add(r) }
 

@@ -71,7 +71,11 @@ func fillAll(t testing.TB, tables *Tables) {
 			tables.Launch(fill[record.LaunchRow](n)), tables.Copy(fill[record.CopyRow](n)),
 			tables.Collective(fill[record.CollectiveRow](n)), tables.GPUSample(fill[record.GPUSampleRow](n)),
 			tables.GPUCounter(fill[record.GPUCounterRow](n)), tables.Kernel(fill[record.KernelRow](n)),
-			tables.KernelWindow(fill[record.KernelWindowRow](n)), tables.Loss(fill[record.LossRow](n)))))
+			tables.KernelWindow(fill[record.KernelWindowRow](n)), tables.MoEActivation(fill[record.MoEActivationRow](n)),
+			tables.MoECoselection(fill[record.MoECoselectionRow](n)),
+			tables.MoEWeight(fill[record.MoEWeightRow](n)),
+			tables.MoEImbalance(fill[record.MoEImbalanceRow](n)),
+			tables.Loss(fill[record.LossRow](n)))))
 	}
 }
 
@@ -108,6 +112,10 @@ func TestRowsComeBack(t *testing.T) {
 	check[record.GPUCounterRow](t, d)
 	check[record.KernelRow](t, d)
 	check[record.KernelWindowRow](t, d)
+	check[record.MoEActivationRow](t, d)
+	check[record.MoECoselectionRow](t, d)
+	check[record.MoEWeightRow](t, d)
+	check[record.MoEImbalanceRow](t, d)
 	check[record.LossRow](t, d)
 	for range Rows[record.StepRow](d) {
 		break // an iteration may end early
@@ -121,7 +129,7 @@ func TestSchemas(t *testing.T) {
 	var got strings.Builder
 	parts, err := fs.Glob(d.FS(), "parquet/*/part-*.parquet")
 	qt.Assert(t, qt.IsNil(err))
-	qt.Assert(t, qt.HasLen(parts, 20))
+	qt.Assert(t, qt.HasLen(parts, 24))
 	for _, part := range parts {
 		f, err := d.root.Open(part)
 		qt.Assert(t, qt.IsNil(err))

@@ -21,10 +21,11 @@
 #include "moe.h"
 #include "state.h"
 
-#define CLOCK_NS (5 * NS_PER_S)
+#define CLOCK_NS NS_PER_S
+#define CLOCK_WAIT_NS (300 * 1000ull) /* for its answer; a later one is no good */
 #define NONE_BYTE 256 /* ids below fit a byte, with room for none */
 
-enum { CU_STREAM_CAPTURE_NONE = 0, CU_CAPTURE_RELAXED = 2, CU_HOST_PORTABLE = 1, CU_HOST_MAPPED = 2, CU_STREAM_NON_BLOCKING = 1 };
+enum { CU_STREAM_CAPTURE_NONE = 0, CU_CAPTURE_RELAXED = 2, CU_HOST_PORTABLE = 1, CU_HOST_MAPPED = 2, CU_STREAM_NON_BLOCKING = 1, HIGHEST = -100 /* as far as there is */ };
 
 #define DRIVER_FUNCTIONS(X)                                                              \
 	X(cuCtxGetCurrent, (void **))                                                    \
@@ -37,8 +38,7 @@ enum { CU_STREAM_CAPTURE_NONE = 0, CU_CAPTURE_RELAXED = 2, CU_HOST_PORTABLE = 1,
 	X(cuMemHostGetDevicePointer_v2, (uint64_t *, void *, unsigned))                  \
 	X(cuMemAlloc_v2, (uint64_t *, size_t))                                           \
 	X(cuMemsetD8_v2, (uint64_t, unsigned char, size_t))                              \
-	X(cuStreamCreate, (void **, unsigned))                                           \
-	X(cuStreamSynchronize, (void *))                                                 \
+	X(cuStreamCreateWithPriority, (void **, unsigned, int))                          \
 	X(cuLaunchKernel, (void *, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, void *, void **, void **))
 
 #define DECLARE(name, parameters) int(*name) parameters;
@@ -63,6 +63,8 @@ static struct {
 
 	/* Of the thread that drains alone. */
 	uint64_t tail, clocked;
+	uint32_t next; /* run */
+	int asked; /* for the clock, and not answered yet */
 	void *stream;
 	uint64_t *stamp, device_stamp;
 } moe = { .lock = PTHREAD_MUTEX_INITIALIZER };
@@ -117,7 +119,7 @@ static int make(void)
 	moe.stamp = (uint64_t *)(moe.ring + PM_CHOICES_CONTROL + moe.size);
 	moe.device_stamp = moe.device_ring + PM_CHOICES_CONTROL + moe.size;
 	if (cu.cuMemAlloc_v2(&moe.state, sizeof(struct pm_choices_state)) ||
-	    cu.cuMemsetD8_v2(moe.state, 0, sizeof(struct pm_choices_state)) || cu.cuStreamCreate(&moe.stream, CU_STREAM_NON_BLOCKING))
+	    cu.cuMemsetD8_v2(moe.state, 0, sizeof(struct pm_choices_state)) || cu.cuStreamCreateWithPriority(&moe.stream, CU_STREAM_NON_BLOCKING, HIGHEST))
 		return -1;
 	return 0;
 }
@@ -284,8 +286,8 @@ static int lapped(uint64_t at)
 	return newest() > at && newest() - at > moe.size - moe.size / 4;
 }
 
-/* Hands a record on, in pieces. */
-static void hand_on(uint64_t at, const struct choices *h)
+/* Hands a record on, in pieces; 0: it was written over meanwhile. */
+static int hand_on(uint64_t at, const struct choices *h)
 {
 	enum { PIECE = 8000 };
 	static uint8_t piece[PIECE];
@@ -312,12 +314,11 @@ static void hand_on(uint64_t at, const struct choices *h)
 		read_out(from + (uint64_t)first * h->top_k * h->bytes, piece, ids);
 		if (weighed)
 			read_out(from + id_bytes + (uint64_t)first * h->top_k * 2, piece + ids, (uint64_t)rows * h->top_k * 2);
-		if (lapped(at)) {
-			ring_lost(PM_LOST_MOE, 1);
-			return;
-		}
+		if (lapped(at))
+			return 0;
 		ring_put(PM_EV_CUPTI_MOE, &r, sizeof(r), piece, rows * a_row);
 	}
+	return 1;
 }
 
 static int sound(const struct choices *h, uint32_t length)
@@ -328,7 +329,8 @@ static int sound(const struct choices *h, uint32_t length)
 	return h->top_k && h->top_k <= 64 && (h->bytes == 1 || h->bytes == 2) && h->rows && want == length;
 }
 
-/* The GPU's clock against ours, now and then, by a kernel on a stream of our own. */
+/* The GPU's clock against ours, now and then, by a kernel on a stream of our own. The
+ * answer is awaited here and not by CUDA, whose waits may sleep. */
 static void read_clock(uint64_t now)
 {
 	void *parameters[] = { &moe.device_stamp, NULL };
@@ -338,13 +340,20 @@ static void read_clock(uint64_t now)
 	if (moe.clocked && now - moe.clocked < CLOCK_NS)
 		return;
 	moe.clocked = now;
+	if (moe.asked && !__atomic_load_n(moe.stamp, __ATOMIC_ACQUIRE))
+		return;
+	moe.asked = 0;
+	*moe.stamp = 0;
 	within = 1;
 	if (!cu.cuCtxSetCurrent(moe.context) && !cu.cuThreadExchangeStreamCaptureMode(&relaxed)) {
-		*moe.stamp = 0;
 		c.before = monotonic();
-		if (!cu.cuLaunchKernel(moe.clock, 1, 1, 1, 1, 1, 1, 0, moe.stream, parameters, NULL) && !cu.cuStreamSynchronize(moe.stream)) {
-			c.after = monotonic();
+		moe.asked = !cu.cuLaunchKernel(moe.clock, 1, 1, 1, 1, 1, 1, 0, moe.stream, parameters, NULL);
+		while (moe.asked && monotonic() - c.before < CLOCK_WAIT_NS) {
 			c.gpu = __atomic_load_n(moe.stamp, __ATOMIC_ACQUIRE);
+			c.after = monotonic();
+			if (!c.gpu)
+				continue;
+			moe.asked = 0;
 			ring_put(PM_EV_CUPTI_CLOCK, &c, sizeof(c), NULL, 0);
 		}
 	}
@@ -369,17 +378,19 @@ void moe_drain(uint64_t now)
 
 			if (latest <= at || latest - at < moe.size / 2)
 				return; /* it is still being written, or there is none */
-			ring_lost(PM_LOST_MOE, 1);
 			moe.tail = latest;
 			continue;
 		}
 		read_out(at + 8, &h, sizeof(h));
 		if (lapped(at) || !sound(&h, length)) {
-			ring_lost(PM_LOST_MOE, 1);
 			moe.tail = newest() > at ? newest() : at + length;
 			continue;
 		}
-		hand_on(at, &h);
+		if (hand_on(at, &h)) {
+			if (h.run - moe.next < 1u << 31)
+				ring_lost(PM_LOST_MOE, h.run - moe.next); /* were written over */
+			moe.next = h.run + 1;
+		}
 		moe.tail = at + length;
 	}
 }

@@ -154,18 +154,11 @@ int cuMemsetD8_v2(uint64_t p, unsigned char c, size_t bytes)
 	return 0;
 }
 
-int cuStreamCreate(void **stream, unsigned flags)
+int cuStreamCreateWithPriority(void **stream, unsigned flags, int priority)
 {
 	ENTER();
-	(void)flags;
+	(void)flags, (void)priority;
 	*stream = (void *)0x57;
-	return 0;
-}
-
-int cuStreamSynchronize(void *stream)
-{
-	ENTER();
-	(void)stream;
 	return 0;
 }
 
