@@ -102,3 +102,16 @@ func TestKernels(t *testing.T) {
 		qt.Assert(t, qt.Equals(k.String(), want))
 	}
 }
+
+// TestPTXUpToDate: what the GPU runs is of these sources; ptx.sh makes it again.
+func TestPTXUpToDate(t *testing.T) {
+	h := sha256.New()
+	for _, name := range []string{"cuda/choices.cu", "c/choices.h", "ptx.sh"} {
+		b, err := os.ReadFile(name)
+		qt.Assert(t, qt.IsNil(err))
+		h.Write(b)
+	}
+	header, err := os.ReadFile("c/choices_ptx.h")
+	qt.Assert(t, qt.IsNil(err))
+	qt.Assert(t, qt.IsTrue(bytes.Contains(header, fmt.Appendf(nil, "/* sources %x */", h.Sum(nil)))))
+}

@@ -36,7 +36,8 @@ static int is_runtime(uint32_t id)
 
 static int is_launch(uint32_t id)
 {
-	return id == DRIVER_LAUNCH || id == DRIVER_LAUNCH_PTSZ || id == DRIVER_LAUNCH_EX || id == DRIVER_LAUNCH_EX_PTSZ;
+	return id == DRIVER_LAUNCH || id == DRIVER_LAUNCH_PTSZ || id == DRIVER_LAUNCH_EX ||
+	       id == DRIVER_LAUNCH_EX_PTSZ;
 }
 
 static void enter(const struct cupti_call *c)

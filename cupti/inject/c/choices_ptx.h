@@ -1,5 +1,6 @@
 /* Made by ptx.sh from cuda/choices.cu. */
-/* sources 3854af3c54b0d4d3a72ade044ed434f9c33f16950d00b0a938ee7aba02007d3f */
+/* clang-format off */
+/* sources e7459c4ab80f0d71aedd119dceb5b437bb9aaa3394c4c333318c5f75191bc919 */
 static const char choices_ptx[] =
 	".version 6.4\n"
 	".target sm_75\n"

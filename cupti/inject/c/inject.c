@@ -219,7 +219,8 @@ static void *work(void *unused)
 		sleep_until(earliest(next, monotonic() + TICK_NS));
 		pthread_mutex_lock(&self.lock);
 		now = monotonic();
-		if (!self.over && (self.exiting || __atomic_load_n(&self.ring->stop, __ATOMIC_ACQUIRE)))
+		if (!self.over &&
+		    (self.exiting || __atomic_load_n(&self.ring->stop, __ATOMIC_ACQUIRE)))
 			end(PM_RING_ENDED);
 		if (!self.over && abandoned(now))
 			end(PM_RING_QUIET);
@@ -287,7 +288,8 @@ static void moe_note(const char *what)
 /* Kernel launches: the routing kernels are among them. */
 static void subscribe_moe(const char *wish)
 {
-	static const uint32_t calls[] = { DRIVER_LAUNCH, DRIVER_LAUNCH_PTSZ, DRIVER_LAUNCH_EX, DRIVER_LAUNCH_EX_PTSZ };
+	static const uint32_t calls[] = { DRIVER_LAUNCH, DRIVER_LAUNCH_PTSZ, DRIVER_LAUNCH_EX,
+					  DRIVER_LAUNCH_EX_PTSZ };
 	uint64_t size = number("PMTRACE_CUPTI_MOE_RING", MOE_RING);
 	unsigned every = 0;
 	char more;

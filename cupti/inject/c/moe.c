@@ -25,21 +25,29 @@
 #define CLOCK_WAIT_NS (300 * 1000ull) /* for its answer; a later one is no good */
 #define NONE_BYTE 256 /* ids below fit a byte, with room for none */
 
-enum { CU_STREAM_CAPTURE_NONE = 0, CU_CAPTURE_RELAXED = 2, CU_HOST_PORTABLE = 1, CU_HOST_MAPPED = 2, CU_STREAM_NON_BLOCKING = 1, HIGHEST = -100 /* as far as there is */ };
+enum {
+	CU_STREAM_CAPTURE_NONE = 0,
+	CU_CAPTURE_RELAXED = 2,
+	CU_HOST_PORTABLE = 1,
+	CU_HOST_MAPPED = 2,
+	CU_STREAM_NON_BLOCKING = 1,
+	HIGHEST = -100 /* as far as there is */
+};
 
-#define DRIVER_FUNCTIONS(X)                                                              \
-	X(cuCtxGetCurrent, (void **))                                                    \
-	X(cuCtxSetCurrent, (void *))                                                     \
-	X(cuStreamIsCapturing, (void *, int *))                                          \
-	X(cuThreadExchangeStreamCaptureMode, (int *))                                    \
-	X(cuModuleLoadData, (void **, const void *))                                     \
-	X(cuModuleGetFunction, (void **, void *, const char *))                          \
-	X(cuMemHostRegister_v2, (void *, size_t, unsigned))                              \
-	X(cuMemHostGetDevicePointer_v2, (uint64_t *, void *, unsigned))                  \
-	X(cuMemAlloc_v2, (uint64_t *, size_t))                                           \
-	X(cuMemsetD8_v2, (uint64_t, unsigned char, size_t))                              \
-	X(cuStreamCreateWithPriority, (void **, unsigned, int))                          \
-	X(cuLaunchKernel, (void *, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, void *, void **, void **))
+#define DRIVER_FUNCTIONS(X)                                                                    \
+	X(cuCtxGetCurrent, (void **))                                                          \
+	X(cuCtxSetCurrent, (void *))                                                           \
+	X(cuStreamIsCapturing, (void *, int *))                                                \
+	X(cuThreadExchangeStreamCaptureMode, (int *))                                          \
+	X(cuModuleLoadData, (void **, const void *))                                           \
+	X(cuModuleGetFunction, (void **, void *, const char *))                                \
+	X(cuMemHostRegister_v2, (void *, size_t, unsigned))                                    \
+	X(cuMemHostGetDevicePointer_v2, (uint64_t *, void *, unsigned))                        \
+	X(cuMemAlloc_v2, (uint64_t *, size_t))                                                 \
+	X(cuMemsetD8_v2, (uint64_t, unsigned char, size_t))                                    \
+	X(cuStreamCreateWithPriority, (void **, unsigned, int))                                \
+	X(cuLaunchKernel, (void *, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, \
+			   unsigned, void *, void **, void **))
 
 #define DECLARE(name, parameters) int(*name) parameters;
 static struct {
@@ -85,7 +93,7 @@ int moe_prepare(uint64_t size, uint32_t every, void (*note)(const char *))
 
 	if (!cuda)
 		return -1;
-#define FIND(name, parameters)                                     \
+#define FIND(name, parameters)                                    \
 	if (!(cu.name = (__typeof__(cu.name))dlsym(cuda, #name))) \
 		return -1;
 	DRIVER_FUNCTIONS(FIND)
@@ -104,7 +112,8 @@ static int make(void)
 	const size_t bytes = PM_CHOICES_CONTROL + moe.size + 64;
 	void *module;
 
-	if (cu.cuModuleLoadData(&module, choices_ptx) || cu.cuModuleGetFunction(&moe.choices, module, "pmtrace_choices") ||
+	if (cu.cuModuleLoadData(&module, choices_ptx) ||
+	    cu.cuModuleGetFunction(&moe.choices, module, "pmtrace_choices") ||
 	    cu.cuModuleGetFunction(&moe.clock, module, "pmtrace_clock"))
 		return -1;
 	/* Memory of our own: it is there for as long as the process is. */
@@ -119,7 +128,8 @@ static int make(void)
 	moe.stamp = (uint64_t *)(moe.ring + PM_CHOICES_CONTROL + moe.size);
 	moe.device_stamp = moe.device_ring + PM_CHOICES_CONTROL + moe.size;
 	if (cu.cuMemAlloc_v2(&moe.state, sizeof(struct pm_choices_state)) ||
-	    cu.cuMemsetD8_v2(moe.state, 0, sizeof(struct pm_choices_state)) || cu.cuStreamCreateWithPriority(&moe.stream, CU_STREAM_NON_BLOCKING, HIGHEST))
+	    cu.cuMemsetD8_v2(moe.state, 0, sizeof(struct pm_choices_state)) ||
+	    cu.cuStreamCreateWithPriority(&moe.stream, CU_STREAM_NON_BLOCKING, HIGHEST))
 		return -1;
 	return 0;
 }
@@ -134,7 +144,8 @@ static int ready(void *stream)
 		return 0;
 	pthread_mutex_lock(&moe.lock);
 	if (!moe.context && !moe.failed) {
-		if (cu.cuStreamIsCapturing(stream, &capturing) || capturing != CU_STREAM_CAPTURE_NONE) {
+		if (cu.cuStreamIsCapturing(stream, &capturing) ||
+		    capturing != CU_STREAM_CAPTURE_NONE) {
 			moe.failed = 1;
 			moe.note("choices of experts: the first routing kernel was in a capture");
 		} else if (make()) {
@@ -165,7 +176,8 @@ static void launch(const struct routing_kernel *k, unsigned blocks, void *stream
 		.ids = *(const uint64_t *)arguments[r->ids],
 		.weights = *(const uint64_t *)arguments[r->weights],
 		.top_k = (uint32_t)number(arguments, r->top_k, r->wide),
-		.rows = r->rows == ROWS_ARE_BLOCKS ? blocks : (uint32_t)number(arguments, r->rows, r->wide),
+		.rows = r->rows == ROWS_ARE_BLOCKS ? blocks :
+						     (uint32_t)number(arguments, r->rows, r->wide),
 		.experts = (uint32_t)number(arguments, r->experts, r->wide),
 		.wide = k->wide_ids,
 		.every = moe.every,
@@ -178,7 +190,8 @@ static void launch(const struct routing_kernel *k, unsigned blocks, void *stream
 	uint64_t n = (uint64_t)c.rows * c.top_k;
 
 	c.ordinal = atomic_fetch_add(&moe.ordinal, 1);
-	if (!c.ids || !c.rows || !c.top_k || c.top_k > 64 || c.experts > 0xffff || n * 4 + 1024 > moe.size)
+	if (!c.ids || !c.rows || !c.top_k || c.top_k > 64 || c.experts > 0xffff ||
+	    n * 4 + 1024 > moe.size)
 		return;
 	c.bytes = c.experts && c.experts < NONE_BYTE ? 1 : 2;
 	while (threads < 1024 && threads * 16 < n)
@@ -215,7 +228,9 @@ static struct routing_kernel verdict_of(const void *function, const char *name)
 	if (k.unknown) {
 		char text[160];
 
-		snprintf(text, sizeof(text), "choices of experts: the arguments of %.100s are not known", name_of(function, name));
+		snprintf(text, sizeof(text),
+			 "choices of experts: the arguments of %.100s are not known",
+			 name_of(function, name));
 		moe.note(text);
 	}
 	return k;
@@ -313,7 +328,8 @@ static int hand_on(uint64_t at, const struct choices *h)
 
 		read_out(from + (uint64_t)first * h->top_k * h->bytes, piece, ids);
 		if (weighed)
-			read_out(from + id_bytes + (uint64_t)first * h->top_k * 2, piece + ids, (uint64_t)rows * h->top_k * 2);
+			read_out(from + id_bytes + (uint64_t)first * h->top_k * 2, piece + ids,
+				 (uint64_t)rows * h->top_k * 2);
 		if (lapped(at))
 			return 0;
 		ring_put(PM_EV_CUPTI_MOE, &r, sizeof(r), piece, rows * a_row);
@@ -324,9 +340,11 @@ static int hand_on(uint64_t at, const struct choices *h)
 static int sound(const struct choices *h, uint32_t length)
 {
 	uint64_t n = (uint64_t)h->rows * h->top_k;
-	uint64_t want = PM_CHOICES_HEADER + ((n * h->bytes + 15) & ~15ull) + (h->flags & PM_CHOICES_WEIGHED ? (n * 2 + 15) & ~15ull : 0);
+	uint64_t want = PM_CHOICES_HEADER + ((n * h->bytes + 15) & ~15ull) +
+			(h->flags & PM_CHOICES_WEIGHED ? (n * 2 + 15) & ~15ull : 0);
 
-	return h->top_k && h->top_k <= 64 && (h->bytes == 1 || h->bytes == 2) && h->rows && want == length;
+	return h->top_k && h->top_k <= 64 && (h->bytes == 1 || h->bytes == 2) && h->rows &&
+	       want == length;
 }
 
 /* The GPU's clock against ours, now and then, by a kernel on a stream of our own. The
@@ -347,7 +365,8 @@ static void read_clock(uint64_t now)
 	within = 1;
 	if (!cu.cuCtxSetCurrent(moe.context) && !cu.cuThreadExchangeStreamCaptureMode(&relaxed)) {
 		c.before = monotonic();
-		moe.asked = !cu.cuLaunchKernel(moe.clock, 1, 1, 1, 1, 1, 1, 0, moe.stream, parameters, NULL);
+		moe.asked = !cu.cuLaunchKernel(moe.clock, 1, 1, 1, 1, 1, 1, 0, moe.stream,
+					       parameters, NULL);
 		while (moe.asked && monotonic() - c.before < CLOCK_WAIT_NS) {
 			c.gpu = __atomic_load_n(moe.stamp, __ATOMIC_ACQUIRE);
 			c.after = monotonic();
@@ -371,7 +390,9 @@ void moe_drain(uint64_t now)
 		struct choices h;
 		uint32_t length;
 
-		word = __atomic_load_n((uint64_t *)(moe.ring + PM_CHOICES_CONTROL + (at & (moe.size - 1))), __ATOMIC_ACQUIRE);
+		word = __atomic_load_n(
+			(uint64_t *)(moe.ring + PM_CHOICES_CONTROL + (at & (moe.size - 1))),
+			__ATOMIC_ACQUIRE);
 		length = (uint32_t)word;
 		if (word != pm_ring_word(at, length)) {
 			uint64_t latest = newest();

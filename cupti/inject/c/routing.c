@@ -22,13 +22,15 @@ static const struct routing rules[] = {
 	/* scores, weights, ids, bias, rows, experts, groups, top groups, k, renormalize, … */
 	{ "25grouped_topk_fused_kernelI", "PT_PfPT1_PKT0_lllllbd", 1, 2, 4, 8, 5, 1 },
 	/* scores, weights, ids, bias, rows, groups, top groups, k, experts, … */
-	{ "44grouped_topk_fused_small_expert_count_kernelI", "PT_PfPT1_PKT0_llllllbd", 1, 2, 4, 7, 8, 1 },
+	{ "44grouped_topk_fused_small_expert_count_kernelI", "PT_PfPT1_PKT0_llllllbd", 1, 2, 4, 7,
+	  8, 1 },
 };
 
 /* What else chooses experts, as far as names tell. */
 static const char *const suspects[] = {
-	"topkGating", "moeTopK", "grouped_topk", "single_group_topk", "moe_fused_gate", "moefused_gate", "routingMainKernel",
-	"routingIndices", "routingCustom", "_topk_forward", "gpt_oss_router", "minimax_m2_topk",
+	"topkGating",	  "moeTopK",	   "grouped_topk",	"single_group_topk",
+	"moe_fused_gate", "moefused_gate", "routingMainKernel", "routingIndices",
+	"routingCustom",  "_topk_forward", "gpt_oss_router",	"minimax_m2_topk",
 };
 
 /* The template's arguments begin with numbers: of what follows the first letter is the

@@ -37,7 +37,8 @@ static __device__ unsigned long long word(unsigned long long at, unsigned n)
 
 static __device__ unsigned id_of(const struct pm_choices *c, unsigned i)
 {
-	return c->wide ? (unsigned)((const unsigned long long *)c->ids)[i] : ((const unsigned *)c->ids)[i];
+	return c->wide ? (unsigned)((const unsigned long long *)c->ids)[i] :
+			 ((const unsigned *)c->ids)[i];
 }
 
 /* An id that does not fit is none. */
@@ -87,7 +88,8 @@ ENTRY void pmtrace_choices(struct pm_choices c)
 			else
 				v[w] = short_of(&c, i, n) | short_of(&c, i + 1, n) << 16;
 		}
-		*(uint4 *)(ring + ((from + unit * 16) & c.mask)) = make_uint4(v[0], v[1], v[2], v[3]);
+		*(uint4 *)(ring + ((from + unit * 16) & c.mask)) = make_uint4(v[0], v[1], v[2],
+									      v[3]);
 	}
 	if (weighed) {
 		const float *weights = (const float *)c.weights;
@@ -102,7 +104,8 @@ ENTRY void pmtrace_choices(struct pm_choices c)
 				v[w] = (i < n ? half_of(weights[i]) : 0) |
 				       (i + 1 < n ? half_of(weights[i + 1]) : 0) << 16;
 			}
-			*(uint4 *)(ring + ((from + unit * 16) & c.mask)) = make_uint4(v[0], v[1], v[2], v[3]);
+			*(uint4 *)(ring + ((from + unit * 16) & c.mask)) = make_uint4(v[0], v[1],
+										      v[2], v[3]);
 		}
 	}
 	__threadfence_system();
@@ -112,7 +115,8 @@ ENTRY void pmtrace_choices(struct pm_choices c)
 		unsigned all = PM_CHOICES_HEADER + id_bytes + (weighed ? weight_bytes : 0);
 
 		*(volatile unsigned long long *)(ring + ((at + 8) & c.mask)) = gpu_clock();
-		*(uint4 *)(ring + ((at + 16) & c.mask)) = make_uint4(c.ordinal, run, c.rows, c.top_k | c.bytes << 8 | flags << 16);
+		*(uint4 *)(ring + ((at + 16) & c.mask)) =
+			make_uint4(c.ordinal, run, c.rows, c.top_k | c.bytes << 8 | flags << 16);
 		*(uint4 *)(ring + ((at + 32) & c.mask)) = make_uint4(c.experts, 0, 0, 0);
 		__threadfence_system();
 		*(volatile unsigned long long *)(ring + (at & c.mask)) = word(at, all);

@@ -36,7 +36,8 @@ static unsigned long long gpu_clock(void)
 	struct timespec t;
 
 	clock_gettime(CLOCK_MONOTONIC, &t);
-	return MOCK_GPU_CLOCK + (unsigned long long)t.tv_sec * 1000000000u + (unsigned long long)t.tv_nsec;
+	return MOCK_GPU_CLOCK + (unsigned long long)t.tv_sec * 1000000000u +
+	       (unsigned long long)t.tv_nsec;
 }
 
 static unsigned half_of(float f)
@@ -119,7 +120,9 @@ int cuModuleGetFunction(void **f, void *module, const char *name)
 {
 	ENTER();
 	(void)module;
-	*f = !strcmp(name, "pmtrace_choices") ? (void *)CHOICES : !strcmp(name, "pmtrace_clock") ? (void *)CLOCK : NULL;
+	*f = !strcmp(name, "pmtrace_choices") ? (void *)CHOICES :
+	     !strcmp(name, "pmtrace_clock")   ? (void *)CLOCK :
+						NULL;
 	return !*f;
 }
 
@@ -162,8 +165,8 @@ int cuStreamCreateWithPriority(void **stream, unsigned flags, int priority)
 	return 0;
 }
 
-int cuLaunchKernel(void *f, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz, unsigned shared,
-		   void *stream, void **arguments, void **extra)
+int cuLaunchKernel(void *f, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by,
+		   unsigned bz, unsigned shared, void *stream, void **arguments, void **extra)
 {
 	ENTER();
 	(void)gx, (void)gy, (void)gz, (void)bx, (void)by, (void)bz, (void)shared, (void)extra;

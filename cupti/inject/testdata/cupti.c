@@ -216,9 +216,11 @@ static uint32_t number(void)
 void mock_called(uint32_t id, const void *params, const char *symbol)
 {
 	int result = 0;
-	struct cupti_call c = {
-		.site = SITE_EXIT, .params = params, .result = &result, .symbol = symbol, .correlation = number()
-	};
+	struct cupti_call c = { .site = SITE_EXIT,
+				.params = params,
+				.result = &result,
+				.symbol = symbol,
+				.correlation = number() };
 
 	if (callback && wanted[DOMAIN_DRIVER][id])
 		callback(NULL, DOMAIN_DRIVER, id, &c);

@@ -55,7 +55,9 @@ static void choose(struct layer *l, unsigned s)
 {
 	for (int row = 0; row < l->rows; row++)
 		for (int i = 0; i < l->k; i++) {
-			unsigned at = (unsigned)(row * l->k + i), id = (s * 7 + (unsigned)row * 13 + (unsigned)i * 5) % (unsigned)l->experts;
+			unsigned at = (unsigned)(row * l->k + i),
+				 id = (s * 7 + (unsigned)row * 13 + (unsigned)i * 5) %
+				      (unsigned)l->experts;
 
 			l->ids[at] = id;
 			l->wide_ids[at] = id;
@@ -71,15 +73,27 @@ static void before(int node)
 static void route(const char *name, int layer, int rows, int k, int experts, unsigned s, int ex)
 {
 	struct layer *l = &layers[layer];
-	int start = 0, grouped = strstr(name, "grouped") != NULL, by_blocks = strstr(name, "moeTopK") != NULL;
-	uint64_t wide_rows = (uint64_t)rows, wide_k = (uint64_t)k, wide_experts = (uint64_t)experts, other = 1;
-	void *none = NULL, *weights = l->weights, *ids = strstr(name, "ELl") || strstr(name, "El1") || strstr(name, "ElE") ? (void *)l->wide_ids : (void *)l->ids;
-	void *gating[] = { &none, &none, &weights, &rows, &ids, &none, &k, &start, &experts, &start, &none, &none };
-	void *topk[] = { &none, &none, &weights, &ids, &none, &experts, &k, &start, &experts, &start, &none, &none };
-	void *group[] = { &none, &weights, &ids, &none, &wide_rows, &other, &other, &wide_k, &wide_experts, &other, &start, &none };
+	int start = 0, grouped = strstr(name, "grouped") != NULL,
+	    by_blocks = strstr(name, "moeTopK") != NULL;
+	uint64_t wide_rows = (uint64_t)rows, wide_k = (uint64_t)k, wide_experts = (uint64_t)experts,
+		 other = 1;
+	void *none = NULL, *weights = l->weights,
+	     *ids = strstr(name, "ELl") || strstr(name, "El1") || strstr(name, "ElE") ?
+			    (void *)l->wide_ids :
+			    (void *)l->ids;
+	void *gating[] = { &none, &none,  &weights, &rows,  &ids,  &none,
+			   &k,	  &start, &experts, &start, &none, &none };
+	void *topk[] = { &none, &none,	&weights, &ids,	  &none, &experts,
+			 &k,	&start, &experts, &start, &none, &none };
+	void *group[] = { &none,  &weights, &ids,	   &none,  &wide_rows, &other,
+			  &other, &wide_k,  &wide_experts, &other, &start,     &none };
 	void **arguments = grouped ? group : by_blocks ? topk : gating;
-	struct cupti_launch_config config = { .grid = { (uint32_t)rows, 1, 1 }, .stream = (void *)2 };
-	struct cupti_launch p = { .function = name, .grid = { (uint32_t)rows, 1, 1 }, .stream = (void *)2, .arguments = arguments };
+	struct cupti_launch_config config = { .grid = { (uint32_t)rows, 1, 1 },
+					      .stream = (void *)2 };
+	struct cupti_launch p = { .function = name,
+				  .grid = { (uint32_t)rows, 1, 1 },
+				  .stream = (void *)2,
+				  .arguments = arguments };
 	struct cupti_launch_ex e = { .config = &config, .function = name, .arguments = arguments };
 
 	l->rows = rows;
@@ -212,8 +226,10 @@ int main(void)
 			printf("done\n");
 		} else if (!strncmp(line, "cuda", 4)) {
 			load_cuda();
-		} else if (sscanf(line, "route %8191s %d %d %d %d %u %d", word, &n, &rows, &k, &experts, &seed, &ex) == 7) {
-			route(strdup(word), n, rows, k, experts, seed, ex); // a name lives as long as its module
+		} else if (sscanf(line, "route %8191s %d %d %d %d %u %d", word, &n, &rows, &k,
+				  &experts, &seed, &ex) == 7) {
+			route(strdup(word), n, rows, k, experts, seed,
+			      ex); // a name lives as long as its module
 			printf("routed\n");
 		} else if (sscanf(line, "capture %d", &n) == 1) {
 			in_capture = n;

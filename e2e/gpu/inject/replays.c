@@ -34,7 +34,8 @@ static struct pair {
 static uint64_t launched, written;
 static FILE *out;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-static int (*event_create)(void **, unsigned), (*event_record)(void *, void *), (*event_query)(void *);
+static int (*event_create)(void **, unsigned), (*event_record)(void *, void *),
+	(*event_query)(void *);
 static int (*elapsed)(float *, void *, void *);
 
 static uint64_t monotonic(void)
@@ -60,7 +61,7 @@ static int ready(void)
 		return 0;
 	if (out)
 		return 1;
-	if ( !(cuda = dlopen("libcuda.so.1", RTLD_NOW)))
+	if (!(cuda = dlopen("libcuda.so.1", RTLD_NOW)))
 		return 0;
 	event_create = (int (*)(void **, unsigned))dlsym(cuda, "cuEventCreate");
 	event_record = (int (*)(void *, void *))dlsym(cuda, "cuEventRecord");
@@ -80,7 +81,8 @@ static int ready(void)
 static void harvest(uint64_t until)
 {
 	for (; written < until; written++) {
-		struct pair *p = &pairs[written % PAIRS], *before = &pairs[(written + PAIRS - 1) % PAIRS];
+		struct pair *p = &pairs[written % PAIRS],
+			    *before = &pairs[(written + PAIRS - 1) % PAIRS];
 
 		if (event_query(p->after))
 			break;
