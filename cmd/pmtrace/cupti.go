@@ -102,6 +102,7 @@ type injected struct {
 	dir     string // of the rings; "": it is in none
 	session uint64
 	missing string // why it is in none, though asked for
+	moe     bool   // it tells which experts are chosen
 }
 
 // injectedFlags say it to the privileged half.
@@ -109,12 +110,16 @@ func (i *injected) flags(f *pflag.FlagSet) {
 	f.StringVar(&i.dir, "cupti-dir", "", "")
 	f.Uint64Var(&i.session, "cupti-session", 0, "")
 	f.StringVar(&i.missing, "cupti-missing", "", "")
+	f.BoolVar(&i.moe, "cupti-moe", false, "")
 }
 
 func (i *injected) arguments() []string {
 	var args []string
 	if i.dir != "" {
 		args = append(args, "--cupti-dir="+i.dir, "--cupti-session="+strconv.FormatUint(i.session, 10))
+	}
+	if i.moe {
+		args = append(args, "--cupti-moe")
 	}
 	if i.missing != "" {
 		args = append(args, "--cupti-missing="+i.missing)
@@ -147,7 +152,7 @@ func (a *app) inject(o *recordOptions, s *spawn) (remove func()) {
 	if err != nil {
 		return without(oneLine(err))
 	}
-	o.injected.dir, o.injected.session = i.Dir, i.Session
+	o.injected.dir, o.injected.session, o.injected.moe = i.Dir, i.Session, o.moe == cuptiOn
 	s.variables = i.Environment()
 	return func() { _ = i.Remove() } // what is left is a library of ours in a directory of the user's
 }
@@ -186,6 +191,14 @@ type rings interface {
 	Busy() bool
 	Losses() []record.Loss
 	Close() error
+}
+
+// tracing is the profilers that are on, with what the library adds.
+func (o *traceOptions) tracing() []string {
+	if !o.injected.moe {
+		return o.on
+	}
+	return append(slices.Clone(o.on), session.ProfilerMoE)
 }
 
 // cuptiWatch reads what the library tells.

@@ -53,8 +53,8 @@ func chooseProfilers(want, not []string) ([]string, error) {
 	for _, name := range want {
 		if slices.Contains(later, name) {
 			return nil, &failure{
-				code: exitUsage, what: "profiler " + name + " is not in this version of pmtrace",
-				remedy: "choose from " + strings.Join(here, ", "),
+				code: exitUsage, what: "profiler " + name + " is none that is chosen by name",
+				remedy: "choose from " + strings.Join(here, ", ") + "; record has --moe and --kernels",
 			}
 		}
 	}

@@ -20,7 +20,7 @@ func TestChooseProfilers(t *testing.T) {
 		{"", "", "batch cpu forward_pass kv_cache preemption cuda_graph encoder_decoder gpu", ""},
 		{"kv_cache batch", "", "batch kv_cache", ""},
 		{"", "cpu moe gpu", "batch forward_pass kv_cache preemption cuda_graph encoder_decoder", ""},
-		{"moe", "", "", "profiler moe is not in this version of pmtrace; choose from batch, cpu"},
+		{"moe", "", "", "profiler moe is none that is chosen by name; choose from batch, cpu"},
 		{"kvcache", "", "", `no profiler is called "kvcache": there are batch, cpu`},
 		{"", "x", "", `no profiler is called "x"`},
 		{"batch", "batch", "", "all profilers are switched off"},

@@ -258,7 +258,7 @@ func (t *trace) start(c record.Clock) record.Start {
 		SchemaVersion: session.SchemaVersion, SessionID: t.dir.ID(), Version: version().Version,
 		Mode: t.mode, Injected: t.opts.injected.dir != "", Command: t.root.Command, Host: host,
 		Kernel: unix.ByteSliceToString(u.Release[:]), Arch: unix.ByteSliceToString(u.Machine[:]),
-		MonoNS: c.MonoNS, WallNS: c.WallNS, Profilers: t.opts.on, OutputDir: t.dir.Path(), NoCSV: t.opts.noCSV,
+		MonoNS: c.MonoNS, WallNS: c.WallNS, Profilers: t.opts.tracing(), OutputDir: t.dir.Path(), NoCSV: t.opts.noCSV,
 	}
 }
 

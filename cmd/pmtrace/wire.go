@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/pmtrace/pmtrace/decode/record"
+	"github.com/pmtrace/pmtrace/output/findings"
 	"github.com/pmtrace/pmtrace/output/journal"
 	"github.com/pmtrace/pmtrace/output/session"
 	"github.com/pmtrace/pmtrace/probes"
@@ -278,8 +279,20 @@ func (s *realSession) Finish(csv bool) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	list, err := findings.Find(s.dir, &s.facts)
+	if err != nil {
+		return "", err
+	}
+	return summaryText(sum, list)
+}
+
+// summaryText is what a person reads of a session.
+func summaryText(sum *session.Summary, list []findings.Finding) (string, error) {
 	var text strings.Builder
-	err = sum.WriteText(&text)
+	err := sum.WriteText(&text)
+	if err == nil {
+		err = findings.WriteText(&text, list)
+	}
 	return text.String(), err
 }
 

@@ -222,6 +222,16 @@ func (o *object) need(name string) int {
 	return n
 }
 
+// needAny is a size that must be there under one of its names: transformers renames some.
+func (o *object) needAny(names ...string) int {
+	for _, name := range names {
+		if n := o.count(name, 0); n > 0 {
+			return n
+		}
+	}
+	return o.need(names[0])
+}
+
 // count is a whole number, or otherwise if there is none: null, too, is none.
 func (o *object) count(name string, otherwise int) int {
 	v, ok := o.values[name]
@@ -361,7 +371,7 @@ func gptOSS(o *object, c *Config) *MoE {
 
 func qwenMoE(o *object, c *Config) *MoE {
 	m := &MoE{
-		Experts: o.need("num_experts"), TopK: o.need("num_experts_per_tok"), Intermediate: o.need("moe_intermediate_size"),
+		Experts: o.needAny("num_experts", "num_local_experts"), TopK: o.need("num_experts_per_tok"), Intermediate: o.need("moe_intermediate_size"),
 		SharedIntermediate: o.count("shared_expert_intermediate_size", 0),
 	}
 	m.SharedGate = m.SharedIntermediate > 0

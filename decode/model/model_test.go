@@ -66,6 +66,8 @@ func TestParams(t *testing.T) {
 		// expert 3×2048×768, norms 2×2048 and 2×128; 48 of them, twice 151936×2048
 		// and 2048 more.
 		{"Qwen3 30B A3B", qwen3MoE, 30_532_122_624, 30.5, 3_353_032_704, 0, 0},
+		// As transformers 5 names it.
+		{"Qwen3 30B A3B", strings.Replace(qwen3MoE, "num_experts\"", "num_local_experts\"", 1), 30_532_122_624, 30.5, 3_353_032_704, 0, 0},
 		{"Mixtral 8x7B", mixtral8x7B, 46_702_792_704, 46.7, 12_879_925_248, 12.9, 0},
 		// Without the drafter. DeepSeek counts 36.7 B active with 0.9 B of embedding
 		// once, elsewhere 37 B.

@@ -26,6 +26,9 @@ type metadata struct {
 
 	SchemaVersion       int                  `json:"schema_version"`
 	Mode                string               `json:"mode"`
+	Profilers           []string             `json:"profilers"`     // switched on; null: the journal's beginning is damaged
+	StartMonoNS         int64                `json:"start_mono_ns"` // CLOCK_MONOTONIC of the session's zero
+	StartWallNS         int64                `json:"start_wall_ns"` // UNIX time of it
 	Command             []string             `json:"command"`
 	Versions            versions             `json:"versions"`
 	Host                host                 `json:"host"`
@@ -102,6 +105,9 @@ func metadataOf(f *Facts, s *Summary) metadata {
 
 		SchemaVersion: SchemaVersion,
 		Mode:          f.Start.Mode,
+		Profilers:     f.Start.Profilers,
+		StartMonoNS:   f.Start.MonoNS,
+		StartWallNS:   f.Start.WallNS,
 		Command:       notNil(f.Start.Command),
 		Versions:      versions{Pmtrace: f.Start.Version, Kernel: f.Start.Kernel},
 		Host:          host{f.Start.Host, f.Start.Arch},

@@ -1,0 +1,36 @@
+package session
+
+import (
+	"encoding/json"
+	"fmt"
+	"io/fs"
+
+	"github.com/pmtrace/pmtrace/decode/record"
+)
+
+// ReadFacts takes what metadata.json says of a finished session. What the journal has
+// beside that is not in it: the clocks' readings, say.
+func ReadFacts(session *Dir) (*Facts, error) {
+	data, err := fs.ReadFile(session.FS(), FileMetadata)
+	if err != nil {
+		return nil, err
+	}
+	var m metadata
+	if err := json.Unmarshal(data, &m); err != nil {
+		return nil, fmt.Errorf("%s: %w", FileMetadata, err)
+	}
+	f := &Facts{
+		Start: record.Start{
+			SchemaVersion: m.SchemaVersion, SessionID: m.SessionID, Version: m.Versions.Pmtrace, Mode: m.Mode, Command: m.Command,
+			Host: m.Host.Name, Kernel: m.Versions.Kernel, Arch: m.Host.Arch, MonoNS: m.StartMonoNS, WallNS: m.StartWallNS,
+			Profilers: m.Profilers, OutputDir: m.OutputDir,
+		},
+		Processes: m.Processes, Engines: m.Engines, Losses: m.Losses, Unavailable: m.Unavailable, Workers: m.Workers,
+		Readings: m.GraphReadings, GPUs: m.GPUs, Samplers: m.GPUSamplers, Injected: m.CUPTI, End: m.End,
+		NeverScheduled: m.NeverScheduled, Unreadable: m.Unreadable, Damage: m.Damage,
+	}
+	if m.Experts != nil {
+		f.DummyPasses, f.MissingLayers = m.Experts.DummyPasses, m.Experts.MissingLayers
+	}
+	return f, nil
+}
