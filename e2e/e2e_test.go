@@ -51,6 +51,7 @@ func TestServer(t *testing.T) {
 		tr.stop(t, 0)
 		s.truth(t, tr, "--load", one, "--load", eight, "--load", many, "--before", before, "--after", after, "--fresh")
 		tr.decodesTheSame(t)
+		tr.finds(t, "kv_cache_too_small")
 	})
 
 	t.Run("clients hang up", func(t *testing.T) {

@@ -165,6 +165,27 @@ func (tr *tracer) decode(t *testing.T) {
 	}
 }
 
+// finds compares the first finding, which pmtrace has said as it ended, too.
+func (tr *tracer) finds(t *testing.T, want string) {
+	t.Helper()
+	out, err := exec.Command(tr.bench.pmtrace, "summary", "--json", tr.session(t)).Output()
+	if err != nil {
+		t.Fatalf("pmtrace summary: %v", err)
+	}
+	var list []struct {
+		Name, Title string
+	}
+	if err := json.Unmarshal(out, &list); err != nil {
+		t.Fatal(err)
+	}
+	if len(list) == 0 || list[0].Name != want {
+		t.Fatalf("found %v first, want %s", list, want)
+	}
+	if !strings.Contains(tr.stderr.String(), list[0].Title) {
+		t.Error("pmtrace ended without saying: " + list[0].Title)
+	}
+}
+
 // decodesTheSame compares all that decode makes of the journal alone with what
 // was written live, to the byte.
 func (tr *tracer) decodesTheSame(t *testing.T) {

@@ -46,6 +46,7 @@ const (
 	worthRecompute = 0.005
 	enoughRequests = 50
 	enoughSteps    = 100
+	longLimit      = 8192 // tokens
 )
 
 func share(of, all float64) float64 {
@@ -379,7 +380,7 @@ func lengthUnused(f *figures) *Finding {
 	for _, e := range f.facts.Engines {
 		limit = max(limit, e.MaxModelLen)
 	}
-	if f.requests < enoughRequests || f.longest == 0 || f.longest*4 > int64(limit) {
+	if f.requests < enoughRequests || f.longest == 0 || f.longest*4 > int64(limit) || limit < longLimit {
 		return nil
 	}
 	return &Finding{
