@@ -201,3 +201,44 @@ func TestInject(t *testing.T) {
 	qt.Check(t, qt.DeepEquals(got, []string{"/opt/nsys.so", "", ""}))
 	qt.Check(t, qt.Equals(strings.Count(b.err.String(), "pmtrace: not available: cupti: CUDA_INJECTION64_PATH is set to /opt/nsys.so by another tool\n"), 1))
 }
+
+// TestTorchProfiler: who starts a server for torch.profiler gets that.
+func TestTorchProfiler(t *testing.T) {
+	none := func(string) string { return "" }
+	set := func(name string) string {
+		if name == "VLLM_TORCH_PROFILER_DIR" {
+			return "/traces"
+		}
+		return ""
+	}
+	serve := []string{"vllm", "serve", "m"}
+	qt.Check(t, qt.IsFalse(torchProfiler(none, serve)))
+	qt.Check(t, qt.IsTrue(torchProfiler(set, serve)))
+	qt.Check(t, qt.IsTrue(torchProfiler(none, append(serve, "--profiler-config", "{}"))))
+	qt.Check(t, qt.IsTrue(torchProfiler(none, append(serve, "--profiler_config.profiler=torch"))))
+}
+
+// TestMoEFlags: what the library tells of experts is a profiler of the session.
+func TestMoEFlags(t *testing.T) {
+	o := traceOptions{on: []string{"batch"}}
+	qt.Check(t, qt.DeepEquals(o.tracing(), []string{"batch"}))
+	o.injected.moe = true
+	qt.Check(t, qt.DeepEquals(o.tracing(), []string{"batch", "moe"}))
+	qt.Check(t, qt.DeepEquals(o.injected.arguments(), []string{"--cupti-moe"}))
+	for _, c := range []struct {
+		o   cuptiOptions
+		err string
+	}{
+		{cuptiOptions{cupti: "on", moe: "on", moeSample: 64}, ""},
+		{cuptiOptions{cupti: "off", moe: "on"}, "--moe on needs --cupti on.*"},
+		{cuptiOptions{cupti: "on", moe: "maybe"}, `--moe: "maybe" is not one of on, off.*`},
+		{cuptiOptions{cupti: "on", moe: "on", moeSample: -1}, "--moe-sample: want 0 to 1048576.*"},
+	} {
+		err := c.o.resolve()
+		if c.err == "" {
+			qt.Check(t, qt.IsNil(err))
+		} else {
+			qt.Check(t, qt.ErrorMatches(err, c.err))
+		}
+	}
+}

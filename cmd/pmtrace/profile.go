@@ -27,6 +27,7 @@ import (
 const (
 	profileQuick = "quick"
 	profileFull  = "full"
+	profileMoE   = "moe"
 )
 
 type profileOptions struct {
@@ -53,7 +54,8 @@ The load is of random tokens: --load-concurrency clients that each go on at once
 --load-rate requests a second. --load runs a command of yours instead (by sh -c), with the
 server's address in PMTRACE_URL and its model's name in PMTRACE_MODEL.
 
---mode full also samples the GPU's hardware counters in windows (--gpu-sampling windows).`,
+--mode full also samples the GPU's hardware counters in windows (--gpu-sampling windows),
+--mode moe also tells which experts each token chose (--moe on).`,
 		Example: `  pmtrace profile -- vllm serve Qwen/Qwen3-0.6B
   pmtrace profile --mode full --load-prompt 64:2048 --load-output 256 --load-rate 8 -- vllm serve MODEL
   pmtrace profile --load 'vllm bench serve --base-url $PMTRACE_URL --model $PMTRACE_MODEL' -- vllm serve MODEL`,
@@ -67,7 +69,7 @@ server's address in PMTRACE_URL and its model's name in PMTRACE_MODEL.
 	}
 	f := c.Flags()
 	o.flags(f)
-	f.StringVar(&o.mode, "mode", profileQuick, profileQuick+", or "+profileFull+": hardware counters, too, and a load of two minutes")
+	f.StringVar(&o.mode, "mode", profileQuick, profileQuick+"; "+profileFull+": hardware counters, too, and a load of two minutes; "+profileMoE+": the choices of experts, too (--moe on)")
 	f.StringVar(&o.load, "load", "", "make the load by this `command`")
 	o.plan = load.Plan{Concurrency: 16, Prompt: load.Span{Low: 256, High: 256}, Output: load.Span{Low: 128, High: 128}}
 	f.IntVar(&o.plan.Concurrency, "load-concurrency", o.plan.Concurrency, "clients; with --load-rate: requests in flight at most")
@@ -94,8 +96,13 @@ func (o *profileOptions) settle(f *pflag.FlagSet) error {
 		if !f.Changed("gpu-sampling") {
 			o.gpuSampling = samplingWindows
 		}
+	case profileMoE:
+		o.plan.Time = 30 * time.Second
+		if !f.Changed("moe") {
+			o.moe = cuptiOn
+		}
 	default:
-		return usage("--mode: %q is not one of %s, %s", o.mode, profileQuick, profileFull)
+		return usage("--mode: %q is not one of %s, %s, %s", o.mode, profileQuick, profileFull, profileMoE)
 	}
 	if o.plan.Requests > 0 {
 		o.plan.Time = 0
