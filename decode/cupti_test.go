@@ -148,14 +148,16 @@ func (s *cudaSim) beforeEager(step int64) bool {
 // checkKernels: kernels are their replays' and steps', and windows count them.
 func (s *cudaSim) checkKernels(t *testing.T, got *tables) {
 	t.Helper()
+	leftOut := 0
 	kernels, outside, counted, replays, windows := 0, 0, int64(0), int64(0), 0
 	for _, w := range s.workers {
 		kernels += w.inside.kernels
 		outside += w.inside.outside
+		leftOut += w.inside.leftOut
 		windows += len(w.inside.windows)
 	}
 	rows, others, of := 0, 0, 0
-	all := int64(kernels + outside)
+	all, left := int64(kernels+outside), int64(0)
 	for _, k := range got.Kernels {
 		if strings.HasPrefix(k.Name, "copy ") {
 			qt.Assert(t, qt.Equals(k.Name, "copy device_to_host"))
@@ -188,11 +190,13 @@ func (s *cudaSim) checkKernels(t *testing.T, got *tables) {
 	for _, w := range got.Windows {
 		counted += w.Kernels
 		replays += w.Replays
+		left += w.LeftOut
 		qt.Assert(t, qt.Equals(w.OnSwitchNS, cuptiSwitch))
 		qt.Assert(t, qt.Equals(*w.OffNS-w.OnNS, cuptiWindow))
 	}
 	qt.Assert(t, qt.IsTrue(counted <= all && counted >= all*9/10), qt.Commentf("%d of %d", counted, all))
 	qt.Assert(t, qt.Equals(replays, int64(kernels/cuptiParts)))
+	qt.Assert(t, qt.Equals(left, int64(leftOut)))
 }
 
 // TestLostReplays: what is lost of CUPTI's events costs its own launch, and no other gets

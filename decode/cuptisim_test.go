@@ -22,6 +22,7 @@ type cuptiSim struct {
 	windows map[uint64]bool
 	kernels int
 	outside int // kernels outside of graphs
+	leftOut int // kernels of replays at a window's edge
 	copies  int
 }
 
@@ -79,12 +80,15 @@ func (w *cudaWorker) launch(st *cudaStep, phase wire.Phase, exec uint64, ns int)
 	in.number += 5
 	number, runtime := in.number, in.number-1
 	r := cuptiReplay{exec: exec, call: call, start: began, end: end, told: true}
+	edge := false // it was under way at the window's end
 	into := call % cuptiPeriod
 	if w.s.windows {
 		w.window(call / cuptiPeriod * cuptiPeriod)
 		in := into < cuptiWindow
 		r.kernels = in
 		r.told = into > cuptiSwitch+1000 && (into+1000 < cuptiWindow || into > cuptiWindow+cuptiSwitch)
+		edge = in && r.told && end > call-into+cuptiWindow
+		r.told = r.told && !edge
 	}
 	in.replays = append(in.replays, r)
 	if w.s.cupti == "calls" {
@@ -95,7 +99,7 @@ func (w *cudaWorker) launch(st *cudaStep, phase wire.Phase, exec uint64, ns int)
 	came := flushed(end)
 	graph := int(exec >> 6 & 0xffff)
 	switch {
-	case !r.told:
+	case !r.told && !edge:
 	case r.kernels:
 		for i := range cuptiParts {
 			step := uint64(ns / cuptiParts)
@@ -104,7 +108,11 @@ func (w *cudaWorker) launch(st *cudaStep, phase wire.Phase, exec uint64, ns int)
 			if i == cuptiParts-1 {
 				to = end
 			}
-			in.kernels++
+			if edge {
+				in.leftOut++
+			} else {
+				in.kernels++
+			}
 			w.tell(wire.KindCUPTIKernel, came, func(e *encoder) {
 				e.u64(from).u64(to).u64(uint64(77 + i)).u32(i + 1).u32(int(number)).u32(graph).u32(0).u32(1).u32(13)
 				e.u32(10).u32(1).u32(1).u16(256).u16(1).u16(1).u16(40).u32(0)

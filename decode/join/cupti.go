@@ -1,6 +1,7 @@
 package join
 
 import (
+	"slices"
 	"sort"
 
 	"github.com/pmtrace/pmtrace/decode/record"
@@ -46,6 +47,7 @@ type replay struct {
 	start, end   int64
 	known        bool // start and end are
 	given        bool // or will not be
+	edge         bool // it was under way as CUPTI switched
 }
 
 // numbered is a launch and its number.
@@ -65,7 +67,8 @@ type replaySpan struct {
 	number     uint32
 	graph      uint32
 	start, end int64
-	parts      bool // told by its kernels
+	parts      bool   // told by its kernels
+	nodes      []node // these
 }
 
 type earlySpan struct {
@@ -90,6 +93,7 @@ type window struct {
 	on, onSince      int64 // CUPTI was asked at on, and had switched at onSince
 	off, offDone     int64 // unset: it is open
 	kernels, replays int64
+	leftOut          int64 // kernels of replays that were under way at a switch
 }
 
 // copySpan is a copy of results to the host.
@@ -187,24 +191,40 @@ func (j *Joiner) CUPTIKernel(ev *wire.CUPTIKernel) error {
 	start, end := j.sessionTime(ev.Start), j.sessionTime(ev.End)
 	in.complete(ev.Correlation, start)
 	if ev.Graph != 0 {
-		in.part(replaySpan{number: ev.Correlation, graph: ev.Graph, start: start, end: end})
+		in.part(replaySpan{number: ev.Correlation, graph: ev.Graph, start: start, end: end}, node{ev.Node, start, ev.Name})
 	}
-	for i := len(in.windows) - 1; i >= 0; i-- {
-		if w := &in.windows[i]; start >= w.on { // it may run after the window in which it was launched
-			w.kernels++
-			break
-		}
+	if w := in.begunBefore(start); w != nil { // it may run after the window in which it was launched
+		w.kernels++
 	}
 	in.hold(heldWork{at: t, number: ev.Correlation, graph: ev.Graph, kernel: *ev})
 	j.settle()
 	return j.err
 }
 
+// begunBefore is the newest window that had begun at a time; nil: none had.
+func (in *injected) begunBefore(t int64) *window {
+	for i := len(in.windows) - 1; i >= 0; i-- {
+		if w := &in.windows[i]; t >= w.on {
+			return w
+		}
+	}
+	return nil
+}
+
+// leaveOut counts a kernel that is left out rightly.
+func (in *injected) leaveOut(start int64) {
+	if w := in.begunBefore(start); w != nil {
+		w.kernels--
+		w.leftOut++
+	}
+}
+
 // CUPTICopy takes a copy.
 func (j *Joiner) CUPTICopy(ev *wire.CUPTICopy) error {
 	in, t := j.enterCUPTI(&ev.Header)
 	if ev.Graph != 0 {
-		in.part(replaySpan{number: ev.Correlation, graph: ev.Graph, start: j.sessionTime(ev.Start), end: j.sessionTime(ev.End)})
+		start := j.sessionTime(ev.Start)
+		in.part(replaySpan{number: ev.Correlation, graph: ev.Graph, start: start, end: j.sessionTime(ev.End)}, node{ev.Node, start, noName})
 	}
 	in.hold(heldWork{at: t, number: ev.Correlation, graph: ev.Graph, copied: true, copy: *ev})
 	j.settle()
@@ -286,14 +306,18 @@ func (in *injected) time(r *replay, s replaySpan) {
 }
 
 // part adds a kernel or copy of a replay that is told by its parts.
-func (in *injected) part(s replaySpan) {
+func (in *injected) part(s replaySpan, n node) {
 	for i := len(in.spans) - 1; i >= 0; i-- {
 		if p := &in.spans[i]; p.number == s.number {
 			p.start, p.end = min(p.start, s.start), max(p.end, s.end)
+			if len(p.nodes) < maxNodes {
+				p.nodes = append(p.nodes, n)
+			}
 			return
 		}
 	}
 	if len(in.spans) < maxParts {
+		s.nodes = append(s.nodes, n)
 		in.spans = append(in.spans, s)
 	}
 }
@@ -331,8 +355,15 @@ func (in *injected) whole(s replaySpan) {
 	if w == nil && !in.fact.Always {
 		return
 	}
+	if w != nil && w.off != unset && s.end > w.off {
+		r.edge = true
+		return
+	}
 	if w != nil {
 		w.replays++
+	}
+	if r.graph.layers == nil && r.graph.name != nil {
+		r.graph.layers = in.layers(r, s.nodes)
 	}
 	in.time(r, s)
 }
@@ -466,8 +497,8 @@ func (in *injected) attributable(h *heldWork) bool {
 	if r == nil || r.run == nil {
 		return true
 	}
-	if h.graph != 0 {
-		return r.run.resolved
+	if h.graph != 0 { // its layer is known when the replay is whole
+		return r.run.resolved && !slices.ContainsFunc(in.spans, func(s replaySpan) bool { return s.number == h.number })
 	}
 	// Whether it is that step's is known with the next one's launches; what its own
 	// work is, with the copy of its results.
@@ -539,10 +570,10 @@ func (in *injected) copied(ev *wire.CUPTICopy, r *replay, of *run) {
 
 // kernel hands on a kernel.
 func (in *injected) kernel(ev *wire.CUPTIKernel, r *replay, of *run) {
-	if ev.Graph != 0 && r != nil && in.windowOf(r) == nil && !in.fact.Always {
+	if ev.Graph != 0 && r != nil && (r.edge || in.windowOf(r) == nil && !in.fact.Always) {
 		// Of a replay that was under way as CUPTI switched some kernels come with times
 		// that are not theirs: seen on an H100, 90 ms in a kernel of 10 µs.
-		in.j.losses.add(lossKey{-1, "kernels", "window_edge"}, in.j.now, in.j.now, 1)
+		in.leaveOut(in.j.sessionTime(ev.Start))
 		return
 	}
 	row := in.row(in.j.sessionTime(ev.Start), in.j.sessionTime(ev.End), r, of)
@@ -553,10 +584,22 @@ func (in *injected) kernel(ev *wire.CUPTIKernel, r *replay, of *run) {
 	row.Registers, row.SharedBytes = int32(ev.Registers), int32(min(ev.Shared, 1<<31-1))
 	if ev.Graph != 0 {
 		row.Node = in.j.ptr.int64(int64(ev.Node))
+		if layer, ok := r.layer(ev.Node); ok {
+			row.Layer = in.j.ptr.int32(layer)
+		}
 	} else {
 		row.GraphID = nil
 	}
 	in.j.emitKernel(row)
+}
+
+// layer is that of a node of the replay's graph.
+func (r *replay) layer(node uint64) (layer int32, ok bool) {
+	if r == nil || r.graph == nil {
+		return 0, false
+	}
+	layer, ok = r.graph.layers[node]
+	return layer, ok
 }
 
 func (in *injected) row(start, end int64, r *replay, of *run) *record.KernelRow {
@@ -644,6 +687,7 @@ func (in *injected) closeWindows(end bool) {
 		row := &in.j.rows.window
 		*row = record.KernelWindowRow{
 			Worker: -1, Window: int32(w.number), OnNS: w.on, OnSwitchNS: w.onSince - w.on, Kernels: w.kernels, Replays: w.replays,
+			LeftOut: w.leftOut,
 		}
 		if in.w != nil {
 			row.Worker, row.Engine = in.w.id, in.w.enginePtr()

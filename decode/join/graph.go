@@ -19,8 +19,9 @@ type graph struct {
 	model    bool    // the model's own
 	piece    *int32
 	launches int64
-	usual    int64 // GPU time of steps with it
-	learned  int64 // of so many steps
+	usual    int64            // GPU time of steps with it
+	learned  int64            // of so many steps
+	layers   map[uint64]int32 // of its kernels, by node; nil: none of its replays was told whole
 
 	capture      capture
 	instantiated int64 // unset: before tracing
