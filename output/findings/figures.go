@@ -38,6 +38,7 @@ type figures struct {
 
 	decode map[int32]*session.Stat // time of decode steps by requests
 	mixed  mixedSteps
+	kept   []mixedStep
 
 	idle  idleSteps
 	graph graphSteps
@@ -48,6 +49,15 @@ type figures struct {
 	evictions  int64
 	experts    map[int32]map[int32]int64 // activations by layer and expert
 }
+
+// mixedStep is one of mixedSteps.
+type mixedStep struct {
+	ns              int64
+	decode, prefill int32 // requests; tokens
+}
+
+// maxMixed bounds those that are kept: of more the first tell enough.
+const maxMixed = 1 << 20
 
 // fullSteps are those in which the KV cache had no room for who waited.
 type fullSteps struct {
@@ -116,9 +126,10 @@ func collect(dir *session.Dir, facts *session.Facts) (*figures, error) {
 	if err := each(dir, f.step); err != nil {
 		return nil, err
 	}
-	if err := each(dir, f.surplus); err != nil { // against what decode steps have shown
-		return nil, err
+	for _, m := range f.kept { // against what decode steps have shown
+		f.surplus(m)
 	}
+	f.kept = nil
 	if err := each(dir, f.request); err != nil {
 		return nil, err
 	}
@@ -165,7 +176,11 @@ func (f *figures) step(r *record.StepRow) {
 	f.idle.add(r)
 	f.graph.add(r)
 	f.bound.add(r)
-	if t, ok := stepTime(r); ok && r.Phase == record.PhaseDecode && r.RecomputeTokens == 0 {
+	t, ok := stepTime(r)
+	if ok && r.Phase == record.PhaseMixed && r.DecodeRequests > 0 && len(f.kept) < maxMixed {
+		f.kept = append(f.kept, mixedStep{t, r.DecodeRequests, r.PrefillTokens})
+	}
+	if ok && r.Phase == record.PhaseDecode && r.RecomputeTokens == 0 {
 		s := f.decode[r.Requests]
 		if s == nil {
 			s = new(session.Stat)
@@ -270,22 +285,18 @@ func (f *figures) typical(requests int32) float64 {
 }
 
 // surplus is what a mixed step takes longer than a decode step would.
-func (f *figures) surplus(r *record.StepRow) {
-	t, ok := stepTime(r)
-	if r.Phase != record.PhaseMixed || !ok || r.DecodeRequests == 0 {
-		return
-	}
-	usual := f.typical(r.DecodeRequests)
+func (f *figures) surplus(s mixedStep) {
+	usual := f.typical(s.decode)
 	if usual == 0 {
 		return
 	}
-	m, extra := &f.mixed, max(float64(t)-usual, 0)
+	m, extra := &f.mixed, max(float64(s.ns)-usual, 0)
 	m.n++
-	m.outputs += int64(r.DecodeRequests)
-	m.extra += extra * float64(r.DecodeRequests)
+	m.outputs += int64(s.decode)
+	m.extra += extra * float64(s.decode)
 	m.surplus += extra
-	m.tokens += float64(r.PrefillTokens)
-	m.time.Add(t)
+	m.tokens += float64(s.prefill)
+	m.time.Add(s.ns)
 }
 
 func (f *figures) request(r *record.RequestRow) {
