@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -32,7 +33,7 @@ one run differs from the next.
 
   pmtrace diff before after
   pmtrace diff before_* -- after_*
-  pmtrace diff before_* -- after_* --fail-on 'tpot_p99>+3%'
+  pmtrace diff --fail-on 'tpot_p99>+3%' before_* -- after_*
 
 p is corrected for all metrics together: where nothing has changed, the chance of
 any p of 0.05 or less is 5 %. The interval behind a change is that of 95 % of this
@@ -63,6 +64,11 @@ func diffSides(args []string, dash int) (before, after []string, err error) {
 		before, after = args[:1], args[1:]
 	case dash > 0 && dash < len(args):
 		before, after = args[:dash], args[dash:]
+		for _, arg := range after {
+			if strings.HasPrefix(arg, "--") {
+				return nil, nil, usage("behind the -- are sessions alone: put %s before it", arg)
+			}
+		}
 	default:
 		return nil, nil, usage("diff wants two sessions, or several on each side of a --: pmtrace diff A... -- B...")
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"text/tabwriter"
 
@@ -40,7 +41,8 @@ func printDiff(w io.Writer, r *compare.Result) error {
 	if err := t.Flush(); err != nil {
 		return err
 	}
-	if len(r.Metrics) > 0 && !r.Metrics[0].Shown {
+	tested := slices.ContainsFunc(r.Metrics, func(m compare.Row) bool { return m.P != nil })
+	if tested && !r.Metrics[0].Shown {
 		fmt.Fprintln(w, "\nNo difference is shown.")
 	}
 	if len(r.NoData) > 0 {
