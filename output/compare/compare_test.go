@@ -5,6 +5,7 @@ import (
 	"runtime"
 	"slices"
 	"testing"
+	"testing/fstest"
 
 	"github.com/go-quicktest/qt"
 
@@ -141,6 +142,35 @@ func TestBlocks(t *testing.T) {
 	qt.Check(t, qt.Equals(len(short.blocks), 7))
 	qt.Check(t, qt.Equals(short.whole().sums[sumSteps], 100))
 	qt.Check(t, qt.Equals(long.whole().sums[sumSteps], 3000))
+}
+
+// What is missing on one side is a difference, too.
+func TestSetup(t *testing.T) {
+	read := func(metadata string) Setup {
+		s, err := readSetup(fstest.MapFS{"metadata.json": {Data: []byte(metadata)}})
+		qt.Assert(t, qt.IsNil(err))
+		return s
+	}
+	a := read(`{"versions": {"vllm": "0.32.0"}, "command": ["vllm", "serve", "m"], "preemption_tracking": true, "events_lost": 3,
+		"engines": [{"max_num_seqs": 128, "watches": ["free_blocks"]}, {"max_num_seqs": 128}],
+		"gpus": [{"name": "H100", "power_limit_w": 700}, {"name": "H100", "power_limit_w": 700}], "forward_timing_source": "cupti"}`)
+	b := read(`{"versions": {"vllm": "0.33.0"}, "command": ["vllm", "serve", "m", "--enforce-eager"], "forward_timing_source": null,
+		"engines": [{"max_num_seqs": 256}, {"max_num_seqs": 128}]}`)
+	qt.Check(t, qt.IsTrue(a.evictions && a.preemptions && a.lost == 3))
+	qt.Check(t, qt.IsFalse(b.evictions || b.preemptions))
+	qt.Check(t, qt.DeepEquals(differences([]*Run{{Setup: a}}, []*Run{{Setup: b}}), []Difference{
+		{"vllm", []string{"0.32.0"}, []string{"0.33.0"}},
+		{"gpu", []string{"2 × H100"}, []string{""}},
+		{"power limit W", []string{"700"}, []string{""}},
+		{"max_num_seqs", []string{"128"}, []string{"128, 256"}},
+		{"command", []string{""}, []string{"--enforce-eager"}},
+		{"gpu times by", []string{"cupti"}, []string{""}},
+	}))
+	qt.Check(t, qt.HasLen(differences([]*Run{{Setup: a}, {Setup: a}}, []*Run{{Setup: a}}), 0))
+	// Within a side, too.
+	qt.Check(t, qt.HasLen(differences([]*Run{{Setup: a}, {Setup: b}}, []*Run{{Setup: a}, {Setup: b}}), 6))
+	_, err := readSetup(fstest.MapFS{"metadata.json": {Data: []byte("{")}})
+	qt.Check(t, qt.ErrorMatches(err, "metadata.json: .*"))
 }
 
 func TestUnlike(t *testing.T) {

@@ -11,7 +11,7 @@ import (
 // Setup is what a session's metadata.json says of the server, the machine and the
 // tracer.
 type Setup struct {
-	facts                  []fact // in the order in which they are told
+	facts                  []fact // the same ones, in the same order, of every session
 	lost                   uint64
 	evictions, preemptions bool // were watched
 }
@@ -50,8 +50,9 @@ type metadata struct {
 		Runner string `json:"runner"`
 	} `json:"workers"`
 	GPUSampling  string  `json:"gpu_sampling"`
-	TimingSource *string `json:"forward_timing_source"`
+	TimingSource string  `json:"forward_timing_source"`
 	Preemption   bool    `json:"preemption_tracking"`
+	MoE          bool    `json:"moe_expert_tracking"`
 	Lost         uint64  `json:"events_lost"`
 }
 
@@ -71,9 +72,8 @@ func readSetup(session fs.FS) (Setup, error) {
 	s.tell("command", strings.Join(m.Command, "\n"))
 	s.tell("traced by", m.Mode)
 	s.tell("gpu sampling", m.GPUSampling)
-	if m.TimingSource != nil {
-		s.tell("gpu times by", *m.TimingSource)
-	}
+	s.tell("experts traced", fmt.Sprint(m.MoE))
+	s.tell("gpu times by", m.TimingSource)
 	return s, nil
 }
 
