@@ -49,11 +49,11 @@ type metadata struct {
 	Workers []struct {
 		Runner string `json:"runner"`
 	} `json:"workers"`
-	GPUSampling  string  `json:"gpu_sampling"`
-	TimingSource string  `json:"forward_timing_source"`
-	Preemption   bool    `json:"preemption_tracking"`
-	MoE          bool    `json:"moe_expert_tracking"`
-	Lost         uint64  `json:"events_lost"`
+	GPUSampling  string `json:"gpu_sampling"`
+	TimingSource string `json:"forward_timing_source"`
+	Preemption   bool   `json:"preemption_tracking"`
+	MoE          bool   `json:"moe_expert_tracking"`
+	Lost         uint64 `json:"events_lost"`
 }
 
 func readSetup(session fs.FS) (Setup, error) {
