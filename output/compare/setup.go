@@ -42,6 +42,7 @@ type metadata struct {
 	Engines []map[string]any `json:"engines"`
 	GPUs    []struct {
 		Name   string   `json:"name"`
+		UUID   string   `json:"uuid"`
 		Driver string   `json:"driver"`
 		PowerW *float64 `json:"power_limit_w"`
 		MIG    bool     `json:"mig"`
@@ -90,18 +91,19 @@ func (s *Setup) versions(m *metadata) {
 
 func (s *Setup) machine(m *metadata) {
 	s.tell("host", m.Host.Name)
-	var names, drivers, limits []string
+	var names, cards, drivers, limits []string
 	for _, g := range m.GPUs {
 		name := g.Name
 		if g.MIG {
 			name += " (MIG)"
 		}
-		names, drivers = append(names, name), append(drivers, g.Driver)
+		names, cards, drivers = append(names, name), append(cards, g.UUID), append(drivers, g.Driver)
 		if g.PowerW != nil {
 			limits = append(limits, fmt.Sprint(*g.PowerW))
 		}
 	}
 	s.tell("gpu", counted(names))
+	s.tell("card", strings.Join(unique(cards), ", "))
 	s.tell("driver", strings.Join(unique(drivers), ", "))
 	s.tell("power limit W", strings.Join(unique(limits), ", "))
 }

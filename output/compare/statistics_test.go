@@ -156,6 +156,38 @@ func TestPowerWithin(t *testing.T) {
 	}
 }
 
+// Five runs a side of a server that takes half as long again for everything: what is shown comes
+// first, is worse where more time is, and fails its gate.
+func TestCompareRuns(t *testing.T) {
+	rows := recorded(t, gpu, "h200-llama8b")
+	r, slow := rows.run(1, 5e8), rows.run(1.5, 75e7)
+	var a, b []*Run
+	for i := range 5 {
+		a, b = append(a, again(r, 2*i)), append(b, again(slow, 2*i+1))
+	}
+	got := Compare(a, b)
+	qt.Check(t, qt.Equals(got.Unit, UnitRun))
+	qt.Check(t, qt.HasLen(got.Notes, 0))
+	shown := 0
+	for i, row := range got.Metrics {
+		if !row.Shown {
+			continue
+		}
+		qt.Check(t, qt.Equals(i, shown))
+		shown++
+		if row.Unit == UnitTime {
+			qt.Check(t, qt.IsTrue(row.Worse && *row.Low <= *row.Change && *row.Change <= *row.High), qt.Commentf("%s", row.Name))
+		}
+	}
+	qt.Check(t, qt.IsTrue(shown >= 3))
+	for text, fails := range map[string]bool{"step_gpu_p50>+3%": true, "step_gpu_p50>+80%": false} {
+		g, err := ParseGate(text)
+		qt.Assert(t, qt.IsNil(err))
+		qt.Check(t, qt.Equals(got.Check(g).Fails, fails), qt.Commentf("%s", text))
+	}
+	qt.Check(t, qt.DeepEquals(Compare(a, b).Metrics[0].P, got.Metrics[0].P))
+}
+
 // The 95 % interval of a ratio holds it in 95 of 100 cases.
 func TestInterval(t *testing.T) {
 	random := newRandom(7)
