@@ -12,6 +12,7 @@ const (
 	exitUsage      = 2
 	exitImpossible = 3   // this machine or target cannot be traced
 	exitLost       = 4   // --strict: events were lost
+	exitChanged    = 5   // diff --fail-on: a change was beyond its limit
 	exitStrict     = 125 // record --strict: tracing failed
 
 	exitNotExecutable = 126 // record: the command cannot be run (as shells say it)

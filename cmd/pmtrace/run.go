@@ -63,8 +63,9 @@ preemption, as Parquet and CSV. Nothing in the server is changed.
   pmtrace profile -- vllm serve MODEL the same, with a load, and end it
 
 Exit codes: 0 traced; 1 failed; 2 wrong usage; 3 this machine or target cannot
-be traced; 4 events were lost and --strict was given. record passes the server's
-own code on; with --strict it is 125 if tracing failed.`,
+be traced; 4 events were lost and --strict was given; 5 diff: a change was beyond
+its limit. record passes the server's own code on; with --strict it is 125 if
+tracing failed.`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		Args:          cobra.NoArgs,
@@ -76,7 +77,8 @@ own code on; with --strict it is 125 if tracing failed.`,
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage("%s", withoutParser(err.Error())) })
 	root.AddCommand(
 		a.attachCommand(), a.recordCommand(), a.profileCommand(), a.lsCommand(), a.checkCommand(),
-		a.summaryCommand(), a.decodeCommand(), a.versionCommand(), a.followCommand(), a.samplerCommand(), a.loaderCommand(),
+		a.summaryCommand(), a.diffCommand(), a.decodeCommand(), a.versionCommand(), a.followCommand(),
+		a.samplerCommand(), a.loaderCommand(),
 	)
 	return root
 }
