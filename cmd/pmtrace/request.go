@@ -151,22 +151,25 @@ var shares = []struct {
 
 func printRequests(w io.Writer, list []report.Request, all int, by string) {
 	fmt.Fprintf(w, "%d of %d requests, slowest by %s\n\n", len(list), all, by)
-	fmt.Fprintf(w, "%6s %9s %6s %6s %9s %8s %9s ", "UID", "AT s", "PROMPT", "OUTPUT", "TTFT ms", "TPOT ms", "TOTAL ms")
+	fmt.Fprintf(w, "%5s %8s %6s %5s %8s %7s %8s", "UID", "AT s", "PROMPT", "OUT", "TTFT ms", "TPOT ms", "TOTAL ms")
 	for _, s := range shares {
 		fmt.Fprintf(w, " %3s", s.head)
 	}
 	fmt.Fprintln(w, "  ID")
+	times := map[string]int64{}
 	for i := range list {
 		r := &list[i]
-		fmt.Fprintf(w, "%6d %9.3f %6s %6s %9s %8s %9s ", r.UID, float64(r.FromNS)/1e9, number(r.PromptTokens), number(r.OutputTokens),
+		for source, ns := range r.Timings {
+			times[source] += ns
+		}
+		fmt.Fprintf(w, "%5d %8.3f %6s %5s %8s %7s %8s", r.UID, float64(r.FromNS)/1e9, number(r.PromptTokens), number(r.OutputTokens),
 			millis(r.TTFTNS), millis(r.TPOTNS), millis(new(r.ToNS-r.FromNS)))
 		for _, s := range shares {
 			fmt.Fprintf(w, " %3s", percent(s.of(&r.Total), r.ToNS-r.FromNS))
 		}
 		fmt.Fprintf(w, "  %s\n", printable(r.ExternalID))
 	}
-	fmt.Fprint(w, `
-Shares of the total in %: QUE until first scheduled, OWN its prefill, OTH prefills of others
+	fmt.Fprint(w, "\n", timings(times), `Shares of the total in %: QUE until first scheduled, OWN its prefill, OTH prefills of others
 (attributed) and steps without it, DEC decode, HST the host while the GPU ran none of its
 steps, PRE preempted and computed again, UNK unknown. With an ID or UID: all of that request.
 `)

@@ -7,13 +7,14 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/pmtrace/pmtrace/decode/record"
 	"github.com/pmtrace/pmtrace/output/report"
 )
 
 func printRequest(w io.Writer, d *report.Detail) {
 	fmt.Fprintf(w, "Request %s (uid %d, engine %d)\n", printable(d.ExternalID), d.UID, d.Engine)
-	fmt.Fprintf(w, "%s prompt tokens, %s of them cached; %s output tokens of at most %s; %d steps\n",
-		known(d.PromptTokens), known(d.CachedTokens), known(d.OutputTokens), known(d.MaxTokens), d.Steps)
+	fmt.Fprintf(w, "%s prompt tokens, %s of them cached; %s output tokens of at most %s; %s\n",
+		known(d.PromptTokens), known(d.CachedTokens), known(d.OutputTokens), known(d.MaxTokens), counted(d.Steps, "step"))
 	if !d.FromStart {
 		fmt.Fprintln(w, "It ran when tracing began: what was before is unknown.")
 	}
@@ -32,6 +33,13 @@ func known(n *int32) string {
 	return fmt.Sprint(*n)
 }
 
+func counted[N int | int32](n N, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return fmt.Sprintf("%d %ss", n, noun)
+}
+
 // printLife says what happened when. Of many chunks the first and last are shown.
 func printLife(w io.Writer, d *report.Detail) {
 	const shown = 12
@@ -46,7 +54,7 @@ func printLife(w io.Writer, d *report.Detail) {
 		line := fmt.Sprintf("  %-11s %10.6f %11.3f  %s", e.Event, float64(e.TimeNS)/1e9, float64(e.TimeNS-d.FromNS)/1e6, happened(&e))
 		fmt.Fprintln(w, strings.TrimRight(line, " "))
 		if len(e.With) > 0 {
-			printPrefills(w, "      with ", e.With)
+			printPrefills(w, e.With)
 		}
 	}
 }
@@ -58,17 +66,17 @@ func happened(e *report.Event) string {
 	}
 	switch e.Event {
 	case report.EventPrefill, report.EventRecompute:
-		s := fmt.Sprintf("%d tokens", *e.Tokens)
+		s := counted(*e.Tokens, "token")
 		if e.Computed != nil {
 			s += fmt.Sprintf(" behind %d", *e.Computed)
 		}
-		words = append(words, s, fmt.Sprintf("%d requests in the step", *e.Requests))
+		words = append(words, s, counted(*e.Requests, "request")+" in the step")
 	case report.EventPreempted:
 		if e.Blocks != nil {
-			words = append(words, fmt.Sprintf("%d blocks freed", *e.Blocks))
+			words = append(words, counted(*e.Blocks, "block")+" freed")
 		}
 		if e.Computed != nil {
-			words = append(words, fmt.Sprintf("%d tokens thrown away", *e.Computed))
+			words = append(words, counted(*e.Computed, "token")+" thrown away")
 		}
 	}
 	if e.Reason != "" {
@@ -77,17 +85,25 @@ func happened(e *report.Event) string {
 	return strings.Join(words, ", ")
 }
 
-// printPrefills says who else computed prompts, in lines that are not too long.
-func printPrefills(w io.Writer, indent string, list []report.Prefill) {
-	const wide = 98
-	line := indent
+// printPrefills says who else computed prompts.
+func printPrefills(w io.Writer, list []report.Prefill) {
+	words := make([]string, len(list))
 	for i, p := range list {
-		word := fmt.Sprintf("%s of %d tokens: %s", p.Kind, p.Tokens, printable(p.ExternalID))
+		words[i] = fmt.Sprintf("%s of %s: %s", p.Kind, counted(p.Tokens, "token"), printable(p.ExternalID))
+	}
+	printWords(w, "      with ", words)
+}
+
+// printWords breaks a list into lines that are not too long.
+func printWords(w io.Writer, head string, words []string) {
+	const wide = 98
+	line := head
+	for i, word := range words {
 		if i > 0 {
 			line += ","
 			if len(line)+len(word) >= wide {
 				fmt.Fprintln(w, line)
-				line = strings.Repeat(" ", len(indent)-1)
+				line = strings.Repeat(" ", len(head)-1)
 			}
 			line += " "
 		}
@@ -112,30 +128,33 @@ func printParts(w io.Writer, d *report.Detail) {
 	}
 	printRow(w, "whole", columns, (*report.Parts).Sum)
 	if d.Total[report.OthersPrefill] != 0 {
-		fmt.Fprintf(w, "* attributed, not measured: in %d steps what they took beyond the median of the last\n"+
-			"  steps of decodes alone of like batch size, in %d the share of tokens\n", d.Compared, d.Shared)
+		fmt.Fprintf(w, "* attributed, not measured: in %s what it took beyond the median of the last steps\n"+
+			"  of decodes alone of like batch size, in %s the share of tokens\n", counted(d.Compared, "step"), counted(d.Shared, "step"))
 	}
 	if d.Total.Of(report.QueueSeqs, report.QueueBlocks) != 0 {
 		fmt.Fprint(w, "* queue: attributed by what the schedule calls show that did not take it\n")
 	}
-	whole := int64(0)
-	for _, ns := range d.Timings {
-		whole += ns
-	}
-	var sources []string
-	for _, source := range slices.Sorted(maps.Keys(d.Timings)) {
-		sources = append(sources, fmt.Sprintf("%s %.1f %%", source, 100*float64(d.Timings[source])/float64(max(whole, 1))))
-	}
-	if len(sources) > 0 {
-		fmt.Fprintf(w, "Times of its steps: %s%s\n", strings.Join(sources, ", "), cpuBound(d))
-	}
+	fmt.Fprint(w, timings(d.Timings))
 }
 
-func cpuBound(d *report.Detail) string {
-	if d.Timings["cpu_bound"] == 0 {
+// timings says how the times of steps were got.
+func timings(by map[string]int64) string {
+	whole := int64(0)
+	for _, ns := range by {
+		whole += ns
+	}
+	if whole == 0 {
 		return ""
 	}
-	return " (the CPU's view: the host's work in them, too)"
+	var sources []string
+	for _, source := range slices.Sorted(maps.Keys(by)) {
+		sources = append(sources, fmt.Sprintf("%s %.1f %%", source, 100*float64(by[source])/float64(whole)))
+	}
+	note := ""
+	if by[record.TimingCPUBound] != 0 {
+		note = " (the CPU's view: the host's work in them, too)"
+	}
+	return "Times of the steps: " + strings.Join(sources, ", ") + note + "\n"
 }
 
 func printRow(w io.Writer, name string, columns []*report.Parts, of func(*report.Parts) int64) {
@@ -154,7 +173,7 @@ func printGaps(w io.Writer, d *report.Detail) {
 	if len(d.Slowest) == 0 {
 		return
 	}
-	fmt.Fprintf(w, "\nSlowest of %d gaps between its tokens; the median gap is %.3f ms\n", d.Gaps, float64(d.Usual.NS)/1e6)
+	fmt.Fprintf(w, "\nSlowest of %s between its tokens; the median is %.3f ms\n", counted(d.Gaps, "gap"), float64(d.Usual.NS)/1e6)
 	for i := range d.Slowest {
 		g := &d.Slowest[i]
 		fmt.Fprintf(w, "  token %d at %.6f s: %.3f ms", g.Token, float64(g.ToNS)/1e9, float64(g.NS)/1e6)
@@ -162,20 +181,20 @@ func printGaps(w io.Writer, d *report.Detail) {
 			fmt.Fprintf(w, " for %d tokens", g.Tokens)
 		}
 		fmt.Fprintln(w)
-		if more := beyond(g); more != "" {
-			fmt.Fprintf(w, "    beyond the median: %s\n", more)
+		if more := beyond(g); len(more) > 0 {
+			printWords(w, "    beyond the median: ", more)
 		}
 		for _, s := range g.Steps {
 			printGapStep(w, &s)
 		}
 		if more := g.StepCount - len(g.Steps); more > 0 {
-			fmt.Fprintf(w, "    and %d steps more\n", more)
+			fmt.Fprintf(w, "    and %s more\n", counted(more, "step"))
 		}
 	}
 }
 
 // beyond are the parts that most of the difference to the usual gap is of.
-func beyond(g *report.TokenGap) string {
+func beyond(g *report.TokenGap) []string {
 	order := make([]report.Part, len(g.Beyond))
 	for i := range order {
 		order[i] = report.Part(i)
@@ -187,7 +206,7 @@ func beyond(g *report.TokenGap) string {
 			words = append(words, fmt.Sprintf("%s + %.3f ms", part.Text(), float64(ns)/1e6))
 		}
 	}
-	return strings.Join(words, "; ")
+	return words
 }
 
 func printGapStep(w io.Writer, s *report.GapStep) {
@@ -195,9 +214,9 @@ func printGapStep(w io.Writer, s *report.GapStep) {
 	if !s.Own {
 		without = ", without it"
 	}
-	fmt.Fprintf(w, "    step %d%s: %.3f of its %.3f ms, %d requests, %d tokens, %d of them prefill\n", s.StepID, without,
-		float64(s.WithinNS)/1e6, float64(s.RunNS)/1e6, s.Requests, s.Tokens, s.PrefillTokens)
+	fmt.Fprintf(w, "    step %d%s: %.3f of its %.3f ms, %s, %s, %d of them prefill\n", s.StepID, without,
+		float64(s.WithinNS)/1e6, float64(s.RunNS)/1e6, counted(s.Requests, "request"), counted(s.Tokens, "token"), s.PrefillTokens)
 	if len(s.Prefills) > 0 {
-		printPrefills(w, "      with ", s.Prefills)
+		printPrefills(w, s.Prefills)
 	}
 }

@@ -36,14 +36,14 @@ type Request struct {
 	Total  Parts  `json:"total"`
 	First  *Parts `json:"to_first_token"` // null: when that was is not known
 	After  *Parts `json:"after_first_token"`
+	// Timings say how the times of its steps were got, in ns of its life.
+	Timings map[string]int64 `json:"step_times_ns_by_timing_source"`
 }
 
 // Detail is all of one request.
 type Detail struct {
 	Request
 	Events []Event `json:"events"`
-	// Timings say how the times of its steps were got, in ns of its life.
-	Timings map[string]int64 `json:"step_times_ns_by_timing_source"`
 	// Compared and Shared count the steps whose prefill of others is attributed by
 	// the steps before, and by the share of tokens.
 	Compared int        `json:"steps_attributed_by_decode_steps"`
@@ -94,7 +94,7 @@ func (l *life) request(pieces []piece) Request {
 		ArrivalNS: r.ArrivalNS, ScheduledNS: r.ScheduledNS, FirstTokNS: r.FirstTokNS, FinishedNS: r.FinishedNS,
 		Reason: r.Reason, FromStart: r.FromStart, PromptTokens: r.PromptTokens, CachedTokens: r.CachedTokens,
 		OutputTokens: r.OutputTokens, MaxTokens: r.MaxTokens, Preemptions: r.Preemptions, Steps: len(l.turns),
-		TTFTNS: ttft(r), TPOTNS: tpot(r), QueueNS: r.QueueNS, FromNS: l.from, ToNS: l.to,
+		TTFTNS: ttft(r), TPOTNS: tpot(r), QueueNS: r.QueueNS, FromNS: l.from, ToNS: l.to, Timings: map[string]int64{},
 	}
 	if out.TTFTNS != nil {
 		out.First, out.After = &Parts{}, &Parts{}
@@ -102,6 +102,9 @@ func (l *life) request(pieces []piece) Request {
 	for i := range pieces {
 		p := pieces[i].parts()
 		out.Total.add(&p)
+		if pieces[i].own != nil {
+			out.Timings[pieces[i].step.source] += pieces[i].to - pieces[i].from
+		}
 		switch {
 		case out.First == nil:
 		case pieces[i].from < *r.FirstTokNS:
@@ -115,12 +118,7 @@ func (l *life) request(pieces []piece) Request {
 
 func (l *life) detail(tokens int, limits Limits) *Detail {
 	pieces := l.cut(limits)
-	d := &Detail{Request: l.request(pieces), Events: l.events(), Timings: map[string]int64{}}
-	for _, p := range pieces {
-		if p.own != nil {
-			d.Timings[p.step.source] += p.to - p.from
-		}
-	}
+	d := &Detail{Request: l.request(pieces), Events: l.events()}
 	for _, t := range l.turns {
 		if t.step.source == "" || !t.step.split || t.step.prefill == t.prefilled() {
 			continue

@@ -43,8 +43,11 @@ type life struct {
 
 func newLife(r *record.RequestRow) *life {
 	l := &life{row: *r, span: span{unset, unset}}
+	if early(r.ScheduledNS, r.ArrivalNS) || early(r.FinishedNS, r.ArrivalNS) {
+		l.row.ArrivalNS, l.row.QueueNS = nil, nil // it is told by the wall clock, which was set
+	}
 	switch {
-	case r.ArrivalNS != nil:
+	case l.row.ArrivalNS != nil:
 		l.from = *r.ArrivalNS
 	case r.ScheduledNS != nil:
 		l.from = *r.ScheduledNS
@@ -54,6 +57,8 @@ func newLife(r *record.RequestRow) *life {
 	}
 	return l
 }
+
+func early(a, b *int64) bool { return a != nil && b != nil && *a < *b }
 
 // takes reports whether a step concerns it. Before anything is known of it only
 // its own do.

@@ -59,7 +59,12 @@ func (s *step) time(r *record.StepRow) {
 }
 
 // last is the newest time known of it.
-func (s *step) last() int64 { return max(s.end, s.update, s.scheduled) }
+func (s *step) last() int64 {
+	if s.source == "" {
+		return max(s.end, s.update, s.scheduled)
+	}
+	return max(s.end, s.update, s.scheduled, s.exec.to)
+}
 
 func timeOf(ns *int64) int64 {
 	if ns == nil {

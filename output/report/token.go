@@ -23,7 +23,8 @@ type TokenGap struct {
 	Tokens int32 `json:"tokens"` // handed out together
 	FromNS int64 `json:"from_ns"`
 	ToNS   int64 `json:"to_ns"`
-	// Steps are those that ran in it, the longest first; and how many there were.
+	// Steps are those that ran for a twentieth of it or more, the longest first; a few
+	// of how many there were.
 	Steps     []GapStep `json:"steps"`
 	StepCount int       `json:"step_count"`
 	// Beyond is what is more of a part than in the request's median gap.
@@ -73,7 +74,6 @@ func (l *life) gaps(pieces []piece) []TokenGap {
 			g.Parts.add(&p)
 			g.ran(&pieces[j], l.row.RequestUID)
 		}
-		g.StepCount = len(g.Steps)
 		gaps = append(gaps, g)
 	}
 	middle := usual(gaps)
@@ -107,6 +107,8 @@ func (g *TokenGap) ran(p *piece, uid int64) {
 func (g *TokenGap) finish(usual *Gap) {
 	const shown = 3
 	slices.SortStableFunc(g.Steps, func(a, b GapStep) int { return int(min(max(b.WithinNS-a.WithinNS, -1), 1)) })
+	g.Steps = slices.DeleteFunc(g.Steps, func(s GapStep) bool { return 20*s.WithinNS < g.NS })
+	g.StepCount = len(g.Steps)
 	g.Steps = g.Steps[:min(shown, len(g.Steps))]
 	for i := range g.Beyond {
 		g.Beyond[i] = g.Parts[i] - usual.Parts[i]
