@@ -22,8 +22,8 @@ func (l *life) queue(limits Limits) []piece {
 	heads := l.heads()
 	for i, s := range l.steps {
 		if s.start >= until {
-			if s.start == until && s.fresh && (i == 0 || l.steps[i-1].end != unset && l.steps[i-1].end <= until) {
-				absent = until // with nobody to run, the engine waits for its input alone
+			if part == NextSchedule && s.start == until && s.fresh && (i == 0 || idle(l.steps[i-1], s)) {
+				absent = until
 			}
 			break
 		}
@@ -48,6 +48,13 @@ func (l *life) queue(limits Limits) []piece {
 		return layer
 	}
 	return append([]piece{{span: span{l.from, absent}, part: Frontend}}, layer...)
+}
+
+// idle reports whether an engine had nothing to do between two steps: with nobody to
+// run it waits for its input alone.
+func idle(before, s *step) bool {
+	const turn = 2_000_000 // ns; one that has requests schedules again well within it
+	return before.end != unset && s.start-before.end >= turn
 }
 
 // heads are, for each step, the blocks that the next one taken from waiting got.

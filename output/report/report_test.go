@@ -216,3 +216,39 @@ func TestPartsJSON(t *testing.T) {
 	qt.Check(t, qt.HasLen(m, parts))
 	qt.Check(t, qt.Equals(m["decode_ns"], 7))
 }
+
+// An arrival behind what followed it is not one: the wall clock was set.
+func TestWallClockSet(t *testing.T) {
+	dir := sessionOf(t, []made{
+		{id: 0, start: 10, scheduled: 11, gpu: 12, gpuEnd: 18, update: 19, end: 20, rows: rows(in(1, prefill, 100, 1)), fresh: 1},
+	}, []record.RequestRow{asked(1, "mine", 15, 10, 20, 20, "length")}, nil, nil)
+	d, err := Explain(dir, "mine", 5, limits)
+	qt.Assert(t, qt.IsNil(err))
+	qt.Check(t, qt.IsNil(d.TTFTNS))
+	whole(t, &d.Request)
+	parted(t, &d.Total, map[Part]int64{OwnPrefill: 6, HostOther: 4})
+}
+
+// An engine with nobody to run waits for its input alone: what arrives is not there.
+func TestIdleEngine(t *testing.T) {
+	dir := sessionOf(t, []made{
+		{id: 0, start: 10, scheduled: 11, gpu: 12, gpuEnd: 18, update: 19, end: 20, rows: rows(in(9, decode, 1, 1)), running: 1},
+		{id: 1, start: 50, scheduled: 51, gpu: 52, gpuEnd: 58, update: 59, end: 60, rows: rows(in(1, prefill, 100, 1)), running: 1, fresh: 1},
+	}, []record.RequestRow{asked(1, "mine", 15, 50, 60, 60, "length")}, nil, nil)
+	d, err := Explain(dir, "mine", 5, limits)
+	qt.Assert(t, qt.IsNil(err))
+	parted(t, d.First, map[Part]int64{Frontend: 35, OwnPrefill: 6, HostOther: 4})
+}
+
+// Blocks would do for its own prompt, but not for that of the one before it.
+func TestBehindTheHead(t *testing.T) {
+	long := in(8, prefill, 150, 0)
+	dir := sessionOf(t, []made{
+		{id: 0, start: 10, scheduled: 11, gpu: 12, gpuEnd: 18, update: 19, end: 20, rows: rows(in(9, decode, 1, 1)), running: 1, waiting: 2, kvUsed: 88},
+		{id: 1, start: 20, scheduled: 21, gpu: 22, gpuEnd: 28, update: 29, end: 30, rows: rows(in(9, decode, 1, 1), long), running: 2, waiting: 1, kvUsed: 70, again: 1},
+		{id: 2, start: 33, scheduled: 34, gpu: 35, gpuEnd: 41, update: 42, end: 43, rows: rows(in(1, prefill, 100, 1)), running: 1, fresh: 1},
+	}, []record.RequestRow{asked(1, "mine", 10, 33, 43, 43, "length")}, nil, nil)
+	d, err := Explain(dir, "mine", 5, limits)
+	qt.Assert(t, qt.IsNil(err))
+	parted(t, d.First, map[Part]int64{QueueBlocks: 10, QueueOther: 13, OwnPrefill: 6, HostOther: 4})
+}
