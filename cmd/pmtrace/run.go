@@ -76,7 +76,7 @@ own code on; with --strict it is 125 if tracing failed.`,
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage("%s", withoutParser(err.Error())) })
 	root.AddCommand(
 		a.attachCommand(), a.recordCommand(), a.profileCommand(), a.lsCommand(), a.checkCommand(),
-		a.decodeCommand(), a.versionCommand(), a.followCommand(), a.samplerCommand(), a.loaderCommand(),
+		a.decodeCommand(), a.exportCommand(), a.versionCommand(), a.followCommand(), a.samplerCommand(), a.loaderCommand(),
 	)
 	return root
 }

@@ -25,6 +25,7 @@ type metadata struct {
 	GPU        bool `json:"gpu_tracking"`
 
 	SchemaVersion       int                  `json:"schema_version"`
+	StartMonoNS         *int64               `json:"start_mono_ns"` // CLOCK_MONOTONIC at start_time
 	Mode                string               `json:"mode"`
 	Command             []string             `json:"command"`
 	Versions            versions             `json:"versions"`
@@ -122,6 +123,7 @@ func metadataOf(f *Facts, s *Summary) metadata {
 	}
 	if f.Start.WallNS != 0 {
 		m.StartTime = new(f.Began().Format(time.RFC3339Nano))
+		m.StartMonoNS = new(f.Start.MonoNS)
 	}
 	for _, e := range f.Engines {
 		m.Versions.Python = first(m.Versions.Python, e.Python)
