@@ -32,11 +32,12 @@ func (t *trace) replays(dir *session.Dir) error {
 // windows shows when kernels were told one by one.
 func (t *trace) windows(dir *session.Dir) error {
 	return each(t, dir, func(r *record.KernelWindowRow) {
-		if r.OffNS == nil || !t.window.overlaps(r.OnNS, *r.OffNS) {
+		off := t.orEnd(r.OffNS)
+		if !t.window.overlaps(r.OnNS, off) {
 			return
 		}
 		a := t.args().int("kernels", r.Kernels).int("replays", r.Replays)
-		t.lanes(t.ofWorker(r.Engine, r.Worker, rankWindows, "windows of kernels")).slice(r.OnNS, *r.OffNS, "kernel", number("window", r.Window), a)
+		t.lanes(t.ofWorker(r.Engine, r.Worker, rankWindows, "windows of kernels")).slice(r.OnNS, off, "kernel", number("window", r.Window), a)
 	})
 }
 
