@@ -89,23 +89,26 @@ func rowsOf[T any](t *testing.T, dir *session.Dir, times func(*T) (from, to *int
 }
 
 // Sessions of real servers, exported: the trace has each row of the tables, no more, with
-// its time, and every view of views.sql has an answer.
+// its time, and every view of views.sql has an answer. None of these has replays or kernels
+// with times: PMTRACE_TEST_SESSIONS names more sessions (a pattern), such as record makes.
 func TestExportRecorded(t *testing.T) {
 	perfetto, analysis := python(t, "perfetto.sh"), python(t, "analysis.sh")
 	check, err := filepath.Abs("../../output/render/testdata/check.py")
 	qt.Assert(t, qt.IsNil(err))
 	ask, err := filepath.Abs("../../output/session/testdata/views.py")
 	qt.Assert(t, qt.IsNil(err))
-	for _, from := range []string{
+	more, err := filepath.Glob(os.Getenv("PMTRACE_TEST_SESSIONS"))
+	qt.Assert(t, qt.IsNil(err))
+	for _, from := range append([]string{
 		"testdata/recorded/h200-pressure", "testdata/recorded/h200-midload", "testdata/recorded/h200-record",
 		"../../e2e/gpu/testdata/h200-llama8b", "../../e2e/gpu/testdata/h200-llama1b", "../../e2e/gpu/testdata/h200-qwen3moe-v1",
-	} {
+	}, more...) {
 		t.Run(filepath.Base(from), func(t *testing.T) {
 			place := filepath.Join(t.TempDir(), "session")
 			qt.Assert(t, qt.IsNil(os.CopyFS(filepath.Join(place, "journal"), os.DirFS(filepath.Join(from, "journal")))))
 			pmtrace(t, "decode", "--no-csv", place)
 			packed := filepath.Join(t.TempDir(), "trace.gz")
-			pmtrace(t, "export", "perfetto", place, "-o", packed)
+			pmtrace(t, "export", "perfetto", "--requests", "100000", place, "-o", packed)
 
 			dir, err := session.Open(place)
 			qt.Assert(t, qt.IsNil(err))
@@ -139,12 +142,17 @@ func sameTimes(t *testing.T, dir *session.Dir, trace traceOf) {
 	operations := rowsOf(t, dir, func(r *record.CPUOperationRow) (from, to *int64) {
 		return &r.TimeNS, new(r.TimeNS + r.DurNS)
 	})
-	var gotReplays, gotOperations []slice
+	kernels := rowsOf(t, dir, func(r *record.KernelRow) (from, to *int64) {
+		return &r.TimeNS, new(r.TimeNS + r.DurNS)
+	})
+	var gotReplays, gotOperations, gotKernels []slice
 	requests, instants := 0, 0
 	for path, n := range trace.Tree {
 		switch {
 		case strings.HasPrefix(path, "engine 0/GPU/graph replays"):
 			gotReplays = append(gotReplays, trace.slices(path)...)
+		case strings.HasPrefix(path, "engine 0/GPU/kernels"), strings.HasPrefix(path, "engine 0/GPU/NCCL"):
+			gotKernels = append(gotKernels, trace.slices(path)...)
 		case strings.HasPrefix(path, "engine 0/CPU/"):
 			gotOperations = append(gotOperations, trace.slices(path)...)
 		case strings.HasPrefix(path, "engine 0/requests/"):
@@ -153,6 +161,7 @@ func sameTimes(t *testing.T, dir *session.Dir, trace traceOf) {
 		}
 	}
 	qt.Check(t, qt.DeepEquals(sorted(gotReplays), replays))
+	qt.Check(t, qt.DeepEquals(sorted(gotKernels), kernels))
 	qt.Check(t, qt.DeepEquals(sorted(gotOperations), operations))
 
 	qt.Check(t, qt.Equals(requests, count[record.RequestRow](t, dir)))

@@ -14,7 +14,7 @@ func (t *trace) args() *args {
 }
 
 func (a *args) put(name string, value func(message) message) *args {
-	entry := message(a.trace.entry[:0]).uint(argName, a.trace.argNames.number(name))
+	entry := a.trace.entry[:0].uint(argName, a.trace.argNames.number(name))
 	a.trace.entry = value(entry)
 	a.bytes = a.bytes.message(eventArg, a.trace.entry)
 	return a

@@ -70,11 +70,11 @@ func (t *trace) kernels(dir *session.Dir) error {
 			optInt("bytes", r.Bytes).
 			int("grid_x", int64(r.GridX)).
 			int("block_x", int64(r.BlockX))
-		rank, track := rankKernels, "kernels"
+		rank, kind := rankKernels, "kernels"
 		if k.Library == kernel.NCCL {
-			rank, track = rankNCCL, "NCCL kernels"
+			rank, kind = rankNCCL, "NCCL kernels"
 		}
-		p := t.ofWorker(r.Engine, r.Worker, rank, number(track+", device", r.Device)+", "+number("stream", r.Stream))
+		p := t.ofWorker(r.Engine, r.Worker, rank, number(kind+", device", r.Device)+", "+number("stream", r.Stream))
 		t.lanes(p).slice(r.TimeNS, end, category, name, a)
 	})
 }
