@@ -77,8 +77,8 @@ tracing failed.`,
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage("%s", withoutParser(err.Error())) })
 	root.AddCommand(
 		a.attachCommand(), a.recordCommand(), a.profileCommand(), a.lsCommand(), a.checkCommand(),
-		a.summaryCommand(), a.requestCommand(), a.diffCommand(), a.decodeCommand(), a.versionCommand(),
-		a.followCommand(), a.samplerCommand(), a.loaderCommand(),
+		a.summaryCommand(), a.requestCommand(), a.diffCommand(), a.exportCommand(), a.decodeCommand(),
+		a.versionCommand(), a.followCommand(), a.samplerCommand(), a.loaderCommand(),
 	)
 	return root
 }

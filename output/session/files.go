@@ -209,9 +209,10 @@ func WriteFiles(session *Dir, facts *Facts, csv bool) (*Summary, error) {
 	if err = out.finish(err); err != nil {
 		return nil, err
 	}
-	return summary, session.Replace(FileMetadata, func(w io.Writer) error {
+	err = session.Replace(FileMetadata, func(w io.Writer) error {
 		return writeJSON(w, metadataOf(facts, summary))
 	})
+	return summary, errors.Join(err, WriteViews(session))
 }
 
 // outputs are the files that a pass writes. They get their names when all are

@@ -25,10 +25,9 @@ type metadata struct {
 	GPU        bool `json:"gpu_tracking"`
 
 	SchemaVersion       int                  `json:"schema_version"`
+	StartMonoNS         *int64               `json:"start_mono_ns"` // CLOCK_MONOTONIC at start_time
 	Mode                string               `json:"mode"`
-	Profilers           []string             `json:"profilers"`     // switched on; null: the journal's beginning is damaged
-	StartMonoNS         int64                `json:"start_mono_ns"` // CLOCK_MONOTONIC of the session's zero
-	StartWallNS         int64                `json:"start_wall_ns"` // UNIX time of it
+	Profilers           []string             `json:"profilers"` // switched on; null: the journal's beginning is damaged
 	Command             []string             `json:"command"`
 	Versions            versions             `json:"versions"`
 	Host                host                 `json:"host"`
@@ -106,8 +105,6 @@ func metadataOf(f *Facts, s *Summary) metadata {
 		SchemaVersion: SchemaVersion,
 		Mode:          f.Start.Mode,
 		Profilers:     f.Start.Profilers,
-		StartMonoNS:   f.Start.MonoNS,
-		StartWallNS:   f.Start.WallNS,
 		Command:       notNil(f.Start.Command),
 		Versions:      versions{Pmtrace: f.Start.Version, Kernel: f.Start.Kernel},
 		Host:          host{f.Start.Host, f.Start.Arch},
@@ -128,6 +125,7 @@ func metadataOf(f *Facts, s *Summary) metadata {
 	}
 	if f.Start.WallNS != 0 {
 		m.StartTime = new(f.Began().Format(time.RFC3339Nano))
+		m.StartMonoNS = new(f.Start.MonoNS)
 	}
 	for _, e := range f.Engines {
 		m.Versions.Python = first(m.Versions.Python, e.Python)

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io/fs"
+	"time"
 
 	"github.com/pmtrace/pmtrace/decode/record"
 )
@@ -22,12 +23,19 @@ func ReadFacts(session *Dir) (*Facts, error) {
 	f := &Facts{
 		Start: record.Start{
 			SchemaVersion: m.SchemaVersion, SessionID: m.SessionID, Version: m.Versions.Pmtrace, Mode: m.Mode, Command: m.Command,
-			Host: m.Host.Name, Kernel: m.Versions.Kernel, Arch: m.Host.Arch, MonoNS: m.StartMonoNS, WallNS: m.StartWallNS,
-			Profilers: m.Profilers, OutputDir: m.OutputDir,
+			Host: m.Host.Name, Kernel: m.Versions.Kernel, Arch: m.Host.Arch, Profilers: m.Profilers, OutputDir: m.OutputDir,
 		},
 		Processes: m.Processes, Engines: m.Engines, Losses: m.Losses, Unavailable: m.Unavailable, Workers: m.Workers,
 		Readings: m.GraphReadings, GPUs: m.GPUs, Samplers: m.GPUSamplers, Injected: m.CUPTI, End: m.End,
 		NeverScheduled: m.NeverScheduled, Unreadable: m.Unreadable, Damage: m.Damage,
+	}
+	if m.StartMonoNS != nil {
+		f.Start.MonoNS = *m.StartMonoNS
+	}
+	if m.StartTime != nil {
+		if t, err := time.Parse(time.RFC3339Nano, *m.StartTime); err == nil {
+			f.Start.WallNS = t.UnixNano()
+		}
 	}
 	if m.Experts != nil {
 		f.DummyPasses, f.MissingLayers = m.Experts.DummyPasses, m.Experts.MissingLayers

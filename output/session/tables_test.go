@@ -367,8 +367,8 @@ func TestMemoryIsFlat(t *testing.T) {
 	qt.Assert(t, qt.IsNil(tables.Close()))
 }
 
-// DuckDB, pandas and pyarrow load every table, with the right types and values.
-func TestOtherReaders(t *testing.T) {
+// analysisPython is the Python with the other readers.
+func analysisPython(t *testing.T) string {
 	cache := os.Getenv("PMTRACE_CACHE")
 	if cache == "" {
 		home, err := os.UserHomeDir()
@@ -382,6 +382,12 @@ func TestOtherReaders(t *testing.T) {
 		}
 		t.Fatalf("no %s: run e2e/setup/analysis.sh, or set PMTRACE_TEST_SKIP_ANALYSIS", python)
 	}
+	return python
+}
+
+// DuckDB, pandas and pyarrow load every table, with the right types and values.
+func TestOtherReaders(t *testing.T) {
+	python := analysisPython(t)
 	for name, more := range map[string]func(*Tables){
 		"filled": func(tables *Tables) { fillAll(t, tables) },
 		"empty":  nil,
