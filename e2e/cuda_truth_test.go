@@ -26,6 +26,7 @@ const (
 	workCollective  = "collective"
 	workNamed       = "named"
 	workStep        = "step"
+	workRouting     = "routing"
 	workCalls       = "calls"
 )
 
@@ -77,6 +78,14 @@ type gpuStep struct {
 	ran           []gpuEntry
 }
 
+// gpuRouting is what the tokens of a step chose in a layer, as a replay or a kernel did it.
+type gpuRouting struct {
+	Step  int   `json:"step"`
+	Layer int32 `json:"layer"`
+	TopK  int   `json:"top_k"`
+	IDs   []int `json:"ids"` // of each token, in the order of the batch
+}
+
 // gpuTruth is all that a worker did.
 type gpuTruth struct {
 	steps    []gpuStep
@@ -86,6 +95,7 @@ type gpuTruth struct {
 	gone     map[int]int64    // when graphs were destroyed
 	launches []gpuEntry       // of graphs, all
 	stray    []gpuEntry       // work of no step
+	routings []gpuRouting     // of steps' tokens
 	calls    map[string]int   // by function
 }
 
@@ -129,6 +139,11 @@ func (g *gpuTruth) line(line []byte) error {
 			err = fmt.Errorf("step %d follows %d", s.Step, len(g.steps)-1)
 		}
 		g.steps = append(g.steps, s)
+		return err
+	case workRouting:
+		var r gpuRouting
+		err := json.Unmarshal(line, &r)
+		g.routings = append(g.routings, r)
 		return err
 	case workCalls:
 		var c struct{ Calls map[string]int }

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -35,10 +36,11 @@ func (b *bench) recorded(t *testing.T, env, flags []string, arguments ...string)
 	return s, tr, readTables(t, tr.session(t))
 }
 
-// startRecorded starts it, and lets it load CUDA and capture its graphs.
+// startRecorded starts it, and lets it load CUDA and capture its graphs. One with experts
+// has done so before the engine's loop, as vLLM does: by then its layers are known.
 func (b *bench) startRecorded(t *testing.T, env, flags []string, arguments ...string) (*shapeProgram, *tracer) {
 	t.Helper()
-	s := &shapeProgram{bench: b, version: "3.12", workers: 1, late: true, out: filepath.Join(b.out, strings.ReplaceAll(t.Name(), "/", "_"))}
+	s := &shapeProgram{bench: b, version: "3.12", workers: 1, late: !slices.Contains(arguments, "--experts"), out: filepath.Join(b.out, strings.ReplaceAll(t.Name(), "/", "_"))}
 	fresh(t, s.out)
 	s.file = filepath.Join(s.out, "truth.jsonl")
 	for i, a := range arguments {
@@ -47,13 +49,18 @@ func (b *bench) startRecorded(t *testing.T, env, flags []string, arguments ...st
 		}
 	}
 	argv := append([]string{"record", "-v", "--output-dir", s.out, "--cupti", "on"}, flags...)
-	argv = append(argv, "--", cpython(t, s.version), "-B", "e2e/shape/shape.py", "--truth", s.file, "--stub", b.stub(), "--late")
+	argv = append(argv, "--", cpython(t, s.version), "-B", "e2e/shape/shape.py", "--truth", s.file, "--stub", b.stub())
+	if s.late {
+		argv = append(argv, "--late")
+	}
 	tr := &tracer{bench: b, cmd: exec.Command(b.pmtrace, append(argv, arguments...)...), done: make(chan struct{})}
 	tr.cmd.Dir, tr.cmd.Stderr, tr.cmd.Env = b.repo, &tr.stderr, append(os.Environ(), env...)
 	s.cmd = tr.cmd
 	s.start(t)
 	tr.says(t, "tracing engine")
-	s.goOn(t, "loaded")
+	if s.late {
+		s.goOn(t, "loaded")
+	}
 	for worker := range s.workers {
 		tr.says(t, fmt.Sprintf("worker=%d ", worker))
 	}

@@ -239,7 +239,8 @@ func (c *cuptiWatch) wait() {
 	}
 }
 
-// begin reads from now on.
+// begin reads from now on. What they have told by now comes before the first step, which
+// else would not wait for them.
 func (c *cuptiWatch) begin() {
 	if why := c.t.opts.injected.missing; why != "" {
 		c.fact(record.Fact{Unavailable: &record.Unavailable{Profiler: session.CUPTI, Reason: why}})
@@ -248,7 +249,9 @@ func (c *cuptiWatch) begin() {
 		return
 	}
 	c.end = make(chan struct{})
-	c.running.Go(c.run)
+	if c.read(false) == nil { // else the loop hears of it from the journal
+		c.running.Go(c.run)
+	}
 }
 
 func (c *cuptiWatch) run() {

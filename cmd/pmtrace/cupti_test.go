@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"os"
@@ -148,6 +149,13 @@ func TestRings(t *testing.T) {
 		}
 	}
 	qt.Check(t, qt.Equals(processes, 5))
+	// They are known before the first event.
+	for _, f := range b.session.facts[:bytes.IndexByte(b.session.kinds, journal.KindEvent)] {
+		if f.Injected != nil {
+			processes--
+		}
+	}
+	qt.Check(t, qt.Equals(processes, 0))
 	qt.Check(t, qt.Equals(lost, 4))
 	qt.Check(t, qt.Equals(b.session.kinds[len(b.session.kinds)-1], byte(journal.KindFact))) // the end
 }

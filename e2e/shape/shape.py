@@ -163,10 +163,11 @@ def start_cuda(config, args):
     config.use_v2_model_runner = args.cuda == "v2"
     config.num_speculative_tokens = args.spec
     config.encoder = args.encoder
+    config.experts, config.top_k = args.experts, args.top_k
     config.build_model = build_model
     config.truth = CudaTruth(args.truth)
     config.compilation_config = SimpleNamespace(
-        cudagraph_mode=CUDAGraphMode.FULL_AND_PIECEWISE,
+        static_all_moe_layers=[], cudagraph_mode=CUDAGraphMode.FULL_AND_PIECEWISE,
         cudagraph_capture_sizes=[int(size) for size in args.capture.split(",")])
     return MultiprocExecutor(config) if args.tp else UniProcExecutor(config)
 
@@ -196,6 +197,8 @@ def main():
     p.add_argument("--tp", type=int, default=0, help="worker processes; 0: the model runs in the engine's")
     p.add_argument("--encoder", choices=["vision", "whisper"])
     p.add_argument("--spec", type=int, default=0, help="draft tokens a step")
+    p.add_argument("--experts", type=int, default=0, help="of each layer but the first; 0: a model without")
+    p.add_argument("--top-k", type=int, default=4, help="experts of a token")
     p.add_argument("--layers", type=int, default=4)
     p.add_argument("--capture", default="1,2,4,8,16,32,64", help="sizes of graphs")
     p.add_argument("--forward", type=float, default=400, help="us of a forward pass")

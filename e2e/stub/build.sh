@@ -13,7 +13,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 dir=${1:?directory}
 mkdir -p "$dir"
 dir=$(cd "$dir" && pwd)
-key=$(cat "$here"/*.[ch] "$here"/../../cupti/inject/c/abi.h "$here"/*.map "$0" | sha256sum)
+key=$(cat "$here"/*.[ch] "$here"/../../cupti/inject/{c/{abi,choices}.h,cuda/choices.cu} "$here"/*.map "$0" | sha256sum)
 [ "$(cat "$dir/.built" 2>/dev/null)" != "$key" ] || exit 0
 
 # Tests of several packages may build at the same time.
@@ -29,7 +29,7 @@ library() { # SONAME FILE SOURCE FLAG…
 }
 
 driver=(-L"$dir/driver" -l:libcuda.so.1)
-library libcuda.so.1 driver/libcuda.so.1 gpu.c -pthread -ldl
+library libcuda.so.1 driver/libcuda.so.1 gpu.c "$here/device.c" -pthread -ldl
 library libcudart.so.13 site/nvidia/cu13/lib/libcudart.so.13 cudart.c \
 	-Wl,--version-script="$here/cudart.map" "${driver[@]}" -Wl,-rpath,'$ORIGIN/../../../../driver'
 library libcudart.1234abcd.so.13 site/torchvision.libs/libcudart.1234abcd.so.13 cudart.c \

@@ -46,6 +46,14 @@ static void put(struct record *r)
 	pthread_mutex_unlock(&cupti.lock);
 }
 
+static void tell(uint32_t id, const struct cupti_call *c)
+{
+	cupti_callback f = __atomic_load_n(&cupti.callback, __ATOMIC_ACQUIRE);
+
+	if (f && cupti.wanted[DOMAIN_DRIVER][id])
+		f(NULL, DOMAIN_DRIVER, id, c);
+}
+
 static void called(int left, uint32_t number, CUgraphExec exec, CUstream stream, int result)
 {
 	struct cupti_graph_launch p = { (uint64_t)exec, (uint64_t)stream };
@@ -54,8 +62,34 @@ static void called(int left, uint32_t number, CUgraphExec exec, CUstream stream,
 				.result = left ? &result : NULL,
 				.correlation = number };
 
-	if (cupti.callback && cupti.wanted[DOMAIN_DRIVER][DRIVER_GRAPH_LAUNCH])
-		cupti.callback(NULL, DOMAIN_DRIVER, DRIVER_GRAPH_LAUNCH, &c);
+	tell(DRIVER_GRAPH_LAUNCH, &c);
+}
+
+_Static_assert(offsetof(CUlaunchConfig, hStream) == offsetof(struct cupti_launch_config, stream),
+	       "hStream");
+
+/* The name of a kernel that was launched by cuLaunchKernelEx is not said, as may be. */
+static void launching(int left, uint32_t number, const CUlaunchConfig *config, CUfunction f,
+		      void **params, int extended, int result)
+{
+	const char *name = NULL;
+	struct cupti_launch p = {
+		.function = f,
+		.grid = { config->gridDimX, config->gridDimY, config->gridDimZ },
+		.block = { config->blockDimX, config->blockDimY, config->blockDimZ },
+		.shared = config->sharedMemBytes,
+		.stream = config->hStream,
+		.arguments = params,
+	};
+	struct cupti_launch_ex e = { (const void *)config, f, params };
+	struct cupti_call c = { .site = left ? SITE_EXIT : SITE_ENTER,
+				.params = extended ? (void *)&e : (void *)&p,
+				.result = left ? &result : NULL,
+				.correlation = number };
+
+	if (!extended && !cuFuncGetName(&name, f))
+		c.symbol = name;
+	tell(extended ? DRIVER_LAUNCH_EX : DRIVER_LAUNCH, &c);
 }
 
 static void kernel_ran(const char *name, uint32_t number, uint32_t graph, uint64_t node,
@@ -114,13 +148,14 @@ static void copied(uint32_t number, int kind, uint64_t bytes, uint32_t stream, u
 		put(&r);
 }
 
-static void launched(uint32_t number, uint32_t stream, uint64_t start, uint64_t end)
+static void launched(uint32_t number, const char *name, uint32_t stream, uint64_t start,
+		     uint64_t end)
 {
 	if (cupti.enabled[KIND_CONCURRENT_KERNEL])
-		kernel_ran("_Z9stub_kernv", number, 0, 0, stream, start, end);
+		kernel_ran(name ? name : "_Z9stub_kernv", number, 0, 0, stream, start, end);
 }
 
-static const struct stub_hooks hooks = { called, graph_ran, copied, launched };
+static const struct stub_hooks hooks = { called, launching, graph_ran, copied, launched };
 
 API int cuptiGetVersion(uint32_t *version)
 {

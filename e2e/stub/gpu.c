@@ -13,7 +13,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "gpu.h"
+#include "device.h"
 
 #define LAUNCH_LATENCY 3000 /* ns, from the call to the start on an idle device */
 #define EVENT_BLOCKING 1 /* CU_EVENT_BLOCKING_SYNC */
@@ -46,13 +46,15 @@ struct graph {
 	unsigned magic;
 	unsigned nodes;
 	uint64_t duration;
+	struct effect *effects;
 };
 
 struct exec {
 	unsigned magic;
 	unsigned id; /* never used again, as handles are */
 	unsigned nodes;
-	uint64_t duration;
+	uint64_t duration, captured; /* the second: of its kernels as they were captured */
+	struct effect *effects;
 	struct exec *next; /* among destroyed ones */
 };
 
@@ -96,6 +98,7 @@ static struct {
 
 static __thread struct {
 	int step, phase;
+	uint32_t tokens;
 	uint64_t next;
 	uint32_t tid;
 } mine = { .step = -1 };
@@ -234,7 +237,26 @@ static int waited(const char *name, uint64_t handle, const struct stream *s, uin
 
 /* Kernels. */
 
-static int launch(CUfunction f, CUstream stream, const char *name, uint64_t amount, int type)
+/* What the kernel of a launch does to memory, in the graph or when it is done. */
+static int affect(CUfunction f, void **params, struct stream *s, const struct entry *e)
+{
+	struct effect *effect = effect_of(f, params);
+	uint64_t done = e->end;
+
+	if (effect && s->capture)
+		effect_add(&s->capture->effects, effect, s->capture->duration);
+	else if (effect)
+		effect_at(effect, done, mine.step, mine.tokens);
+	unlock(OK);
+	if (kernel_name(f) && !effect) { /* who reads the clock is told at once */
+		wait_until(done, 0);
+		effect_clock(f, params, done);
+	}
+	return OK;
+}
+
+static int launch(CUfunction f, CUstream stream, void **params, uint32_t number, const char *name,
+		  uint64_t amount, int type)
 {
 	struct stream *s;
 	struct entry *e;
@@ -244,12 +266,12 @@ static int launch(CUfunction f, CUstream stream, const char *name, uint64_t amou
 	if (!s)
 		return unlock(INVALID_HANDLE);
 	e = enqueue(name ? WORK_COLLECTIVE : WORK_KERNEL, s, (uint64_t)f, duration(gpu.kernel_ns));
-	e->name = name;
+	e->name = name ? name : kernel_name(f);
 	e->amount = amount;
 	e->detail = type;
 	if (hooks && !e->captured)
-		hooks->kernel(number(), s->id, e->start, e->end);
-	return unlock(OK);
+		hooks->kernel(number, kernel_name(f), s->id, e->start, e->end);
+	return affect(f, params, s, e);
 }
 
 /* A collective's name for the kernel that comes next on this thread. */
@@ -259,28 +281,36 @@ static __thread struct {
 	int type;
 } collective;
 
-static int launch_named(CUfunction f, CUstream stream)
+static int launch_named(const CUlaunchConfig *config, CUfunction f, void **params, int extended)
 {
-	int result = launch(f, stream, collective.name, collective.count, collective.type);
+	uint32_t n = number();
+	int result;
 
+	if (hooks)
+		hooks->launch(0, n, config, f, params, extended, OK);
+	result = launch(f, config->hStream, params, n, collective.name, collective.count,
+			collective.type);
 	collective.name = NULL;
+	if (hooks)
+		hooks->launch(1, n, config, f, params, extended, result);
 	return result;
 }
 
 int cuLaunchKernel(CUfunction f, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by,
 		   unsigned bz, unsigned shared, CUstream stream, void **params, void **extra)
 {
-	(void)gx, (void)gy, (void)gz, (void)bx, (void)by, (void)bz, (void)shared, (void)params,
-		(void)extra;
+	CUlaunchConfig config = { gx, gy, gz, bx, by, bz, shared, stream, NULL, 0 };
+
+	(void)extra;
 	CALLED();
-	return launch_named(f, stream);
+	return launch_named(&config, f, params, 0);
 }
 
 int cuLaunchKernelEx(const CUlaunchConfig *config, CUfunction f, void **params, void **extra)
 {
-	(void)params, (void)extra;
+	(void)extra;
 	CALLED();
-	return config ? launch_named(f, config->hStream) : INVALID_VALUE;
+	return config ? launch_named(config, f, params, 1) : INVALID_VALUE;
 }
 
 void stub_collective(const char *name, uint64_t count, int type, CUstream stream)
@@ -361,6 +391,16 @@ int cuStreamIsCapturing(CUstream stream, int *status)
 	return unlock(OK);
 }
 
+int stub_captures(void)
+{
+	struct stream *s;
+
+	lock();
+	for (s = gpu.streams; s && !s->capture; s = s->next)
+		;
+	return unlock(s != NULL);
+}
+
 static int instantiate(CUgraphExec *exec, CUgraph graph)
 {
 	struct entry *e;
@@ -381,6 +421,8 @@ static int instantiate(CUgraphExec *exec, CUgraph graph)
 		.id = gpu.execs++,
 		.nodes = graph->nodes,
 		.duration = duration(graph->duration),
+		.captured = graph->duration,
+		.effects = effects_copy(graph->effects),
 	};
 	e = say(WORK_INSTANTIATE, NULL, (uint64_t)*exec);
 	e->id = (*exec)->id;
@@ -430,6 +472,9 @@ int cuGraphLaunch(CUgraphExec exec, CUstream stream)
 		e->amount = exec->nodes;
 		if (hooks && !e->captured)
 			hooks->graph(n, exec->id + 1, exec->nodes, s->id, e->start, e->end);
+		if (!e->captured)
+			effects_at(exec->effects, e->start, exec->duration, exec->captured,
+				   mine.step, mine.tokens);
 	}
 	unlock(OK);
 	if (hooks)
@@ -444,6 +489,7 @@ int cuGraphExecDestroy(CUgraphExec exec)
 	if (!exec || exec->magic != EXEC)
 		return unlock(INVALID_VALUE);
 	say(WORK_DESTROY, NULL, (uint64_t)exec)->id = exec->id;
+	effects_free(exec->effects);
 	exec->magic = 0;
 	exec->next = gpu.destroyed;
 	gpu.destroyed = exec;
@@ -455,6 +501,7 @@ int cuGraphDestroy(CUgraph graph)
 	CALLED();
 	if (!graph || graph->magic != GRAPH)
 		return INVALID_VALUE;
+	effects_free(graph->effects);
 	graph->magic = 0;
 	free(graph);
 	return OK;
@@ -462,12 +509,10 @@ int cuGraphDestroy(CUgraph graph)
 
 /* Streams. */
 
-int cuStreamCreate(CUstream *stream, unsigned flags)
+static int create(CUstream *stream)
 {
 	struct stream *s = calloc(1, sizeof(*s));
 
-	(void)flags;
-	CALLED();
 	if (!s || !stream)
 		return OUT_OF_MEMORY;
 	lock();
@@ -477,6 +522,21 @@ int cuStreamCreate(CUstream *stream, unsigned flags)
 	gpu.streams = s;
 	*stream = s;
 	return unlock(OK);
+}
+
+int cuStreamCreate(CUstream *stream, unsigned flags)
+{
+	(void)flags;
+	CALLED();
+	return create(stream);
+}
+
+API int cuStreamCreateWithPriority(CUstream *stream, unsigned flags, int priority);
+int cuStreamCreateWithPriority(CUstream *stream, unsigned flags, int priority)
+{
+	(void)flags, (void)priority;
+	CALLED();
+	return create(stream);
 }
 
 int cuStreamDestroy_v2(CUstream stream)
@@ -695,13 +755,18 @@ static int allocate(CUdeviceptr *address, size_t bytes)
 int cuMemAlloc_v2(CUdeviceptr *address, size_t bytes)
 {
 	CALLED();
-	return allocate(address, bytes);
+	if (!address)
+		return INVALID_VALUE;
+	if (stub_captures())
+		return CAPTURE_UNSUPPORTED;
+	*address = (CUdeviceptr)calloc(1, bytes);
+	return *address ? OK : OUT_OF_MEMORY;
 }
 
 int cuMemFree_v2(CUdeviceptr address)
 {
-	(void)address;
 	CALLED();
+	free((void *)address);
 	return OK;
 }
 
@@ -760,6 +825,11 @@ int stub_set_duration(CUgraphExec exec, uint64_t ns)
 		return INVALID_VALUE;
 	exec->duration = ns;
 	return OK;
+}
+
+void stub_tokens(int tokens)
+{
+	mine.tokens = (uint32_t)tokens;
 }
 
 int stub_graph(CUgraphExec exec)
@@ -828,6 +898,7 @@ int stub_truth(const char *path)
 	for (i = 0; i < gpu.entries; i++)
 		write_entry(f, &gpu.truth[i]);
 	gpu.entries = 0;
+	effects_truth(f);
 	fprintf(f, "{\"work\":\"calls\",\"calls\":{");
 	for (i = 0; i < gpu.functions; i++)
 		fprintf(f, "%s\"%s\":%" PRIu64, i ? "," : "", gpu.counters[i].function,

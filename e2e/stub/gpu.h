@@ -92,6 +92,7 @@ API int cuEventRecordWithFlags(CUevent event, CUstream stream, unsigned flags);
 API int cuEventSynchronize(CUevent event);
 API int cuEventQuery(CUevent event);
 API int cuEventDestroy_v2(CUevent event);
+API int cuFuncGetName(const char **name, CUfunction f);
 API int cuMemcpyAsync(CUdeviceptr to, CUdeviceptr from, size_t bytes, CUstream stream);
 API int cuMemcpyHtoDAsync_v2(CUdeviceptr to, const void *from, size_t bytes, CUstream stream);
 API int cuMemcpyDtoHAsync_v2(void *to, CUdeviceptr from, size_t bytes, CUstream stream);
@@ -106,6 +107,8 @@ API int cuMemFreeAsync(CUdeviceptr address, CUstream stream);
 /* stub_mark: from now on this thread's calls are of a step and a phase, both as
  * the program counts them. */
 API void stub_mark(int step, int phase);
+/* stub_tokens: a step of this thread's has so many tokens; what follows them is padding. */
+API void stub_tokens(int tokens);
 /* stub_next: this thread's next kernel, copy or graph (to be instantiated) takes
  * so long. */
 API void stub_next(uint64_t ns);
@@ -115,6 +118,8 @@ API int stub_set_duration(CUgraphExec exec, uint64_t ns);
 API void stub_set_kernel(uint64_t ns);
 /* stub_graph is the number of an exec, which no other gets; -1: it is none. */
 API int stub_graph(CUgraphExec exec);
+/* stub_routing_kernel is one of vLLM's that choose experts, whose ids have 64 bits or 32. */
+API CUfunction stub_routing_kernel(int wide);
 /* stub_truth writes what happened since the last time as JSON lines; 0 or errno. */
 API int stub_truth(const char *path);
 
@@ -122,16 +127,22 @@ API int stub_truth(const char *path);
 API void stub_called(const char *function, uint64_t *count);
 API void stub_collective(const char *name, uint64_t count, int type, CUstream stream);
 
-/* What libcupti of the stub is told: each call that launches a graph, as it is entered
- * and left, and the work on the device, as soon as its times are settled. number is the
+/* stub_captures reports whether any stream is captured, which forbids much. */
+API int stub_captures(void);
+
+/* What libcupti of the stub is told: each call that launches a graph or a kernel, as it is
+ * entered and left, and the work on the device, as soon as its times are settled. number is the
  * call's, from 1. */
 struct stub_hooks {
 	void (*call)(int left, uint32_t number, CUgraphExec exec, CUstream stream, int result);
+	void (*launch)(int left, uint32_t number, const CUlaunchConfig *config, CUfunction f,
+		       void **params, int extended, int result);
 	void (*graph)(uint32_t number, uint32_t graph, uint32_t nodes, uint32_t stream,
 		      uint64_t start, uint64_t end);
 	void (*copy)(uint32_t number, int kind, uint64_t bytes, uint32_t stream, uint64_t start,
 		     uint64_t end);
-	void (*kernel)(uint32_t number, uint32_t stream, uint64_t start, uint64_t end);
+	void (*kernel)(uint32_t number, const char *name, uint32_t stream, uint64_t start,
+		       uint64_t end);
 };
 API void stub_hook(const struct stub_hooks *hooks);
 

@@ -207,6 +207,8 @@ func (f *Facts) blind(profiler string) string {
 func (f *Facts) withoutExperts() string {
 	withLayers := slices.DeleteFunc(slices.Clone(f.Engines), func(e record.Engine) bool { return len(e.MoELayers) == 0 })
 	switch {
+	case len(withLayers) == 0 && slices.ContainsFunc(f.Engines, apart):
+		return "the model is in processes of its own (tensor or pipeline parallel), and which layers have experts is read in the engine's alone"
 	case len(withLayers) == 0:
 		return "no layer with experts was found in the model"
 	case !slices.ContainsFunc(f.Injected, tells):
@@ -216,6 +218,9 @@ func (f *Facts) withoutExperts() string {
 	}
 	return ""
 }
+
+// apart reports whether an engine's model is in other processes.
+func apart(e record.Engine) bool { return e.TP > 1 || e.PP > 1 }
 
 // telling reports whether an engine's runs of routing kernels are its model's alone.
 func telling(e record.Engine) bool {

@@ -153,6 +153,7 @@ func tracksExperts(t *testing.T, d *Dir) bool {
 func TestFilesWithoutExperts(t *testing.T) {
 	for why, change := range map[string]func(*record.Engine, *record.Injected){
 		"no layer with experts":   func(e *record.Engine, _ *record.Injected) { e.MoELayers = nil },
+		"the model is in process": func(e *record.Engine, _ *record.Injected) { e.MoELayers, e.TP = nil, 2 },
 		"pmtrace record":          func(_ *record.Engine, i *record.Injected) { i.State = record.InjectedFailed },
 		"a draft model runs":      func(e *record.Engine, _ *record.Injected) { e.SpecTokens = 3 },
 		"a draft model runs betw": func(e *record.Engine, _ *record.Injected) { e.SpecTokens, e.DraftMoELayers = 3, new(1) },

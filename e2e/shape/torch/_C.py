@@ -5,7 +5,8 @@ libcudart is loaded as torch does it, as a library that libc10_cuda.so needs. Wi
 functions are called."""
 import ctypes
 import os
-from ctypes import POINTER, Structure, byref, c_char, c_int, c_size_t, c_uint, c_uint64, c_ulonglong, c_void_p
+from ctypes import (POINTER, Structure, addressof, byref, c_bool, c_char, c_double, c_int, c_size_t, c_uint, c_uint64,
+                    c_ulonglong, c_void_p)
 
 STUB = os.environ["SHAPE_STUB"]
 STATIC = os.environ.get("SHAPE_CUDART") == "static"
@@ -21,6 +22,7 @@ else:
 
 stub.stub_next.argtypes = [c_uint64]
 stub.stub_graph.argtypes = [c_void_p]
+stub.stub_routing_kernel.restype = c_void_p
 
 
 class Dim3(Structure):
@@ -32,6 +34,13 @@ class LaunchConfig(Structure):
 
     _fields_ = [("grid", c_uint * 3), ("block", c_uint * 3), ("shared", c_uint), ("stream", c_void_p),
                 ("attrs", c_void_p), ("num_attrs", c_uint)]
+
+
+class CudaLaunchConfig(Structure):
+    """cudaLaunchConfig_t"""
+
+    _fields_ = [("grid", Dim3), ("block", Dim3), ("shared", c_size_t), ("stream", c_void_p), ("attrs", c_void_p),
+                ("num_attrs", c_uint)]
 
 
 class _CUDAGraph(Structure):
@@ -83,6 +92,7 @@ if STATIC:
     cuda.cuMemcpyDtoHAsync_v2.argtypes = [c_void_p, c_void_p, c_size_t, c_void_p]
 else:
     cudart.cudaLaunchKernel.argtypes = [c_void_p, Dim3, Dim3, c_void_p, c_size_t, c_void_p]
+    cudart.cudaLaunchKernelExC.argtypes = [POINTER(CudaLaunchConfig), c_void_p, c_void_p]
     cudart.cudaMemcpyAsync.argtypes = [c_void_p, c_void_p, c_size_t, c_int, c_void_p]
     cudart.cudaMalloc.argtypes = [POINTER(c_void_p), c_size_t]
     c10.c10_replay_on_thread.argtypes = [c_void_p, c_void_p, c_int]
@@ -108,6 +118,35 @@ def launch_cublas(ns, stream):
 def launch_triton(ns, stream):
     stub.stub_next(ns)
     cuda.cuLaunchKernelEx(byref(LaunchConfig((16, 1, 1), (128, 1, 1), 0, stream)), 0x3000, None, None)
+
+
+class TopkGating:
+    """vLLM's kernel in which the tokens of a layer choose their experts, and what that
+    writes: every other layer by cudaLaunchKernelExC and with wide ids. For the logits
+    stands the layer's number."""
+
+    def __init__(self, layer, rows, top_k, experts):
+        self.extended = layer % 2
+        self.kernel = stub.stub_routing_kernel(self.extended)
+        self.input, self.ids, self.weights = malloc(4), malloc(8 * rows * top_k), malloc(4 * rows * top_k)
+        c_uint.from_address(self.input).value = layer
+        self.rows = c_uint(0)
+        # input, finished, weights, rows, ids, source_rows, k, start_expert, end_expert, renormalize, bias, scale, …
+        self.values = [c_void_p(self.input), c_void_p(), c_void_p(self.weights), self.rows, c_void_p(self.ids),
+                       c_void_p(), c_int(top_k), c_int(0), c_int(experts), c_bool(True), c_void_p(), c_double(1),
+                       c_void_p()]
+        self.arguments = (c_void_p * len(self.values))(*map(addressof, self.values))
+
+    def launch(self, rows, ns, stream):
+        self.rows.value = rows
+        stub.stub_next(ns)
+        if STATIC:
+            cuda.cuLaunchKernel(self.kernel, rows, 1, 1, 32, 4, 1, 0, stream, self.arguments, None)
+        elif self.extended:
+            config = CudaLaunchConfig(Dim3(rows, 1, 1), Dim3(32, 4, 1), 0, stream)
+            cudart.cudaLaunchKernelExC(byref(config), self.kernel, self.arguments)
+        else:
+            cudart.cudaLaunchKernel(self.kernel, Dim3(rows, 1, 1), Dim3(32, 4, 1), self.arguments, 0, stream)
 
 
 def copy(nbytes, to_device, stream):

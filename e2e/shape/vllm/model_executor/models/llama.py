@@ -20,13 +20,23 @@ class Times:
 class LlamaModel(Module):
     def __init__(self, vllm_config, times, communicator):
         self.times, self.communicator = times, communicator
+        self.routers = {layer: self.experts(vllm_config, layer) for layer in range(1, times.layers) if vllm_config.experts}
         pieces = [partial(self.piece, i) for i in range(times.layers + 1)]
         self.compiled = GraphModule(vllm_config, pieces, [self.attention] * times.layers)
+
+    @staticmethod
+    def experts(vllm_config, layer):
+        """A layer with experts; the first one of the model has none."""
+        vllm_config.compilation_config.static_all_moe_layers.append(f"model.layers.{layer}.mlp.experts")
+        return _C.TopkGating(layer, vllm_config.scheduler_config.max_num_batched_tokens, vllm_config.top_k,
+                             vllm_config.experts)
 
     def piece(self, index, tokens):
         """What is between two attention operations."""
         stream, ns = current_stream().cuda_stream, self.times.kernel(tokens)
         _C.launch_torch(ns, stream)
+        if index - 1 in self.routers:  # of the layer whose attention was before
+            self.routers[index - 1].launch(tokens, 5_000, stream)
         if index < self.times.layers:
             _C.launch_cublas(ns, stream)
             _C.launch_cublas(ns, stream)
