@@ -136,7 +136,7 @@ func collect(dir *session.Dir, facts *session.Facts) (*figures, error) {
 	if err := each(dir, f.sample); err != nil {
 		return nil, err
 	}
-	if err := each(dir, func(r *record.LossRow) { f.lost += r.Count }); err != nil {
+	if err := each(dir, f.loss); err != nil {
 		return nil, err
 	}
 	if err := each(dir, func(*record.KVEvictionRow) { f.evictions++ }); err != nil {
@@ -364,6 +364,13 @@ func (f *figures) operation(r *record.CPUOperationRow) {
 		f.operations[r.Operation] = s
 	}
 	s.Add(r.DurNS)
+}
+
+// loss counts what is missing; choices of experts that nobody can attribute are not.
+func (f *figures) loss(r *record.LossRow) {
+	if r.Probe != "moe" || r.Reason != "layers_unknown" && r.Reason != "draft_model" {
+		f.lost += r.Count
+	}
 }
 
 func (f *figures) activation(r *record.MoEActivationRow) {
