@@ -139,6 +139,7 @@ func TestRecordMoE(t *testing.T) {
 		{"v2 graphs captured anew", "off", true, []string{"--cuda", "v2", "--recapture", "40"}},
 		{"v1 replays on a thread", "off", true, []string{"--cuda", "v1", "--native", "20"}},
 		{"v2 kernels", "200ms/1s", true, []string{"--cuda", "v2", "--async"}},
+		{"v2 two ranks", "off", true, []string{"--cuda", "v2", "--async", "--tp", "2"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			if c.name != "v2 async" {
@@ -211,7 +212,6 @@ func TestRecordMoEWithout(t *testing.T) {
 	}{
 		{"off", "off", "", "", moeLoad("--cuda", "v2", "--async")},
 		{"no experts", "on", "no layer with experts was found in the model", "", append(load(), "--cuda", "v2", "--async")},
-		{"two ranks", "on", "the model is in processes of its own", "layers_unknown", moeLoad("--cuda", "v2", "--async", "--tp", "2")},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			full(t)

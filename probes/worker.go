@@ -640,7 +640,7 @@ func (t *Tracer) readGraphs(w *worker) *record.Graphs {
 		return nil
 	}
 	w.graphs = found.Graphs
-	return &record.Graphs{Worker: w.index, MonoNS: now, Offset: found.Offset, Graphs: found.Graphs}
+	return &record.Graphs{Worker: w.index, MonoNS: now, Offset: found.Offset, Graphs: found.Graphs, MoELayers: found.MoELayers}
 }
 
 func sameGraph(a, b record.Graph) bool {

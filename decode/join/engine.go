@@ -72,13 +72,18 @@ func newEngine(j *Joiner, i uint8) *engine {
 	return e
 }
 
+// layered takes the layers with experts, once.
+func (e *engine) layered(layers []int32) {
+	if n := len(layers); e.routed == nil && n > 0 && n <= maxMoELayers {
+		e.routed = layers
+	}
+}
+
 func (e *engine) attach(f *record.Engine) {
 	first := !e.known
 	e.fact, e.known = *f, true
 	e.work = newWork(f)
-	if n := len(f.MoELayers); e.routed == nil && n > 0 && n <= maxMoELayers {
-		e.routed = f.MoELayers
-	}
+	e.layered(f.MoELayers)
 	e.watch = watchesOf(f.Watches)
 	// An engine that is idle has nothing on the GPU that its first step waits for.
 	if first && (f.FromStart || f.Iteration != nil) && !e.begun {

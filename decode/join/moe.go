@@ -190,6 +190,9 @@ func (m *routing) admit() {
 	}
 	why := w.engine.unroutable()
 	for m.early.len() > 0 {
+		if why == layersUnknown && !w.own() && m.in.j.clock-(*m.early.at(0)).came <= holdNS && !m.in.over {
+			return // they are read with the worker's graphs
+		}
 		c := m.early.pop()
 		switch {
 		case w.engine.primary != w: // all ranks choose alike
@@ -203,11 +206,13 @@ func (m *routing) admit() {
 	}
 }
 
+const layersUnknown = "layers_unknown"
+
 // unroutable says why runs cannot be told layers; "" if they can.
 func (e *engine) unroutable() string {
 	switch {
 	case len(e.routed) == 0:
-		return "layers_unknown"
+		return layersUnknown
 	case e.fact.SpecTokens > 0 && (e.fact.DraftMoELayers == nil || *e.fact.DraftMoELayers != 0):
 		return "draft_model" // whose layers may have experts of their own
 	}

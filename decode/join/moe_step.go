@@ -19,7 +19,10 @@ type routed struct {
 // tell.
 func (e *engine) route(st *step, r *run, row *record.StepRow) {
 	in := r.w.injected
-	if in == nil || !in.routing.begun || r.w != e.primary || st.tokens <= 0 || e.unroutable() != "" {
+	if in == nil || !in.routing.begun || r.w != e.primary || st.tokens <= 0 {
+		return
+	}
+	if why := e.unroutable(); why != "" && (why != layersUnknown || r.w.own()) {
 		return
 	}
 	s := routed{

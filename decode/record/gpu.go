@@ -36,6 +36,8 @@ type Graphs struct {
 	// that were launched or instantiated.
 	Offset int     `json:"offset"`
 	Graphs []Graph `json:"graphs"`
+	// MoELayers are the layers with experts of the process's model, as in Engine.
+	MoELayers []int32 `json:"moe_layers,omitempty"`
 }
 
 // Graph is one torch.cuda.CUDAGraph with the descriptor that vLLM keeps it under.

@@ -63,6 +63,8 @@ type GraphReading struct {
 	// seen in calls; negative: no handle to tell by.
 	Offset  int            `json:"exec_offset"`
 	Holders map[string]int `json:"holders"` // graphs by the kind of object that holds them
+	// MoELayers counts the layers with experts of the worker's model.
+	MoELayers int `json:"moe_layers,omitempty"`
 }
 
 // Add takes a fact. A newer one of the same process, engine or counter takes
@@ -121,6 +123,7 @@ func (f *Facts) read(g *record.Graphs) {
 	for _, graph := range g.Graphs {
 		r.Holders[graph.Holder]++
 	}
+	r.MoELayers = len(g.MoELayers)
 	for _, before := range f.Readings {
 		if before.Worker == g.Worker {
 			r.Readings += before.Readings
@@ -205,10 +208,13 @@ func (f *Facts) blind(profiler string) string {
 
 // withoutExperts says why the choices of experts cannot be told; "" if they can.
 func (f *Facts) withoutExperts() string {
-	withLayers := slices.DeleteFunc(slices.Clone(f.Engines), func(e record.Engine) bool { return len(e.MoELayers) == 0 })
+	read := slices.ContainsFunc(f.Readings, func(r GraphReading) bool { return r.MoELayers > 0 })
+	withLayers := slices.DeleteFunc(slices.Clone(f.Engines), func(e record.Engine) bool {
+		return len(e.MoELayers) == 0 && (!read || e.PP > 1)
+	})
 	switch {
 	case len(withLayers) == 0 && slices.ContainsFunc(f.Engines, apart):
-		return "the model is in processes of its own (tensor or pipeline parallel), and which layers have experts is read in the engine's alone"
+		return "the model is in processes of its own (tensor or pipeline parallel), and which layers have experts was not read there"
 	case len(withLayers) == 0:
 		return "no layer with experts was found in the model"
 	case !slices.ContainsFunc(f.Injected, tells):

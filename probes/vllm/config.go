@@ -179,19 +179,21 @@ const maxMoELayers = 1024
 
 // moeLayers are the layers with experts, in the order of their execution, by their
 // names: model.layers.3.mlp.experts. nil: none, or not known (a version before 0.15, or
-// the model is in another process).
-func (r *resolver) moeLayers(config uint64) []int32 {
-	obj, err := r.rt.AttrPath(config, "compilation_config", "static_all_moe_layers")
+// the model is in another process, whose config has them then).
+func (r *resolver) moeLayers(config uint64) []int32 { return moeLayers(r.rt, config) }
+
+func moeLayers(rt *cpython.Runtime, config uint64) []int32 {
+	obj, err := rt.AttrPath(config, "compilation_config", "static_all_moe_layers")
 	if err != nil {
 		return nil
 	}
-	names, err := r.rt.List(obj)
+	names, err := rt.List(obj)
 	if err != nil || len(names) > maxMoELayers {
 		return nil
 	}
 	var out []int32
 	for _, at := range names {
-		name, err := r.rt.Str(at)
+		name, err := rt.Str(at)
 		if err != nil {
 			return nil
 		}

@@ -74,8 +74,12 @@ func (w *Worker) Graphs(seen func(handle uint64) bool) (FoundGraphs, error) {
 		partitions: map[uint64][]int{}, unnamed: map[string]int{},
 	}
 	runner, err := w.modelRunner(g.rt)
+	var experts []int32
 	if err == nil {
 		g.fromRunner(runner)
+		if config, err := g.rt.AttrPath(runner, "vllm_config"); err == nil {
+			experts = moeLayers(g.rt, config)
+		}
 	}
 	enumerated := g.fromInstances()
 	if !enumerated && runner != 0 {
@@ -87,7 +91,7 @@ func (w *Worker) Graphs(seen func(handle uint64) bool) (FoundGraphs, error) {
 	g.numberPartitions()
 	h := handles{rt: w.Python, seen: seen, unnamed: g.unnamed}
 	graphs := h.read(g.found, &w.offset)
-	return FoundGraphs{Offset: w.offset, Graphs: graphs, Unnamed: g.unnamed}, nil
+	return FoundGraphs{Offset: w.offset, Graphs: graphs, Unnamed: g.unnamed, MoELayers: experts}, nil
 }
 
 // graphWalk is one look for graphs.

@@ -60,4 +60,6 @@ type FoundGraphs struct {
 	Graphs []record.Graph
 	// Unnamed counts CUDAGraph objects whose descriptor could not be read, by reason.
 	Unnamed map[string]int
+	// MoELayers are the model's layers with experts, in the order of their execution.
+	MoELayers []int32
 }
