@@ -46,5 +46,9 @@ func (p *realPipeline) Close() error {
 	sum, err := p.decode.Close()
 	p.facts.NeverScheduled, p.facts.Unreadable = sum.NeverScheduled, sum.Unreadable
 	p.facts.DummyPasses, p.facts.MissingLayers = sum.MoE.DummyPasses, sum.MoE.MissingLayers
+	if b := sum.Bounds; b.Steps > 0 {
+		n := float64(b.Steps)
+		p.facts.Bounds = session.BoundCheck{Steps: b.Steps, BiasPct: 100 * b.Bias / n, ErrorPct: 100 * b.Error / n}
+	}
 	return errors.Join(err, p.tables.Close())
 }

@@ -102,6 +102,7 @@ type Stats struct {
 	Replays         int64 // of GraphLaunches: timed by CUPTI
 	TimedSteps      int64 // with a GPU time
 	SampledSteps    int64 // with counters
+	Bounds          BoundCheck
 	Coverage        Coverage
 	MoE             MoEStats
 }
@@ -164,6 +165,12 @@ func New(sink record.Sink) *Joiner {
 	j.losses.init()
 	j.stats.Unreadable = map[string]int64{}
 	return j
+}
+
+// BoundCheck is how far event_bound times are off from the counters' of the same steps.
+type BoundCheck struct {
+	Steps       int64
+	Bias, Error float64 // sums over the steps of (event_bound - counters) / counters, and of its amount
 }
 
 // Live returns the newest numbers of all engines together. It reads what the

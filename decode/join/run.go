@@ -1,6 +1,8 @@
 package join
 
 import (
+	"math"
+
 	"github.com/pmtrace/pmtrace/decode/record"
 	"github.com/pmtrace/pmtrace/decode/wire"
 )
@@ -333,7 +335,9 @@ func (e *engine) fillTimes(r *run, s *replays, row *record.StepRow) {
 	}
 	r.start(launch, &before)
 	e.guess(r, s)
+	guessed := r.end.at - r.gpuStart
 	e.refine(r, s, &before)
+	e.check(r, guessed)
 	r.measure(s)
 	r.inOrder()
 	if r.end.known {
@@ -372,6 +376,21 @@ func (e *engine) fillTimes(r *run, s *replays, row *record.StepRow) {
 	}
 	e.learn(r, s, &before)
 	e.gpuBefore = gpuEnd{completion: r.end, recorded: r.recorded, vague: r.drafted || r.gap}
+}
+
+// sure reports whether the end is known to a tenth of the step's time.
+func (r *run) sure() bool { return 10*r.end.err() <= r.end.at-r.gpuStart }
+
+// check compares what a step would take by events alone with what the counters say.
+func (e *engine) check(r *run, guessed int64) {
+	took := r.end.at - r.gpuStart
+	if !r.sampled || !r.startSampled || took <= 0 || guessed <= 0 || !r.sure() {
+		return
+	}
+	b, diff := &e.j.stats.Bounds, float64(guessed-took)/float64(took)
+	b.Steps++
+	b.Bias += diff
+	b.Error += math.Abs(diff)
 }
 
 // bound is an error bound of the step's times; null where nothing bounds them.
@@ -443,15 +462,20 @@ func (r *run) start(launch int64, before *gpuEnd) {
 	}
 }
 
-// learn takes note of a step between two waits: its GPU time is known best.
+// learn takes note of a step between two waits, or whose end the counters have: its GPU
+// time is known best.
 func (e *engine) learn(r *run, s *replays, before *gpuEnd) {
 	g := s.firstFullGraph
-	if g == nil || !before.waited || !r.end.waited || r.end.at <= r.gpuStart || r.gpuStart == unset || r.drafted {
+	sampled := r.sampled && r.sure()
+	if g == nil || !sampled && (!before.waited || !r.end.waited) || r.end.at <= r.gpuStart || r.gpuStart == unset || r.drafted {
 		return
 	}
 	took := r.end.at - r.gpuStart
+	if sampled { // no wait of the host's is in it
+		g.learned = max(g.learned, enoughLearned-1)
+	}
 	switch {
-	case g.learned == 0:
+	case g.usual == 0:
 		g.usual = took
 	case took < g.usual:
 		g.usual += (took - g.usual) / 8

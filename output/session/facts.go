@@ -46,11 +46,20 @@ type Facts struct {
 	Injected    []record.Injected // the newest of each process with pmtrace's library
 	End         *record.End       // nil: the session did not end in order
 
-	NeverScheduled int64            // requests that ended without having been scheduled
+	NeverScheduled int64 // requests that ended without having been scheduled
+	Bounds         BoundCheck
 	DummyPasses    int64            // passes through layers with experts that are of no step
 	MissingLayers  int64            // layers with experts of steps with tokens, of whose choices nothing is known
 	Unreadable     map[string]int64 // parts of events, by name
 	Damage         []string         // pieces of the journal that could not be read
+}
+
+// BoundCheck says how good event_bound times are, by steps whose times the hardware
+// counters have as well.
+type BoundCheck struct {
+	Steps    int64   `json:"steps"`
+	BiasPct  float64 `json:"bias_pct"`       // mean of event_bound less counters, in % of a step's GPU time
+	ErrorPct float64 `json:"mean_error_pct"` // mean of its amount
 }
 
 // GraphReading is what reading the CUDA graphs that a worker's objects hold gave.

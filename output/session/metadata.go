@@ -42,8 +42,9 @@ type metadata struct {
 	GPUs                []record.GPU         `json:"gpus"`
 	GPUSampling         string               `json:"gpu_sampling"` // mode of the hardware counters; off
 	GPUSamplers         []record.Sampler     `json:"gpu_samplers"`
-	CUPTI               []record.Injected    `json:"cupti"`   // processes with pmtrace's library in them
-	Workers             []record.Worker      `json:"workers"` // with the CUDA libraries, and the probes in force
+	EventBoundCheck     *BoundCheck          `json:"event_bound_check"` // null: no step whose times the counters have as well
+	CUPTI               []record.Injected    `json:"cupti"`             // processes with pmtrace's library in them
+	Workers             []record.Worker      `json:"workers"`           // with the CUDA libraries, and the probes in force
 	GraphReadings       []GraphReading       `json:"graph_readings"`
 	GraphCoverage       *graphCoverage       `json:"graph_coverage"` // null: no step whose graphs are known
 	Experts             *expertsInfo         `json:"moe"`            // null: no choice of an expert was seen
@@ -155,6 +156,9 @@ func metadataOf(f *Facts, s *Summary) metadata {
 		if !l.Lost && l.Count > 0 {
 			m.Losses = put(m.Losses, l, compareLosses)
 		}
+	}
+	if f.Bounds.Steps > 0 {
+		m.EventBoundCheck = &f.Bounds
 	}
 	if m.Unreadable == nil {
 		m.Unreadable = map[string]int64{}

@@ -37,6 +37,9 @@ func ReadFacts(session *Dir) (*Facts, error) {
 			f.Start.WallNS = t.UnixNano()
 		}
 	}
+	if m.EventBoundCheck != nil {
+		f.Bounds = *m.EventBoundCheck
+	}
 	if m.Experts != nil {
 		f.DummyPasses, f.MissingLayers = m.Experts.DummyPasses, m.Experts.MissingLayers
 	}

@@ -35,6 +35,9 @@ func (s *Summary) gpu(w io.Writer) {
 	if s.GPU.Steps > 0 {
 		fmt.Fprintf(w, "GPU\t%s\n", strings.Join(s.GPU.lines(len(s.Facts.Engines) > 1), "\n\t"))
 	}
+	if b := s.Facts.Bounds; b.Steps > 0 {
+		fmt.Fprintf(w, "\tby the counters of %d steps, event_bound times are off by %+.1f%% in the mean, %.1f%% either way\n", b.Steps, b.BiasPct, b.ErrorPct)
+	}
 	if lines := s.Graphs.lines(); len(lines) > 0 {
 		fmt.Fprintf(w, "Graphs\t%s\n", strings.Join(lines, "\n\t"))
 	}
