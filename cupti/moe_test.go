@@ -89,7 +89,7 @@ func newMoE(t *testing.T, o hostOptions) *host {
 	return h
 }
 
-// TestChoices: what each routing kernel chose is told, run by run, eagerly and of graphs.
+// TestChosen: what each routing kernel chose is told, run by run, eagerly and of graphs.
 func TestChosen(t *testing.T) {
 	h := newMoE(t, hostOptions{moe: 3, ring: 1 << 20})
 	qt.Assert(t, qt.IsTrue(h.state.MoE))
@@ -147,7 +147,7 @@ func TestChosen(t *testing.T) {
 	h.exits("exit 0", 0)
 }
 
-// TestChoicesLost: the GPU does not wait; what is written over is counted.
+// TestChosenLost: the GPU does not wait; what is written over is counted.
 func TestChosenLost(t *testing.T) {
 	h := newMoE(t, hostOptions{moe: 1 << 20, ring: 1 << 20, env: []string{"PMTRACE_CUPTI_MOE_RING=65536"}})
 	h.do("capture 0")
@@ -175,7 +175,7 @@ func TestChosenLost(t *testing.T) {
 	qt.Assert(t, qt.IsTrue(lost > 0))
 }
 
-// TestChoicesWithout: what cannot be told is named, and nothing else suffers.
+// TestChosenWithout: what cannot be told is named, and nothing else suffers.
 func TestChosenWithout(t *testing.T) {
 	for name, c := range map[string]struct {
 		mock, cuda, says string

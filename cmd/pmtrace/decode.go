@@ -20,12 +20,7 @@ func (a *app) decodeCommand() *cobra.Command {
 		Long: `decode reads the journal of a session and makes the Parquet tables and the CSV,
 JSON and TXT files from it again: the same bytes as the live run wrote, or as it
 would have written had it not been killed.`,
-		Args: func(_ *cobra.Command, args []string) error {
-			if len(args) != 1 {
-				return usage("decode wants one session directory: pmtrace decode …/session_…")
-			}
-			return nil
-		},
+		Args: oneSession("decode"),
 		RunE: func(_ *cobra.Command, args []string) error { return a.decode(args[0], noCSV) },
 	}
 	c.Flags().BoolVar(&noCSV, "no-csv", false, "make Parquet only")
@@ -33,10 +28,9 @@ would have written had it not been killed.`,
 }
 
 func (a *app) decode(path string, noCSV bool) error {
-	const which = "name a directory that pmtrace made: …/session_…"
 	dir, err := a.world.open(path)
 	if err != nil {
-		return failed("cannot open the session", rootCause(err), which)
+		return failed("cannot open the session", rootCause(err), whichSession)
 	}
 	defer dir.Close()
 	var pipe pipeline
@@ -57,7 +51,7 @@ func (a *app) decode(path string, noCSV bool) error {
 	}
 	switch {
 	case pipe == nil && errors.Is(err, fs.ErrNotExist):
-		return failed("cannot decode "+dir.Path(), errors.New("no journal in it"), which)
+		return failed("cannot decode "+dir.Path(), errors.New("no journal in it"), whichSession)
 	case pipe == nil && err == nil:
 		err = errors.New("its journal is empty")
 	}

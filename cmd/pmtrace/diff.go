@@ -10,7 +10,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/pmtrace/pmtrace/output/compare"
-	"github.com/pmtrace/pmtrace/output/session"
 )
 
 type diffOptions struct {
@@ -156,9 +155,9 @@ func readRuns(paths []string) ([]*compare.Run, error) {
 }
 
 func readRun(path string) (*compare.Run, error) {
-	dir, err := session.Open(path)
+	dir, err := openSession(path)
 	if err != nil {
-		return nil, failed("cannot open the session", rootCause(err), "name a directory that pmtrace made: …/session_…")
+		return nil, err
 	}
 	defer dir.Close()
 	r, err := compare.Read(dir)

@@ -57,23 +57,6 @@ https://ui.perfetto.dev reads the file in the browser.`,
 	return c
 }
 
-func oneSession(command string) cobra.PositionalArgs {
-	return func(_ *cobra.Command, args []string) error {
-		if len(args) != 1 {
-			return usage("%s wants one session directory: pmtrace %s …/session_…", command, command)
-		}
-		return nil
-	}
-}
-
-func openSession(path string) (*session.Dir, error) {
-	dir, err := session.Open(path)
-	if err != nil {
-		return nil, failed("cannot open the session", rootCause(err), "name a directory that pmtrace made: …/session_…")
-	}
-	return dir, nil
-}
-
 func (o *perfettoOptions) window() (render.Window, error) {
 	w := render.Always
 	if o.from > 0 {

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -63,9 +62,9 @@ func (a *app) request(o requestOptions) error {
 	case !slices.Contains(report.Orders(), o.by):
 		return usage("--by: %q is not one of %s", o.by, strings.Join(report.Orders(), ", "))
 	}
-	dir, err := session.Open(o.session)
+	dir, err := openSession(o.session)
 	if err != nil {
-		return failed("cannot open the session", rootCause(err), "name a directory that pmtrace made: …/session_…")
+		return err
 	}
 	defer dir.Close()
 	if _, err := fs.Stat(dir.FS(), "parquet/"+session.TableRequests); err != nil {
@@ -84,17 +83,12 @@ func (a *app) request(o requestOptions) error {
 // limitsOf takes the engines' limits from metadata.json. A session that did not
 // end has none.
 func limitsOf(dir *session.Dir) (map[int32]report.Limits, error) {
-	b, err := fs.ReadFile(dir.FS(), "metadata.json")
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
 	var file struct {
 		Engines []record.Engine `json:"engines"`
 	}
-	if err == nil {
-		err = json.Unmarshal(b, &file)
-	}
-	if err != nil {
+	if err := session.ReadMetadata(dir, &file); errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	} else if err != nil {
 		return nil, err
 	}
 	limits := map[int32]report.Limits{}

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -22,22 +21,17 @@ KV cache, losses; and then its findings, the costliest first: each with its shar
 the time of all requests, the figures that say so, and what to change. The same is
 printed at the end of attach, record and profile.`,
 		Example: "  pmtrace summary /tmp/vllm_profiling/session_20261123_200354",
-		Args: func(_ *cobra.Command, args []string) error {
-			if len(args) != 1 {
-				return usage("summary wants one session directory: pmtrace summary …/session_…")
-			}
-			return nil
-		},
-		RunE: func(_ *cobra.Command, args []string) error { return a.summary(args[0], asJSON) },
+		Args:    oneSession("summary"),
+		RunE:    func(_ *cobra.Command, args []string) error { return a.summary(args[0], asJSON) },
 	}
 	c.Flags().BoolVar(&asJSON, "json", false, "print the findings alone, as JSON")
 	return c
 }
 
 func (a *app) summary(path string, asJSON bool) error {
-	dir, err := session.Open(path)
+	dir, err := openSession(path)
 	if err != nil {
-		return failed("cannot open the session", rootCause(err), "name a directory that pmtrace made: …/session_…")
+		return err
 	}
 	defer dir.Close()
 	facts, err := session.ReadFacts(dir)
@@ -52,9 +46,7 @@ func (a *app) summary(path string, asJSON bool) error {
 		return failed("cannot summarise "+dir.Path(), rootCause(err), "pmtrace decode makes its tables again")
 	}
 	if asJSON {
-		e := json.NewEncoder(a.stdout)
-		e.SetIndent("", "  ")
-		return e.Encode(list)
+		return a.printJSON(list)
 	}
 	sum, err := session.Summarize(dir, facts)
 	if err != nil {

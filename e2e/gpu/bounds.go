@@ -3,13 +3,10 @@ package main
 import (
 	"encoding/binary"
 	"encoding/json"
-	"errors"
-	"io"
 
 	"github.com/pmtrace/pmtrace/decode"
 	"github.com/pmtrace/pmtrace/decode/record"
 	"github.com/pmtrace/pmtrace/decode/wire"
-	"github.com/pmtrace/pmtrace/output/journal"
 	"github.com/pmtrace/pmtrace/output/session"
 )
 
@@ -36,34 +33,17 @@ func outside(path string) (*traced, error) {
 		return nil, err
 	}
 	defer dir.Close()
-	sub, err := dir.Sub("journal")
-	if err != nil {
-		return nil, err
-	}
-	defer sub.Close()
-	r, err := journal.Open(sub.FS())
-	if err != nil {
-		return nil, err
-	}
-	defer r.Close()
 	s := &traced{}
 	p := decode.NewPipeline(&collector{traced: s}, decode.Options{OnError: func(error) {}})
-	for {
-		rec, err := r.Next()
-		if errors.Is(err, io.EOF) {
-			break
+	err = eachRecord(dir, func(kind byte, payload []byte) error {
+		if payload = withoutInside(kind, payload); payload == nil {
+			return nil
 		}
-		if err != nil {
-			return nil, err
-		}
-		payload := withoutInside(rec.Kind, rec.Payload)
-		if payload == nil {
-			continue
-		}
-		s.note(rec.Kind, payload)
-		if err := p.Record(rec.Kind, payload); err != nil {
-			return nil, err
-		}
+		s.note(kind, payload)
+		return p.Record(kind, payload)
+	})
+	if err != nil {
+		return nil, err
 	}
 	_, err = p.Close()
 	s.absolute()

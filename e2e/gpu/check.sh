@@ -10,19 +10,8 @@
 set -uo pipefail
 pid=$1 url=http://127.0.0.1:$2 log=$3 truth=$4 out=$5
 shift 5
-bin=${BIN:-.} python=${PYTHON:-python3} failed=0
+. "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 mkdir -p "$out"
-
-load() { # NAME [load.py's arguments]
-	local name=$1
-	shift
-	"$python" "$bin/load.py" --url "$url" --model m --vocab 32000 --out "$out/$name.jsonl" --id-prefix "$name" "$@" >"$out/$name.sum" 2>&1
-}
-
-say() { # NAME STATUS
-	echo "$1: $2"
-	[ "$2" = 0 ] || failed=1
-}
 
 from=$(stat -c %s "$log")
 "$python" "$bin/metrics.py" scrape "$url" >"$out/before.json"
@@ -45,11 +34,11 @@ wait $tracer
 say pmtrace $?
 sleep 2.5 # the log's last table
 session=$(ls -d "$out"/session_*)
-records=$(find "$(dirname "$truth")" -name "$(basename "$truth").*" -printf '%s %p\n' | sort -n | tail -1 | cut -d' ' -f2) # the engine's
+records=$(engines "$truth")
 "$bin/gpu" -session "$session" -truth "$records" -log "$log" -log-from "$from" >"$out/gpu.json" 2>"$out/gpu.err"
 say gpu $?
 "$bin/truth" --session "$session" --log "$log" --log-from "$from" --load "$out/c1.jsonl" --load "$out/c32.jsonl" --load "$out/c128.jsonl" \
 	--load "$out/long.jsonl" --before "$out/before.json" --after "$out/after.json" --async >"$out/truth.txt" 2>&1
 say truth $?
 tail -1 "$out/truth.txt"
-exit $failed
+exit "$failed"

@@ -71,9 +71,7 @@ func run(stdout, stderr io.Writer, args []string) int {
 			fmt.Fprintln(stderr, "gpu:", err)
 			return 2
 		}
-		e := json.NewEncoder(stdout)
-		e.SetIndent("", "  ")
-		_ = e.Encode(compareBounds(s, o))
+		_ = printJSON(stdout, compareBounds(s, o))
 		return 0
 	}
 	r := compare(s, t)
@@ -83,15 +81,19 @@ func run(stdout, stderr io.Writer, args []string) int {
 	r.Contents = s.contents
 	r.Events = s.against(between)
 	r.Padding.compare(s.steps, want)
-	e := json.NewEncoder(stdout)
-	e.SetIndent("", "  ")
-	if err := e.Encode(r); err != nil {
+	if err := printJSON(stdout, r); err != nil {
 		return 2
 	}
 	if *truth != "" && r.Replays.Missing+r.Replays.Extra+r.Replays.BeforeLaunch > 0 || r.Events.differ() || *log != "" && len(r.Padding.Differ) > 0 {
 		return 1
 	}
 	return 0
+}
+
+func printJSON(w io.Writer, v any) error {
+	e := json.NewEncoder(w)
+	e.SetIndent("", "  ")
+	return e.Encode(v)
 }
 
 // span is something that the GPU did; CLOCK_MONOTONIC ns.
@@ -164,7 +166,11 @@ func readSession(path string) (*traced, error) {
 	}
 	defer dir.Close()
 	s := &traced{}
-	if err := s.facts(dir); err != nil {
+	err = eachRecord(dir, func(kind byte, payload []byte) error {
+		s.note(kind, payload)
+		return nil
+	})
+	if err != nil {
 		return nil, err
 	}
 	for row, err := range session.Rows[record.StepRow](dir) {
@@ -205,8 +211,8 @@ func moved(at *int64, by int64) *int64 {
 	return new(*at + by)
 }
 
-// facts finds the session's zero and when calls were probed.
-func (s *traced) facts(dir *session.Dir) error {
+// eachRecord gives each the records of a session's journal.
+func eachRecord(dir *session.Dir, each func(kind byte, payload []byte) error) error {
 	sub, err := dir.Sub("journal")
 	if err != nil {
 		return err
@@ -222,14 +228,16 @@ func (s *traced) facts(dir *session.Dir) error {
 		if errors.Is(err, io.EOF) {
 			return nil
 		}
+		if err == nil {
+			err = each(rec.Kind, rec.Payload)
+		}
 		if err != nil {
 			return err
 		}
-		s.note(rec.Kind, rec.Payload)
 	}
 }
 
-// note takes what a record of the journal says of times.
+// note takes what a record of the journal says of times: the session's zero, and when calls were probed.
 func (s *traced) note(kind byte, payload []byte) {
 	var f record.Fact
 	if kind != decode.RecordFact || json.Unmarshal(payload, &f) != nil {

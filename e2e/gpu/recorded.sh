@@ -5,18 +5,7 @@
 # Flags of the server, BIN and PYTHON: check.sh.
 set -uo pipefail
 pid=$1 url=http://127.0.0.1:$2 log=$3 events=$4 out=$5
-bin=${BIN:-.} python=${PYTHON:-python3} failed=0
-
-load() { # NAME [load.py's arguments]
-	local name=$1
-	shift
-	"$python" "$bin/load.py" --url "$url" --model m --vocab 32000 --out "$out/$name.jsonl" --id-prefix "$name" "$@" >"$out/$name.sum" 2>&1
-}
-
-say() { # NAME STATUS
-	echo "$1: $2"
-	[ "$2" = 0 ] || failed=1
-}
+. "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 session=$(ls -d "$out"/session_*)
 touch "$events.on"
@@ -32,11 +21,11 @@ for _ in $(seq 300); do
 	kill -0 "$pid" 2>/dev/null || break
 	sleep 0.1
 done
-records=$(find "$(dirname "$events")" -name "$(basename "$events").[0-9]*" -printf '%s %p\n' | sort -n | tail -1 | cut -d' ' -f2) # the engine's
+records=$(engines "$events")
 "$bin/gpu" -session "$session" -events "$records" -log "$log" >"$out/gpu.json" 2>"$out/gpu.err"
 say gpu $?
 "$bin/truth" --session "$session" --log "$log" --load "$out/c1.jsonl" --load "$out/c32.jsonl" \
 	--load "$out/c128.jsonl" --load "$out/long.jsonl" --before "$out/before.json" --after "$out/after.json" --async >"$out/truth.txt" 2>&1
 say truth $?
 tail -1 "$out/truth.txt"
-exit $failed
+exit "$failed"

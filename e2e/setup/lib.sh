@@ -75,3 +75,20 @@ need_uv() {
 	"$(python_for 8 99)" -m venv "$PMTRACE_CACHE/uv-venv"
 	"$PMTRACE_CACHE/uv-venv/bin/pip" -q install "uv==$UV_VERSION"
 }
+
+# venv NAME STATEMENT PACKAGE…: a venv of the packages, $PMTRACE_CACHE/NAME, in which the statement runs; prints its Python.
+venv() {
+	local name=$1 statement=$2 dir=$PMTRACE_CACHE/$1
+	shift 2
+	only_one "$name"
+	if ! stamped "$name" "$*" || ! "$dir/bin/python" -c "$statement" 2>/dev/null; then
+		need_uv
+		say "$*"
+		rm -rf "$dir"
+		"$UV" venv -q --python "$(python_for 10 14)" "$dir"
+		"$UV" pip install -q --python "$dir/bin/python" "$@"
+		"$dir/bin/python" -c "$statement"
+		stamp "$name" "$*"
+	fi
+	echo "$dir/bin/python"
+}

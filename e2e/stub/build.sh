@@ -13,7 +13,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 dir=${1:?directory}
 mkdir -p "$dir"
 dir=$(cd "$dir" && pwd)
-key=$(cat "$here"/*.[ch] "$here"/../../cupti/inject/{c/{abi,choices}.h,cuda/choices.cu} "$here"/*.map "$0" | sha256sum)
+key=$(cat "$here"/*.[ch] "$here"/../../cupti/inject/{c/{abi,choices}.h,cuda/choices.cu,testdata/host_cuda.h} "$here"/*.map "$0" | sha256sum)
 [ "$(cat "$dir/.built" 2>/dev/null)" != "$key" ] || exit 0
 
 # Tests of several packages may build at the same time.

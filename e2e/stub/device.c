@@ -9,30 +9,10 @@
 #include <time.h>
 
 #include "device.h"
+#include "../../cupti/inject/testdata/host_cuda.h"
 
 #define GPU_CLOCK 1700000000000000000ull /* that it is ahead of CLOCK_MONOTONIC */
 #define GPU_DRIFT 100000 /* it gains one ns in so many */
-
-/* pmtrace's kernels, one thread wide. */
-typedef struct {
-	unsigned x, y, z, w;
-} uint4;
-
-static uint4 make_uint4(unsigned x, unsigned y, unsigned z, unsigned w)
-{
-	return (uint4){ x, y, z, w };
-}
-
-static const struct {
-	unsigned x;
-} threadIdx = { 0 }, blockDim = { 1 };
-
-#define ENTRY static
-#define __device__
-#define __shared__
-#define __syncthreads()
-#define __threadfence_system() __sync_synchronize()
-#define atomicAdd(p, v) __sync_fetch_and_add(p, v)
 
 static __thread uint64_t device_time; /* when the kernel that runs is done */
 
@@ -41,15 +21,7 @@ static unsigned long long gpu_clock(void)
 	return GPU_CLOCK + device_time + device_time / GPU_DRIFT;
 }
 
-static unsigned half_of(float f)
-{
-	_Float16 h = (_Float16)f;
-	unsigned short bits;
-
-	memcpy(&bits, &h, sizeof(bits));
-	return bits;
-}
-
+/* pmtrace's kernels. */
 #include "../../cupti/inject/cuda/choices.cu"
 
 /* Kernels. */

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/pmtrace/pmtrace/decode/record"
 )
 
 // eventsLost is the rule whose finding comes first.
@@ -103,15 +105,21 @@ func share1(a, b float64) float64 {
 	return a / b
 }
 
+// limit is the highest that an engine has.
+func (f *figures) limit(of func(*record.Engine) int) int {
+	highest := 0
+	for i := range f.facts.Engines {
+		highest = max(highest, of(&f.facts.Engines[i]))
+	}
+	return highest
+}
+
 func seqsBind(f *figures) *Finding {
 	cost := share(f.waitSeqs, f.total)
 	if cost < worthCost {
 		return nil
 	}
-	limit := 0
-	for _, e := range f.facts.Engines {
-		limit = max(limit, e.MaxSeqs)
-	}
+	limit := f.limit(func(e *record.Engine) int { return e.MaxSeqs })
 	return &Finding{
 		Title:    fmt.Sprintf("Requests wait although there is memory for them: --max-num-seqs is %d", limit),
 		Cost:     &cost,
@@ -125,10 +133,7 @@ func tokensBind(f *figures) *Finding {
 	if cost < worthCost {
 		return nil
 	}
-	limit := 0
-	for _, e := range f.facts.Engines {
-		limit = max(limit, e.MaxTokens)
-	}
+	limit := f.limit(func(e *record.Engine) int { return e.MaxTokens })
 	return &Finding{
 		Title:    fmt.Sprintf("Prompts wait for room in the steps: --max-num-batched-tokens is %d", limit),
 		Cost:     &cost,
@@ -376,10 +381,7 @@ func kvTooLarge(f *figures) *Finding {
 }
 
 func lengthUnused(f *figures) *Finding {
-	limit := 0
-	for _, e := range f.facts.Engines {
-		limit = max(limit, e.MaxModelLen)
-	}
+	limit := f.limit(func(e *record.Engine) int { return e.MaxModelLen })
 	if f.requests < enoughRequests || f.longest == 0 || f.longest*4 > int64(limit) || limit < longLimit {
 		return nil
 	}

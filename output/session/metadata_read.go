@@ -9,16 +9,25 @@ import (
 	"github.com/pmtrace/pmtrace/decode/record"
 )
 
+// ReadMetadata reads metadata.json into a struct of the keys that are wanted, so that those
+// of a session by another version need not be as here. Without the file: fs.ErrNotExist.
+func ReadMetadata(session *Dir, into any) error {
+	data, err := fs.ReadFile(session.FS(), FileMetadata)
+	if err == nil {
+		err = json.Unmarshal(data, into)
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w", FileMetadata, cause(err))
+	}
+	return nil
+}
+
 // ReadFacts takes what metadata.json says of a finished session. What the journal has
 // beside that is not in it: the clocks' readings, say.
 func ReadFacts(session *Dir) (*Facts, error) {
-	data, err := fs.ReadFile(session.FS(), FileMetadata)
-	if err != nil {
-		return nil, err
-	}
 	var m metadata
-	if err := json.Unmarshal(data, &m); err != nil {
-		return nil, fmt.Errorf("%s: %w", FileMetadata, err)
+	if err := ReadMetadata(session, &m); err != nil {
+		return nil, err
 	}
 	f := &Facts{
 		Start: record.Start{

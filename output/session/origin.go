@@ -1,10 +1,8 @@
 package session
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"time"
 )
 
@@ -18,20 +16,15 @@ var errNoOrigin = errors.New("it does not say when the session began")
 
 // ReadOrigin reads it from metadata.json.
 func ReadOrigin(session *Dir) (Origin, error) {
-	b, err := fs.ReadFile(session.FS(), FileMetadata)
-	if err != nil {
-		return Origin{}, fmt.Errorf("%s: %w", FileMetadata, cause(err))
-	}
 	var m struct {
 		StartTime   *time.Time `json:"start_time"`
 		StartMonoNS *int64     `json:"start_mono_ns"`
 	}
-	err = json.Unmarshal(b, &m)
-	if err == nil && (m.StartTime == nil || m.StartMonoNS == nil) {
-		err = errNoOrigin
+	if err := ReadMetadata(session, &m); err != nil {
+		return Origin{}, err
 	}
-	if err != nil {
-		return Origin{}, fmt.Errorf("%s: %w", FileMetadata, err)
+	if m.StartTime == nil || m.StartMonoNS == nil {
+		return Origin{}, fmt.Errorf("%s: %w", FileMetadata, errNoOrigin)
 	}
 	return Origin{*m.StartMonoNS, m.StartTime.UnixNano()}, nil
 }

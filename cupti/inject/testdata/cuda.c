@@ -9,26 +9,7 @@
 #include <time.h>
 
 #include "cuda.h"
-
-typedef struct {
-	unsigned x, y, z, w;
-} uint4;
-
-static uint4 make_uint4(unsigned x, unsigned y, unsigned z, unsigned w)
-{
-	return (uint4){ x, y, z, w };
-}
-
-static const struct {
-	unsigned x;
-} threadIdx = { 0 }, blockDim = { 1 };
-
-#define ENTRY static
-#define __device__
-#define __shared__
-#define __syncthreads()
-#define __threadfence_system() __sync_synchronize()
-#define atomicAdd(p, v) __sync_fetch_and_add(p, v)
+#include "host_cuda.h"
 
 // The GPU's clock goes its own way.
 static unsigned long long gpu_clock(void)
@@ -38,15 +19,6 @@ static unsigned long long gpu_clock(void)
 	clock_gettime(CLOCK_MONOTONIC, &t);
 	return MOCK_GPU_CLOCK + (unsigned long long)t.tv_sec * 1000000000u +
 	       (unsigned long long)t.tv_nsec;
-}
-
-static unsigned half_of(float f)
-{
-	_Float16 h = (_Float16)f;
-	unsigned short bits;
-
-	memcpy(&bits, &h, sizeof(bits));
-	return bits;
 }
 
 #include "../cuda/choices.cu"
