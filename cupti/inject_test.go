@@ -111,6 +111,37 @@ func TestWindows(t *testing.T) {
 	}
 }
 
+// TestWindowsBetweenLaunches: threads that launch without a pause are never within a launch
+// as kernels are switched on or off, or all is switched off: the mock would abort.
+func TestWindowsBetweenLaunches(t *testing.T) {
+	h := newHost(t, hostOptions{mock: "slow", ring: 4 << 20, kernels: inject.Kernels{Window: 40 * time.Millisecond, Period: 80 * time.Millisecond}})
+	h.load(Running)
+	for threads, least := range map[int]int{1: 8, 3: 1} {
+		before, done := h.count(wire.KindCUPTIWindow), make(chan string)
+		go func() { done <- h.do("threads %d 10000", threads) }()
+		for ended := false; !ended; h.poll() {
+			select {
+			case answer := <-done:
+				qt.Assert(t, qt.Equals(answer, "done"))
+				ended = true
+			case <-time.After(10 * time.Millisecond):
+			}
+		}
+		qt.Assert(t, qt.IsTrue(h.count(wire.KindCUPTIWindow)-before >= least), qt.Commentf("%d threads: %d", threads, h.count(wire.KindCUPTIWindow)-before))
+	}
+	fmt.Fprintln(h.in, "threads 2 1000000")
+	time.Sleep(300 * time.Millisecond)
+	h.stopped = true // pmtrace ends
+	h.until("ended", h.is(Ended))
+	windows := each(h, wire.KindCUPTIWindow, (*wire.CUPTIWindow).Read)
+	for i, w := range windows {
+		qt.Assert(t, qt.Equals(w.On, i%2 == 0))
+		qt.Assert(t, qt.IsTrue(w.Ended-w.Began < 10e6))
+	}
+	qt.Assert(t, qt.IsFalse(windows[len(windows)-1].On))
+	qt.Assert(t, qt.IsTrue(alive(h.pid)))
+}
+
 // TestAlways: kernels all the time.
 func TestAlways(t *testing.T) {
 	h := newHost(t, hostOptions{kernels: inject.Kernels{Window: 1, Period: 1}})

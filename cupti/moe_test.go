@@ -16,6 +16,8 @@ const (
 	sigmoid64 = "_ZN4vllm3moe10topkGatingILi18ELi576ELi4ELi4ELi32El13__nv_bfloat16LNS0_11ScoringFuncE1EEEvPKT5_PKbPfiPT4_PiiiibPKfdS8_"
 	plain     = "_ZN4vllm3moe7moeTopKILi256EjEEvPKfPKbPfPT0_PiiiiibS3_dS5_"
 	grouped   = "_ZN4vllm3moe44grouped_topk_fused_small_expert_count_kernelI13__nv_bfloat16S2_iLNS0_11ScoringFuncE0ELi256ELb1ELi8EEEvPT_PfPT1_PKT0_llllllbd"
+	single    = "_ZN4vllm3moe17single_group_topk6detail29single_group_topk_warp_kernelIffiLNS0_11ScoringFuncE1ELi128ELi8EEEvPKT_PfPT1_PKT0_lllbfb"
+	block     = "_ZN4vllm3moe17single_group_topk6detail30single_group_topk_block_kernelI13__nv_bfloat166__halfiLNS0_11ScoringFuncE0ELi1024ELi16EEEvPKT_PfPT1_PKT0_llbfb"
 	changed   = "_ZN4vllm3moe10topkGatingILi8ELi64ELi4ELi16ELi32Ei13__nv_bfloat16LNS0_11ScoringFuncE0EEEvPKT5_PKbPfPT4_iPiiiibPKfdS8_"
 	other     = "_ZN4vllm18act_and_mul_kernelIN3c108BFloat16EEvPT_"
 )
@@ -106,6 +108,8 @@ func TestChosen(t *testing.T) {
 		{softmax, routed{1, 2, 8, 6}},
 		{softmax, routed{9000, 8, 64, 7}}, // in several events
 		{sigmoid64, routed{2000, 8, 576, 8}},
+		{single, routed{11, 8, 128, 9}},
+		{block, routed{3, 16, 1000, 10}},
 	} {
 		h.route(c.name, 15, c.r, i%2)
 		if c.name != other {
@@ -136,7 +140,7 @@ func TestChosen(t *testing.T) {
 		ordinals[e.Ordinal]++
 	}
 	for i := range 3 { // a node keeps the number of its capture
-		qt.Assert(t, qt.Equals(ordinals[uint32(7+i)], replays))
+		qt.Assert(t, qt.Equals(ordinals[uint32(9+i)], replays))
 	}
 	h.until("the clock", func() bool { return h.count(wire.KindCUPTIClock) > 0 })
 	for _, c := range each(h, wire.KindCUPTIClock, (*wire.CUPTIClock).Read) {

@@ -15,7 +15,47 @@ static __thread struct {
 	struct pm_cupti_call call;
 	uint64_t outer; /* the runtime's function was entered; 0: we are in none */
 	int told; /* of the driver's function within it */
+	int launching; /* counted below */
 } mine;
+
+static _Atomic int launching; /* threads within a graph launch */
+static _Atomic int held; /* none may begin one */
+
+/* How long a launch may have to wait for a switch, which takes some 50 µs. */
+enum { HELD_TRIES = 200, HELD_NS = 50000 };
+
+int calls_hold(int own)
+{
+	atomic_store(&held, 1);
+	if (atomic_load(&launching) == own)
+		return 1;
+	atomic_store(&held, 0);
+	return 0;
+}
+
+void calls_release(void)
+{
+	atomic_store(&held, 0);
+}
+
+static void begin(void)
+{
+	const struct timespec pause = { 0, HELD_NS };
+
+	mine.launching = 1;
+	atomic_fetch_add(&launching, 1);
+	for (int i = 0; atomic_load(&held) && i < HELD_TRIES; i++)
+		nanosleep(&pause, NULL);
+}
+
+static void end(void)
+{
+	if (!mine.launching)
+		return;
+	inject_between();
+	mine.launching = 0;
+	atomic_fetch_sub(&launching, 1);
+}
 
 static uint32_t tid(void)
 {
@@ -72,6 +112,8 @@ void calls_callback(void *data, int domain, uint32_t id, const void *call)
 	}
 	if (domain == DOMAIN_DRIVER && is_driver(id)) {
 		if (c->site == SITE_ENTER) {
+			if (!mine.outer)
+				begin();
 			enter(c);
 			mine.call.correlation = c->correlation;
 			if (!mine.outer)
@@ -79,9 +121,12 @@ void calls_callback(void *data, int domain, uint32_t id, const void *call)
 		} else if (c->site == SITE_EXIT) {
 			mine.told = mine.outer != 0;
 			leave(c);
+			if (!mine.outer)
+				end();
 		}
 	} else if (domain == DOMAIN_RUNTIME && is_runtime(id)) {
 		if (c->site == SITE_ENTER) {
+			begin();
 			enter(c);
 			mine.outer = mine.call.began;
 			mine.told = 0;
@@ -91,6 +136,7 @@ void calls_callback(void *data, int domain, uint32_t id, const void *call)
 			if (mine.outer && !mine.told)
 				leave(c);
 			mine.outer = 0;
+			end();
 		}
 	}
 }

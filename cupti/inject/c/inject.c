@@ -36,6 +36,8 @@ __attribute__((used)) static const char built_from[] = "libpmtrace_cupti sources
 #define TICK_NS (50 * NS_PER_MS) /* how soon a wish of pmtrace's is seen */
 #define MOE_RING (32ull << 20) /* bytes of pinned memory */
 #define FLUSHES_FAILED 25 /* in a row, until CUPTI is taken for broken */
+#define IDLE_NS (100 * NS_PER_MS) /* nobody launches graphs, and we switch ourselves */
+#define HOLD_NS (2 * NS_PER_S) /* how long we wait for the end of a launch */
 
 static struct {
 	struct pm_ring *ring;
@@ -46,6 +48,9 @@ static struct {
 	void *subscriber;
 	uint32_t windows; /* begun */
 	int open; /* a window is */
+	_Atomic int due; /* 1: a window is to be opened; -1: to be closed */
+	uint64_t asked; /* since when it is due */
+	int broken; /* CUPTI's error: nothing can be switched on any more */
 	int late; /* the heartbeat was late when last looked at */
 	int failures;
 	_Atomic int over;
@@ -73,16 +78,50 @@ static void set_state(enum pm_ring_state s)
 		atomic_store_explicit(state, s, memory_order_release);
 }
 
-/* Switches all off. What CUPTI still has comes meanwhile, if it is wanted. */
+static uint64_t earliest(uint64_t a, uint64_t b)
+{
+	return a < b ? a : b;
+}
+
+static void sleep_until(uint64_t t)
+{
+	struct timespec until = { (time_t)(t / NS_PER_S), (long)(t % NS_PER_S) };
+
+	while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &until, NULL) == EINTR)
+		;
+}
+
+static void tell_window(struct pm_cupti_window *w, int on)
+{
+	w->ended = monotonic();
+	w->on = (uint32_t)on;
+	w->number = on ? ++self.windows : self.windows;
+	self.open = on;
+	ring_put(PM_EV_CUPTI_WINDOW, w, sizeof(*w), NULL, 0);
+}
+
+/* Switches all off. What CUPTI still has comes meanwhile, if it is wanted. A launch that
+ * does not end keeps it on: its records go nowhere. */
 static void switch_off(void)
 {
+	struct pm_cupti_window w = { 0 };
 	static const int kinds[] = { KIND_GRAPH_TRACE, KIND_CONCURRENT_KERNEL, KIND_MEMCPY };
+	uint64_t until = monotonic() + HOLD_NS;
 
+	while (!calls_hold(0)) {
+		if (monotonic() > until)
+			return;
+		sleep_until(monotonic() + NS_PER_MS);
+	}
+	w.began = monotonic();
 	for (size_t i = 0; i < sizeof(kinds) / sizeof(*kinds); i++)
 		cupti.cuptiActivityDisable(kinds[i]);
 	if (self.subscriber)
 		cupti.cuptiUnsubscribe(self.subscriber);
 	self.subscriber = NULL;
+	calls_release();
+	if (self.open)
+		tell_window(&w, 0);
 }
 
 static void fail(const char *what, int result)
@@ -101,10 +140,11 @@ static void without(uint32_t flag, const char *what, int result)
 	__atomic_or_fetch(&self.ring->flags, flag, __ATOMIC_RELEASE);
 }
 
-/* Kernels in windows. Measured on an H100 with vLLM 0.33 and CUDA 13: from a thread, at
- * run time, GRAPH_TRACE off and CONCURRENT_KERNEL on takes 20 µs and tells of the nodes
- * of graphs that were instantiated before; the way back takes 30 µs. Both on: kernels
- * outside of graphs, and replays as a whole. */
+/* Kernels in windows. Measured on an H100 with vLLM 0.33 and CUDA 13: at run time,
+ * GRAPH_TRACE off and CONCURRENT_KERNEL on takes 20 µs and tells of the nodes of graphs
+ * that were instantiated before; the way back takes 30 µs. Both on: kernels outside of
+ * graphs, and replays as a whole. While a thread is within cuGraphLaunch it must not
+ * happen: the launch crashes. */
 static int switch_kernels(int on)
 {
 	int off = on ? KIND_GRAPH_TRACE : KIND_CONCURRENT_KERNEL;
@@ -118,51 +158,68 @@ static int switch_kernels(int on)
 
 static void switch_window(int on)
 {
-	struct pm_cupti_window w = { .began = monotonic(), .on = (uint32_t)on };
+	struct pm_cupti_window w = { .began = monotonic() };
 	int result = switch_kernels(on);
 
 	if (result && on) { /* replays at least */
 		self.window = 0;
-		result = switch_kernels(0);
+		self.broken = switch_kernels(0);
 		without(PM_RING_NO_WINDOWS, "kernels cannot be switched on", result);
-		if (result) {
-			switch_off();
-			fail("cuptiActivityEnable(GRAPH_TRACE) after a window", result);
-		}
 		return;
 	}
-	w.ended = monotonic();
-	w.number = on ? ++self.windows : self.windows;
-	self.open = on;
-	ring_put(PM_EV_CUPTI_WINDOW, &w, sizeof(w), NULL, 0);
-	if (result) {
-		switch_off();
-		fail("cuptiActivityEnable(GRAPH_TRACE) after a window", result);
-	}
+	tell_window(&w, on);
+	self.broken = result;
+}
+
+/* own: the thread comes out of a launch. */
+static void switch_due(int own)
+{
+	int due = atomic_load(&self.due);
+
+	if (!due || !calls_hold(own))
+		return;
+	atomic_store(&self.due, 0);
+	switch_window(due > 0);
+	calls_release();
+}
+
+void inject_between(void)
+{
+	if (!atomic_load(&self.due) || pthread_mutex_trylock(&self.lock))
+		return;
+	if (!self.over)
+		switch_due(1);
+	pthread_mutex_unlock(&self.lock);
 }
 
 /* Windows lie at multiples of the period, so that those of all ranks coincide; none is
- * begun late. */
+ * begun late. The thread that launches graphs switches, between two of them. */
 static uint64_t look_at_window(uint64_t now)
 {
-	uint64_t into;
+	uint64_t into, idle = earliest(IDLE_NS, self.window / 8);
+	int on;
 
 	if (!self.window)
 		return now + FLUSH_NS;
 	into = now % self.period;
-	if (self.open && into >= self.window)
-		switch_window(0);
-	else if (!self.open && into < self.window && into < self.window / 2)
-		switch_window(1);
-	return now - into + (self.open ? self.window : self.period);
+	on = into < (self.open ? self.window : self.window / 2);
+	if (on == self.open) {
+		atomic_store(&self.due, 0);
+		return now - into + (on ? self.window : self.period);
+	}
+	if (!atomic_load(&self.due)) {
+		self.asked = now;
+		atomic_store(&self.due, on ? 1 : -1);
+	} else if (now - self.asked >= idle) {
+		switch_due(0);
+	}
+	return now + idle;
 }
 
 static void end(enum pm_ring_state state)
 {
 	if (state == PM_RING_QUIET)
 		ring_open(0);
-	if (self.open)
-		switch_window(0);
 	switch_off();
 	cupti.cuptiActivityFlushAll(FLUSH_FORCED);
 	moe_drain(0);
@@ -181,19 +238,6 @@ static int abandoned(uint64_t now)
 
 	self.late = late;
 	return both;
-}
-
-static uint64_t earliest(uint64_t a, uint64_t b)
-{
-	return a < b ? a : b;
-}
-
-static void sleep_until(uint64_t t)
-{
-	struct timespec until = { (time_t)(t / NS_PER_S), (long)(t % NS_PER_S) };
-
-	while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &until, NULL) == EINTR)
-		;
 }
 
 /* CUPTI hands on full buffers alone; a flush brings all that are done with. */
@@ -228,6 +272,10 @@ static void *work(void *unused)
 			break;
 		moe_drain(now);
 		next = look_at_window(now);
+		if (self.broken) {
+			switch_off();
+			fail("cuptiActivityEnable(GRAPH_TRACE) after a window", self.broken);
+		}
 		if (!self.over && now - flushed >= FLUSH_NS) {
 			flush();
 			flushed = now;
@@ -256,6 +304,7 @@ static void at_exit(void)
 static void in_child(void)
 {
 	atomic_store(&self.forked, 1);
+	atomic_store(&self.due, 0);
 	ring_open(0);
 }
 

@@ -24,6 +24,11 @@ static const struct routing rules[] = {
 	/* scores, weights, ids, bias, rows, groups, top groups, k, experts, … */
 	{ "44grouped_topk_fused_small_expert_count_kernelI", "PT_PfPT1_PKT0_llllllbd", 1, 2, 4, 7,
 	  8, 1 },
+	/* scores, weights, ids, bias, rows, experts, k, renormalize, … */
+	{ "29single_group_topk_warp_kernelI", "PKT_PfPT1_PKT0_lllbfb", 1, 2, 4, 6, 5, 1 },
+	/* scores, weights, ids, bias, experts, k, renormalize, … */
+	{ "30single_group_topk_block_kernelI", "PKT_PfPT1_PKT0_llbfb", 1, 2, ROWS_ARE_BLOCKS, 5, 4,
+	  1 },
 };
 
 /* What else chooses experts, as far as names tell. */

@@ -75,5 +75,15 @@ void moe_drain(uint64_t now);
 
 /* calls.c */
 void calls_callback(void *data, int domain, uint32_t id, const void *call);
+/* calls_hold keeps all threads out of graph launches until calls_release; own: the caller
+ * comes out of one itself. 0: some thread is within one. Whoever calls has the lock of
+ * those who switch activities. */
+int calls_hold(int own);
+void calls_release(void);
+
+/* inject.c */
+
+/* inject_between is called by a thread that comes out of a graph launch. */
+void inject_between(void);
 
 #endif

@@ -6,10 +6,15 @@
 //	subscribed           another tool has CUPTI's callbacks
 //	invalid              a record in the middle of each buffer is invalid
 //	dropped              each buffer says that 3 records were dropped
+//	slow                 launches take 100 µs
+//
+// What is told of graphs must not be switched while a thread is within a launch: the real
+// one crashes then.
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "../c/abi.h"
 #include "cupti.h"
@@ -23,7 +28,7 @@ static cupti_requested requested;
 static cupti_completed completed;
 static cupti_callback callback;
 static int enabled[KINDS], wanted[3][1024];
-static uint32_t correlations;
+static uint32_t correlations, launching;
 static uint8_t *buffer;
 static size_t size, used;
 
@@ -52,6 +57,13 @@ static void misused(const char *what)
 {
 	fprintf(stderr, "mock cupti: %s\n", what);
 	abort();
+}
+
+static void switched(int kind)
+{
+	if ((kind == KIND_GRAPH_TRACE || kind == KIND_CONCURRENT_KERNEL) &&
+	    __atomic_load_n(&launching, __ATOMIC_SEQ_CST))
+		misused("switched within a launch");
 }
 
 #define ENTER(kind)                  \
@@ -85,6 +97,7 @@ int cuptiActivityEnable(int kind)
 	ENTER(kind);
 	if (!now || !requested)
 		misused("enabled before there is a clock and a place for records");
+	switched(kind);
 	enabled[kind] = 1;
 	return CUPTI_OK;
 }
@@ -92,6 +105,7 @@ int cuptiActivityEnable(int kind)
 int cuptiActivityDisable(int kind)
 {
 	ENTER(kind);
+	switched(kind);
 	enabled[kind] = 0;
 	return CUPTI_OK;
 }
@@ -231,18 +245,25 @@ uint32_t mock_launch(uint64_t exec, uint64_t stream, uint32_t graph, uint32_t ke
 {
 	struct cupti_graph_launch p = { exec, stream };
 	uint32_t runtime = number(), driver = number();
+	int as_graph, as_kernels;
 
 	call(DOMAIN_RUNTIME, RUNTIME_GRAPH_LAUNCH, SITE_ENTER, runtime, &p, NULL);
 	call(DOMAIN_DRIVER, DRIVER_GRAPH_LAUNCH, SITE_ENTER, driver, &p, NULL);
+	__atomic_add_fetch(&launching, 1, __ATOMIC_SEQ_CST);
+	as_graph = enabled[KIND_GRAPH_TRACE];
+	as_kernels = enabled[KIND_CONCURRENT_KERNEL];
+	if (mode("slow"))
+		usleep(100);
+	__atomic_sub_fetch(&launching, 1, __ATOMIC_SEQ_CST);
 	call(DOMAIN_DRIVER, DRIVER_GRAPH_LAUNCH, SITE_EXIT, driver, &p, &result);
 	call(DOMAIN_RUNTIME, RUNTIME_GRAPH_LAUNCH, SITE_EXIT, runtime, &p, &result);
 	if (result)
 		return 0;
-	if (enabled[KIND_GRAPH_TRACE]) {
+	if (as_graph) {
 		struct cupti_graph g = { KIND_GRAPH_TRACE, driver, start, end, 0, graph, 1, 13 };
 
 		put(&g, sizeof(g));
-	} else if (enabled[KIND_CONCURRENT_KERNEL]) {
+	} else if (as_kernels) {
 		for (uint32_t i = 0; i < kernels; i++) {
 			char name[64];
 
@@ -280,7 +301,7 @@ void mock_kernel(const char *name, uint32_t correlation, uint32_t graph, uint64_
 	};
 	int i;
 
-	if (!enabled[KIND_CONCURRENT_KERNEL])
+	if (!graph && !enabled[KIND_CONCURRENT_KERNEL])
 		return;
 	for (i = 0; i < n && strcmp(names[i].text, name); i++)
 		;

@@ -87,7 +87,15 @@ static void route(const char *name, int layer, int rows, int k, int experts, uns
 			 &k,	&start, &experts, &start, &none, &none };
 	void *group[] = { &none,  &weights, &ids,	   &none,  &wide_rows, &other,
 			  &other, &wide_k,  &wide_experts, &other, &start,     &none };
-	void **arguments = grouped ? group : by_blocks ? topk : gating;
+	void *single[] = { &none,	  &weights, &ids,   &none, &wide_rows,
+			   &wide_experts, &wide_k,  &start, &none, &start };
+	void *single_block[] = { &none,	  &weights, &ids,  &none, &wide_experts,
+				 &wide_k, &start,   &none, &start };
+	void **arguments = grouped				   ? group :
+			   strstr(name, "single_group_topk_warp")  ? single :
+			   strstr(name, "single_group_topk_block") ? single_block :
+			   by_blocks				   ? topk :
+								     gating;
 	struct cupti_launch_config config = { .grid = { (uint32_t)rows, 1, 1 },
 					      .stream = (void *)2 };
 	struct cupti_launch p = { .function = name,

@@ -82,7 +82,9 @@ def register():
 
     def new_execute(self, scheduler_output):
         r = execute(self, scheduler_output)
-        if scheduler_output.total_num_scheduled_tokens and K["layers"]:
+        # The V2 runner warms up with batches that no scheduler made.
+        warm_up = any(r.startswith(("_warmup_", "_v2_mixed_warmup_")) for r in scheduler_output.num_scheduled_tokens)
+        if scheduler_output.total_num_scheduled_tokens and K["layers"] and not warm_up:
             account(scheduler_output.total_num_scheduled_tokens)
         return r
 

@@ -1,0 +1,153 @@
+//go:build gpu
+
+package cupti
+
+import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/go-quicktest/qt"
+
+	"github.com/pmtrace/pmtrace/cupti/inject"
+	"github.com/pmtrace/pmtrace/decode/record"
+	"github.com/pmtrace/pmtrace/decode/wire"
+)
+
+// TestRealCUDA runs on a machine with a GPU and python3, with one or more of CUDA's
+// runtimes, each of which has its libcupti where its wheels or a toolkit put it:
+//
+//	go test -c -tags gpu -o cupti.test ./cupti
+//	PMTRACE_CUDART=/…/libcudart.so.12:/…/libcudart.so.13 ./cupti.test -test.v -test.run RealCUDA
+//
+// CUPTI's time of each replay, as it reaches us, is the one that CUDA events around it have,
+// and in a window each copy of a graph is told.
+func TestRealCUDA(t *testing.T) {
+	libraries := filepath.SplitList(os.Getenv("PMTRACE_CUDART"))
+	if len(libraries) == 0 {
+		t.Skip("PMTRACE_CUDART names no libcudart")
+	}
+	for _, library := range libraries {
+		t.Run(filepath.Base(library), func(t *testing.T) {
+			t.Run("replays", func(t *testing.T) { realReplays(t, library) })
+			t.Run("kernels", func(t *testing.T) { realCopies(t, library) })
+		})
+	}
+}
+
+const (
+	realCount = 300
+	realNodes = 16
+	realBytes = 256 << 20 // a node
+)
+
+func realReplays(t *testing.T, library string) {
+	events, told := runReal(t, library, inject.Kernels{})
+	var replays []int64
+	for _, b := range told {
+		var h wire.Header
+		qt.Assert(t, qt.IsNil(h.Read(b)))
+		if h.Kind == wire.KindCUPTIReplay {
+			var r wire.CUPTIReplay
+			qt.Assert(t, qt.IsNil(r.Read(h, b)))
+			replays = append(replays, int64(r.End-r.Start))
+		}
+	}
+	qt.Assert(t, qt.Equals(len(replays), realCount))
+	ratio := median(replays) / median(events)
+	t.Logf("%d replays of %.3f ms by events: CUPTI's are %.3f %% of that", len(replays), median(events)/1e6, 100*ratio)
+	qt.Check(t, qt.IsTrue(ratio > 0.995 && ratio < 1.005), qt.Commentf("%v", ratio))
+}
+
+func realCopies(t *testing.T, library string) {
+	_, told := runReal(t, library, inject.Kernels{Window: time.Second, Period: time.Second})
+	copies := 0
+	for _, b := range told {
+		var h wire.Header
+		qt.Assert(t, qt.IsNil(h.Read(b)))
+		if h.Kind == wire.KindCUPTICopy {
+			var c wire.CUPTICopy
+			qt.Assert(t, qt.IsNil(c.Read(h, b)))
+			qt.Check(t, qt.Equals(c.Bytes, realBytes))
+			copies++
+		}
+	}
+	qt.Check(t, qt.Equals(copies, realCount*realNodes))
+}
+
+// runReal replays a graph on the runtime, and returns the times between its events and what
+// reached us.
+func runReal(t *testing.T, library string, kernels inject.Kernels) (events []int64, told [][]byte) {
+	t.Helper()
+	i, err := inject.New(inject.Options{Candidates: []string{t.TempDir()}, UID: os.Geteuid(), GID: os.Getegid(), Kernels: kernels})
+	qt.Assert(t, qt.IsNil(err))
+	defer i.Remove()
+	cmd := exec.Command("python3", "testdata/graphs.py", library, fmt.Sprint(realCount))
+	cmd.Stderr, cmd.Env = os.Stderr, os.Environ()
+	for name, value := range i.Environment() {
+		cmd.Env = append(cmd.Env, name+"="+value)
+	}
+	in, err := cmd.StdinPipe()
+	qt.Assert(t, qt.IsNil(err))
+	out, err := cmd.StdoutPipe()
+	qt.Assert(t, qt.IsNil(err))
+	qt.Assert(t, qt.IsNil(cmd.Start()))
+	defer func() { _ = cmd.Process.Kill(); _ = cmd.Wait() }()
+
+	reader, err := Open(i.Dir, i.Session)
+	qt.Assert(t, qt.IsNil(err))
+	defer reader.Close()
+	var state record.Injected
+	poll := func() {
+		for _, f := range reader.Look() {
+			state = *f.Injected
+		}
+		qt.Check(t, qt.IsNil(reader.Drain(false, func(b []byte) error {
+			told = append(told, slices.Clone(b))
+			return nil
+		})))
+	}
+	lines := bufio.NewScanner(out)
+	lines.Buffer(nil, 1<<20)
+	answers := make(chan []byte, 2)
+	go func() {
+		defer close(answers)
+		for lines.Scan() {
+			answers <- slices.Clone(lines.Bytes())
+		}
+	}()
+	<-answers // its pid
+	fmt.Fprintln(in)
+	for end := time.Now().Add(time.Minute); ; {
+		select {
+		case line := <-answers:
+			qt.Assert(t, qt.IsNil(json.Unmarshal(line, &events)), qt.Commentf("%s", line))
+		case <-time.After(10 * time.Millisecond):
+			poll()
+			if events == nil && time.Now().Before(end) {
+				continue
+			}
+		}
+		break
+	}
+	for range 200 { // what CUPTI has not delivered yet
+		time.Sleep(10 * time.Millisecond)
+		poll()
+	}
+	t.Logf("CUPTI %d of %s, %s %s", state.CUPTI, state.Library, state.State, state.Why)
+	qt.Assert(t, qt.Equals(state.State, Running.String()))
+	qt.Check(t, qt.HasLen(reader.Losses(), 0))
+	qt.Assert(t, qt.HasLen(events, realCount))
+	return events, told
+}
+
+func median(list []int64) float64 {
+	list = slices.Sorted(slices.Values(list))
+	return float64(list[len(list)/2])
+}
