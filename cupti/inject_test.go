@@ -73,8 +73,11 @@ func TestWindows(t *testing.T) {
 	windows := each(h, wire.KindCUPTIWindow, (*wire.CUPTIWindow).Read)
 	at := func(from uint64) (in, known bool) {
 		for i := range windows {
-			if from > windows[i].Ended {
-				in, known = windows[i].On, true
+			switch w := &windows[i]; {
+			case from > w.Ended:
+				in, known = w.On, true
+			case from+1e6 > w.Began: // a launch that waited for the switch
+				known = false
 			}
 		}
 		return in, known
@@ -140,6 +143,26 @@ func TestWindowsBetweenLaunches(t *testing.T) {
 	}
 	qt.Assert(t, qt.IsFalse(windows[len(windows)-1].On))
 	qt.Assert(t, qt.IsTrue(alive(h.pid)))
+}
+
+// TestNoWindowsWhileGraphsAreMade: a window that is open is closed before a graph is captured
+// (the mock would abort), none is opened until graphs were long made, and then they come again.
+func TestNoWindowsWhileGraphsAreMade(t *testing.T) {
+	h := newHost(t, hostOptions{kernels: inject.Kernels{Window: 300 * time.Millisecond, Period: 400 * time.Millisecond}})
+	h.load(Running)
+	windows := func() []wire.CUPTIWindow { return each(h, wire.KindCUPTIWindow, (*wire.CUPTIWindow).Read) }
+	h.until("a window", func() bool { return len(windows())%2 == 1 })
+	qt.Assert(t, qt.Equals(h.do("make 500"), "made")) // 1.5 s
+	h.poll()
+	time.Sleep(100 * time.Millisecond)
+	h.poll()
+	before := len(windows())
+	qt.Assert(t, qt.Equals(before%2, 0))
+	closed := windows()[before-1].Ended
+	h.until("windows again", func() bool { return len(windows()) >= before+4 })
+	qt.Assert(t, qt.IsTrue(windows()[before].Began > closed+3e9), qt.Commentf("%d", windows()[before].Began-closed))
+	qt.Assert(t, qt.HasLen(h.reader.Losses(), 0))
+	h.exits("exit 0", 0)
 }
 
 // TestAlways: kernels all the time.

@@ -42,8 +42,8 @@ func TestRealCUDA(t *testing.T) {
 }
 
 const (
-	realCount = 300
-	realNodes = 16
+	realCount = 100
+	realNodes = 64
 	realBytes = 256 << 20 // a node
 )
 
@@ -141,6 +141,13 @@ func runReal(t *testing.T, library string, kernels inject.Kernels) (events []int
 		poll()
 	}
 	t.Logf("CUPTI %d of %s, %s %s", state.CUPTI, state.Library, state.State, state.Why)
+	kinds := map[wire.Kind]int{}
+	for _, b := range told {
+		var h wire.Header
+		qt.Assert(t, qt.IsNil(h.Read(b)))
+		kinds[h.Kind]++
+	}
+	t.Logf("events by kind: %v", kinds)
 	qt.Assert(t, qt.Equals(state.State, Running.String()))
 	qt.Check(t, qt.HasLen(reader.Losses(), 0))
 	qt.Assert(t, qt.HasLen(events, realCount))

@@ -80,6 +80,69 @@ static int is_launch(uint32_t id)
 	       id == DRIVER_LAUNCH_EX_PTSZ;
 }
 
+/* Graphs in the making. */
+static _Atomic int capturing;
+static _Atomic uint64_t made; /* when one was last seen */
+
+enum making { NOTHING, BEGINS_CAPTURE, ENDS_CAPTURE, MAKES };
+
+static enum making making(uint32_t id)
+{
+	switch (id) {
+	case DRIVER_BEGIN_CAPTURE:
+	case DRIVER_BEGIN_CAPTURE_PTSZ:
+	case DRIVER_BEGIN_CAPTURE_V2:
+	case DRIVER_BEGIN_CAPTURE_V2_PTSZ:
+	case DRIVER_BEGIN_CAPTURE_TO_GRAPH:
+	case DRIVER_BEGIN_CAPTURE_TO_GRAPH_PTSZ:
+		return BEGINS_CAPTURE;
+	case DRIVER_END_CAPTURE:
+	case DRIVER_END_CAPTURE_PTSZ:
+		return ENDS_CAPTURE;
+	case DRIVER_INSTANTIATE:
+	case DRIVER_INSTANTIATE_V2:
+	case DRIVER_INSTANTIATE_FLAGS:
+	case DRIVER_INSTANTIATE_PARAMS:
+	case DRIVER_INSTANTIATE_PARAMS_PTSZ:
+	case DRIVER_UPDATE:
+	case DRIVER_UPDATE_V2:
+		return MAKES;
+	}
+	return NOTHING;
+}
+
+static void one_less(_Atomic int *n)
+{
+	int have = atomic_load(n);
+
+	while (have > 0 && !atomic_compare_exchange_weak(n, &have, have - 1))
+		;
+}
+
+static void graph(enum making what, const struct cupti_call *c)
+{
+	int failed = c->site == SITE_EXIT && c->result && *(const int *)c->result;
+
+	atomic_store(&made, monotonic());
+	if (c->site == SITE_ENTER) {
+		if (what == BEGINS_CAPTURE)
+			atomic_fetch_add(&capturing, 1);
+		inject_graph();
+	} else if (what == ENDS_CAPTURE || (what == BEGINS_CAPTURE && failed)) {
+		one_less(&capturing);
+	}
+}
+
+/* How long none must have been made for kernels to be switched on. */
+#define MADE_NS (2 * NS_PER_S)
+
+int calls_making_graphs(uint64_t now)
+{
+	uint64_t last = atomic_load(&made);
+
+	return atomic_load(&capturing) > 0 || (last && now < last + MADE_NS);
+}
+
 static void enter(const struct cupti_call *c)
 {
 	const struct cupti_graph_launch *p = c->params;
@@ -108,6 +171,10 @@ void calls_callback(void *data, int domain, uint32_t id, const void *call)
 	if (domain == DOMAIN_DRIVER && is_launch(id)) {
 		if (c->site == SITE_EXIT)
 			moe_launched(id, c);
+		return;
+	}
+	if (domain == DOMAIN_DRIVER && making(id)) {
+		graph(making(id), c);
 		return;
 	}
 	if (domain == DOMAIN_DRIVER && is_driver(id)) {

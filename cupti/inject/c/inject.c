@@ -37,6 +37,7 @@ __attribute__((used)) static const char built_from[] = "libpmtrace_cupti sources
 #define MOE_RING (32ull << 20) /* bytes of pinned memory */
 #define FLUSHES_FAILED 25 /* in a row, until CUPTI is taken for broken */
 #define IDLE_NS (100 * NS_PER_MS) /* nobody launches graphs, and we switch ourselves */
+#define GRAPH_NS (100 * NS_PER_MS) /* how long a graph in the making waits for us */
 #define HOLD_NS (2 * NS_PER_S) /* how long we wait for the end of a launch */
 
 static struct {
@@ -47,7 +48,7 @@ static struct {
 	uint64_t patience, window, period; /* window 0: no windows */
 	void *subscriber;
 	uint32_t windows; /* begun */
-	int open; /* a window is */
+	_Atomic int open; /* a window is */
 	_Atomic int due; /* 1: a window is to be opened; -1: to be closed */
 	uint64_t asked; /* since when it is due */
 	int broken; /* CUPTI's error: nothing can be switched on any more */
@@ -143,8 +144,10 @@ static void without(uint32_t flag, const char *what, int result)
 /* Kernels in windows. Measured on an H100 with vLLM 0.33 and CUDA 13: at run time,
  * GRAPH_TRACE off and CONCURRENT_KERNEL on takes 20 µs and tells of the nodes of graphs
  * that were instantiated before; the way back takes 30 µs. Both on: kernels outside of
- * graphs, and replays as a whole. While a thread is within cuGraphLaunch it must not
- * happen: the launch crashes. */
+ * graphs, and replays as a whole. Graphs that are captured and instantiated while
+ * CONCURRENT_KERNEL is on crash cuGraphLaunch once it is off (seen on the same machine:
+ * three servers of three with windows of 200ms/1s). And a launch is not to be under way,
+ * which may be asking for trouble. */
 static int switch_kernels(int on)
 {
 	int off = on ? KIND_GRAPH_TRACE : KIND_CONCURRENT_KERNEL;
@@ -192,6 +195,24 @@ void inject_between(void)
 	pthread_mutex_unlock(&self.lock);
 }
 
+/* No window is open while graphs are made: one that was is closed before. */
+void inject_graph(void)
+{
+	uint64_t until = monotonic() + GRAPH_NS;
+
+	while (self.open && monotonic() < until) {
+		if (!pthread_mutex_trylock(&self.lock)) {
+			if (!self.over && self.open && calls_hold(0)) {
+				switch_window(0);
+				calls_release();
+			}
+			pthread_mutex_unlock(&self.lock);
+		}
+		if (self.open)
+			sleep_until(monotonic() + NS_PER_MS / 10);
+	}
+}
+
 /* Windows lie at multiples of the period, so that those of all ranks coincide; none is
  * begun late. The thread that launches graphs switches, between two of them. */
 static uint64_t look_at_window(uint64_t now)
@@ -202,7 +223,7 @@ static uint64_t look_at_window(uint64_t now)
 	if (!self.window)
 		return now + FLUSH_NS;
 	into = now % self.period;
-	on = into < (self.open ? self.window : self.window / 2);
+	on = into < (self.open ? self.window : self.window / 2) && !calls_making_graphs(now);
 	if (on == self.open) {
 		atomic_store(&self.due, 0);
 		return now - into + (on ? self.window : self.period);
@@ -377,6 +398,24 @@ static void subscribe(void)
 		{ DOMAIN_DRIVER, DRIVER_GRAPH_LAUNCH_PTSZ },
 		{ DOMAIN_RUNTIME, RUNTIME_GRAPH_LAUNCH },
 		{ DOMAIN_RUNTIME, RUNTIME_GRAPH_LAUNCH_PTSZ },
+		{ DOMAIN_DRIVER, DRIVER_BEGIN_CAPTURE },
+		{ DOMAIN_DRIVER, DRIVER_BEGIN_CAPTURE_PTSZ },
+		{ DOMAIN_DRIVER, DRIVER_BEGIN_CAPTURE_V2 },
+		{ DOMAIN_DRIVER, DRIVER_BEGIN_CAPTURE_V2_PTSZ },
+		{ DOMAIN_DRIVER, DRIVER_END_CAPTURE },
+		{ DOMAIN_DRIVER, DRIVER_END_CAPTURE_PTSZ },
+		{ DOMAIN_DRIVER, DRIVER_INSTANTIATE },
+		{ DOMAIN_DRIVER, DRIVER_INSTANTIATE_V2 },
+		{ DOMAIN_DRIVER, DRIVER_INSTANTIATE_FLAGS },
+		{ DOMAIN_DRIVER, DRIVER_INSTANTIATE_PARAMS },
+		{ DOMAIN_DRIVER, DRIVER_INSTANTIATE_PARAMS_PTSZ },
+		{ DOMAIN_DRIVER, DRIVER_UPDATE },
+	};
+	static const uint32_t newer[] = {
+					  /* not in each version of CUDA 12 */
+		DRIVER_UPDATE_V2,
+		DRIVER_BEGIN_CAPTURE_TO_GRAPH,
+		DRIVER_BEGIN_CAPTURE_TO_GRAPH_PTSZ,
 	};
 	int result = cupti.cuptiSubscribe(&self.subscriber, calls_callback, NULL);
 
@@ -400,6 +439,8 @@ static void subscribe(void)
 			return;
 		}
 	}
+	for (size_t i = 0; i < sizeof(newer) / sizeof(*newer); i++)
+		cupti.cuptiEnableCallback(1, self.subscriber, DOMAIN_DRIVER, newer[i]);
 	self.ring->flags |= PM_RING_CALLS;
 }
 

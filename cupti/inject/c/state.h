@@ -80,10 +80,14 @@ void calls_callback(void *data, int domain, uint32_t id, const void *call);
  * those who switch activities. */
 int calls_hold(int own);
 void calls_release(void);
+/* calls_making_graphs reports whether graphs are being captured or instantiated. */
+int calls_making_graphs(uint64_t now);
 
 /* inject.c */
 
 /* inject_between is called by a thread that comes out of a graph launch. */
 void inject_between(void);
+/* inject_graph is called before a graph is captured or instantiated. */
+void inject_graph(void);
 
 #endif

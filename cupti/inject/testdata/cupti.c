@@ -8,8 +8,8 @@
 //	dropped              each buffer says that 3 records were dropped
 //	slow                 launches take 100 µs
 //
-// What is told of graphs must not be switched while a thread is within a launch: the real
-// one crashes then.
+// What is told of graphs must not be switched while a thread is within a launch, and no
+// graph be made in a window: the real one crashes then.
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -273,6 +273,31 @@ uint32_t mock_launch(uint64_t exec, uint64_t stream, uint32_t graph, uint32_t ke
 		}
 	}
 	return driver;
+}
+
+static void driver(uint32_t id, uint32_t site)
+{
+	int result = 0;
+	struct cupti_call c = {
+		.site = site, .params = &c, .result = &result, .correlation = number()
+	};
+
+	if (callback && wanted[DOMAIN_DRIVER][id])
+		callback(NULL, DOMAIN_DRIVER, id, &c);
+	if (enabled[KIND_CONCURRENT_KERNEL])
+		misused("a graph is made in a window");
+}
+
+void mock_make(void)
+{
+	static const uint32_t calls[] = { DRIVER_BEGIN_CAPTURE_V2, DRIVER_END_CAPTURE,
+					  DRIVER_INSTANTIATE_FLAGS };
+
+	for (int i = 0; i < 3; i++) {
+		driver(calls[i], SITE_ENTER);
+		usleep(1000);
+		driver(calls[i], SITE_EXIT);
+	}
 }
 
 void mock_kernel(const char *name, uint32_t correlation, uint32_t graph, uint64_t start,

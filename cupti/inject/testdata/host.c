@@ -5,6 +5,7 @@
 //	launch N EXEC GRAPH NS KERNELS RESULT
 //	copy KIND BYTES NS
 //	kernel NAME NS
+//	make N                    captures and instantiates N graphs
 //	threads T N               T threads launch N graphs each, at the same time
 //	fork                      a child launches, and ends by exit
 //	cuda                      loads the tests' libcuda
@@ -31,6 +32,7 @@
 #include "cupti.h"
 
 static __typeof__(&mock_launch) launch;
+static __typeof__(&mock_make) make;
 static __typeof__(&mock_copy) copy;
 static __typeof__(&mock_kernel) kernel;
 static __typeof__(&mock_enabled) enabled;
@@ -145,6 +147,7 @@ static void load(void)
 
 	if (h) {
 		launch = (__typeof__(launch))dlsym(h, "mock_launch");
+		make = (__typeof__(make))dlsym(h, "mock_make");
 		copy = (__typeof__(copy))dlsym(h, "mock_copy");
 		kernel = (__typeof__(kernel))dlsym(h, "mock_kernel");
 		enabled = (__typeof__(enabled))dlsym(h, "mock_enabled");
@@ -229,6 +232,10 @@ int main(void)
 
 			kernel(word, 0, 0, t, t + a);
 			printf("%llu\n", (unsigned long long)t);
+		} else if (sscanf(line, "make %d", &n) == 1) {
+			while (n--)
+				make();
+			printf("made\n");
 		} else if (sscanf(line, "threads %d %d", &n, &per_thread) == 2) {
 			threads(n);
 			printf("done\n");
