@@ -76,7 +76,7 @@ func TestWindows(t *testing.T) {
 			switch w := &windows[i]; {
 			case from > w.Ended:
 				in, known = w.On, true
-			case from+1e6 > w.Began: // a launch that waited for the switch
+			case from+20e6 > w.Began: // a launch that waited for the switch
 				known = false
 			}
 		}
