@@ -74,9 +74,9 @@ func TestWindows(t *testing.T) {
 	at := func(from uint64) (in, known bool) {
 		for i := range windows {
 			switch w := &windows[i]; {
-			case from > w.Ended:
+			case from > w.Ended+20e6:
 				in, known = w.On, true
-			case from+20e6 > w.Began: // a launch that waited for the switch
+			case from+20e6 > w.Began: // under way as it was switched, or waiting for that
 				known = false
 			}
 		}
