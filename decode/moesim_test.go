@@ -217,14 +217,18 @@ func (w *cudaWorker) tellRun(r *moeRun, ordinal uint32, at uint64, early bool) {
 	}
 }
 
-// readClocks reads the GPUs' clocks.
+// readClocks reads the GPUs' clocks, which often takes long.
 func (s *cudaSim) readClocks() {
 	if len(s.moe.layers) == 0 {
 		return
 	}
 	for _, w := range s.workers {
 		for at := uint64(simStart); at < s.now+moeClock; at += moeClock {
-			w.tell(wire.KindCUPTIClock, at+5000, func(e *encoder) { e.u64(at - 2000).u64(gpuTime(at)).u64(at + 2000) })
+			before, after := uint64(2000), uint64(2000)
+			if at/moeClock%4 > 0 {
+				before, after = 180_000, 40_000
+			}
+			w.tell(wire.KindCUPTIClock, at+after, func(e *encoder) { e.u64(at - before).u64(gpuTime(at)).u64(at + after) })
 		}
 	}
 }

@@ -47,8 +47,6 @@ const (
 	// routingSlackNS: a routing kernel ran at most so long before the call that launched
 	// it, and after its step was done, by clocks that differ.
 	routingSlackNS = 200_000
-	// maxReadingNS: a reading of the GPU's clock that took longer tells too little.
-	maxReadingNS = 200_000
 	// aloneNS is after how long a launch on an idle GPU has begun to run, or never will.
 	aloneNS = 20_000_000
 )

@@ -11,7 +11,7 @@ import (
 // experts), and passes find their steps.
 type routing struct {
 	in      *injected
-	clock   gpuClock
+	clock   skewedClock
 	begun   bool            // an event was seen
 	missed  bool            // events of the ring are missing since the last one
 	next    uint32          // number of the next run
@@ -78,9 +78,7 @@ func (j *Joiner) CUPTIMoE(ev *wire.CUPTIMoE) error {
 // CUPTIClock takes a reading of the GPU's clock.
 func (j *Joiner) CUPTIClock(ev *wire.CUPTIClock) error {
 	in, _ := j.enterCUPTI(&ev.Header)
-	if m := &in.routing; ev.After-ev.Before <= maxReadingNS || !m.clock.known() {
-		m.clock.read(int64(ev.GPU), j.sessionTime(ev.Before), j.sessionTime(ev.After))
-	}
+	in.routing.clock.read(int64(ev.GPU), j.sessionTime(ev.Before), j.sessionTime(ev.After))
 	j.settle()
 	return j.err
 }
