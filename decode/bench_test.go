@@ -30,6 +30,7 @@ func (n *null) GPUSample(*record.GPUSampleRow) error           { n.rows++; retur
 func (n *null) GPUCounter(*record.GPUCounterRow) error         { n.rows++; return nil }
 func (n *null) Kernel(*record.KernelRow) error                 { n.rows++; return nil }
 func (n *null) KernelWindow(*record.KernelWindowRow) error     { n.rows++; return nil }
+func (n *null) KernelClass(*record.KernelClassRow) error       { n.rows++; return nil }
 func (n *null) MoEActivation(*record.MoEActivationRow) error   { n.rows++; return nil }
 func (n *null) MoECoselection(*record.MoECoselectionRow) error { n.rows++; return nil }
 func (n *null) MoEWeight(*record.MoEWeightRow) error           { n.rows++; return nil }

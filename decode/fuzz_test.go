@@ -136,6 +136,15 @@ func (s *sane) KernelWindow(r *record.KernelWindowRow) error {
 	return nil
 }
 
+func (s *sane) KernelClass(r *record.KernelClassRow) error {
+	bad := func(v *float64) bool { return v != nil && !(*v >= 0) }
+	if r.Kernels < 0 || r.DurNS < 0 || r.Samples < 0 || (r.Method == nil) != (r.DRAMReadBps == nil) ||
+		bad(r.DRAMReadBps) || bad(r.DRAMWriteBps) || bad(r.DRAMErrorBps) || bad(r.TensorActivePct) {
+		s.t.Fatalf("%+v", r)
+	}
+	return nil
+}
+
 func (s *sane) MoEActivation(r *record.MoEActivationRow) error {
 	if r.Activations <= 0 || r.Tokens <= 0 || r.Expert < 0 || r.FirstStep > r.LastStep || r.FromNS >= r.ToNS {
 		s.t.Fatalf("%+v", r)

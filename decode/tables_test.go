@@ -30,6 +30,7 @@ type tables struct {
 	GPUCounters   []record.GPUCounterRow
 	Kernels       []record.KernelRow
 	Windows       []record.KernelWindowRow
+	Classes       []record.KernelClassRow
 	Activations   []record.MoEActivationRow
 	Coselections  []record.MoECoselectionRow
 	Weights       []record.MoEWeightRow
@@ -63,6 +64,7 @@ func (t *tables) GPUSample(r *record.GPUSampleRow) error           { return keep
 func (t *tables) GPUCounter(r *record.GPUCounterRow) error         { return keep(&t.GPUCounters, r) }
 func (t *tables) Kernel(r *record.KernelRow) error                 { return keep(&t.Kernels, r) }
 func (t *tables) KernelWindow(r *record.KernelWindowRow) error     { return keep(&t.Windows, r) }
+func (t *tables) KernelClass(r *record.KernelClassRow) error       { return keep(&t.Classes, r) }
 func (t *tables) MoEActivation(r *record.MoEActivationRow) error   { return keep(&t.Activations, r) }
 func (t *tables) MoECoselection(r *record.MoECoselectionRow) error { return keep(&t.Coselections, r) }
 func (t *tables) MoEWeight(r *record.MoEWeightRow) error           { return keep(&t.Weights, r) }

@@ -34,6 +34,7 @@ type injected struct {
 	windows []window // that may still get kernels
 
 	routing routing
+	traffic *traffic // nil: no counters are sampled
 }
 
 // replay is a graph launch whose times CUPTI may tell.
@@ -565,7 +566,7 @@ func (in *injected) copied(ev *wire.CUPTICopy, r *replay, of *run) {
 	} else {
 		row.GraphID = nil
 	}
-	in.j.emitKernel(row)
+	in.emitKernel(row)
 }
 
 // kernel hands on a kernel.
@@ -590,7 +591,7 @@ func (in *injected) kernel(ev *wire.CUPTIKernel, r *replay, of *run) {
 	} else {
 		row.GraphID = nil
 	}
-	in.j.emitKernel(row)
+	in.emitKernel(row)
 }
 
 // layer is that of a node of the replay's graph.
@@ -616,13 +617,17 @@ func (in *injected) row(start, end int64, r *replay, of *run) *record.KernelRow 
 	return row
 }
 
-func (j *Joiner) emitKernel(row *record.KernelRow) {
+func (in *injected) emitKernel(row *record.KernelRow) {
+	j := in.j
 	j.stats.Kernels++
 	switch {
 	case row.Bytes != nil:
 		row.Class = &copyClass
 	case row.Name != "":
 		row.Class = j.classOf(row.Name)
+	}
+	if t := in.traffics(); t != nil {
+		t.kernel(row)
 	}
 	j.check(j.sink.Kernel(row))
 }
@@ -684,6 +689,7 @@ func (in *injected) closeWindows(end bool) {
 			kept = append(kept, w)
 			continue
 		}
+		in.foldWindow(&w)
 		row := &in.j.rows.window
 		*row = record.KernelWindowRow{
 			Worker: -1, Window: int32(w.number), OnNS: w.on, OnSwitchNS: w.onSince - w.on, Kernels: w.kernels, Replays: w.replays,

@@ -36,8 +36,8 @@ var metricNames = [...]string{
 
 // sample is what steps need of a sample. NaN: not known.
 type sample struct {
-	begin, end            int64
-	active, read, written float32
+	begin, end                    int64
+	active, read, written, tensor float32
 }
 
 func (s *sample) busy() bool { return s.active > busyPct }
@@ -125,7 +125,9 @@ func (d *device) sample(c *wire.Counters, i int) {
 	if len(d.samples) == maxSamples {
 		d.samples = append(d.samples[:0], d.samples[maxSamples/4:]...)
 	}
-	d.samples = append(d.samples, sample{begin, end, value(0), value(2), value(3)})
+	s := sample{begin, end, value(0), value(2), value(3), value(1)}
+	d.samples = append(d.samples, s)
+	j.ofWindows(d, s)
 }
 
 // device is the GPU that the engine's steps run on; nil: none with counters, or

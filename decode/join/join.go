@@ -68,6 +68,7 @@ type Joiner struct {
 		counter     record.GPUCounterRow
 		kernel      record.KernelRow
 		window      record.KernelWindowRow
+		class       record.KernelClassRow
 		activation  record.MoEActivationRow
 		coselection record.MoECoselectionRow
 		weight      record.MoEWeightRow
@@ -300,6 +301,9 @@ func (j *Joiner) Close() error {
 		e.closeRequests()
 	}
 	j.closeWorkers()
+	for _, in := range j.processes {
+		in.emitTraffic()
+	}
 	j.flushLosses(j.now, true)
 	return j.err
 }

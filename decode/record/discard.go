@@ -29,6 +29,7 @@ func (d *Discard) GPUSample(*GPUSampleRow) error           { return d.drop() }
 func (d *Discard) GPUCounter(*GPUCounterRow) error         { return d.drop() }
 func (d *Discard) Kernel(*KernelRow) error                 { return d.drop() }
 func (d *Discard) KernelWindow(*KernelWindowRow) error     { return d.drop() }
+func (d *Discard) KernelClass(*KernelClassRow) error       { return d.drop() }
 func (d *Discard) MoEActivation(*MoEActivationRow) error   { return d.drop() }
 func (d *Discard) MoECoselection(*MoECoselectionRow) error { return d.drop() }
 func (d *Discard) MoEWeight(*MoEWeightRow) error           { return d.drop() }

@@ -334,6 +334,30 @@ type KernelWindowRow struct {
 	LeftOut int64 `parquet:"kernels_left_out"`
 }
 
+// KernelClassRow is a row of the table kernel_classes: the kernels of a class, or of them
+// those of one name, in all windows of kernels, and what they move to and from the GPU's
+// memory by samples of its counters (record with --kernels and --gpu-sampling).
+type KernelClassRow struct {
+	Engine  *int32  `parquet:"engine,optional"`
+	Worker  int32   `parquet:"worker"`
+	GPU     int32   `parquet:"gpu"`
+	Class   string  `parquet:"class,dict"`
+	Name    *string `parquet:"name,optional,dict"` // null: all of the class; those of little time have no row of their own
+	Kernels int64   `parquet:"kernels"`
+	DurNS   int64   `parquet:"duration_ns"`
+
+	// Method says how the rest was got. folded: measured, by samples that lie within runs of
+	// such kernels. regression: an estimate, by how much of each class ran in each sample,
+	// where runs are shorter than samples. Null: not known.
+	Method          *string  `parquet:"method,optional,dict"`
+	Samples         int64    `parquet:"samples"` // that it is from
+	DRAMReadBps     *float64 `parquet:"dram_read_bytes_per_s,optional"`
+	DRAMWriteBps    *float64 `parquet:"dram_write_bytes_per_s,optional"`
+	DRAMErrorBps    *float64 `parquet:"dram_error_bytes_per_s,optional"` // of the two together, the standard error; regression alone
+	BandwidthShare  *float64 `parquet:"bandwidth_share,optional"`        // of the peak of the GPU's memory; 1: all of it
+	TensorActivePct *float64 `parquet:"tensor_active_pct,optional"`      // of their time
+}
+
 // MoEActivationRow is a row of the table moe_activations: how often the tokens of a time
 // window chose an expert of a layer. Windows of 10 s are counted from the session's zero,
 // a step is in the one in which it was scheduled. Experts that none chose have no row.
@@ -543,6 +567,7 @@ type Sink interface {
 	GPUCounter(*GPUCounterRow) error
 	Kernel(*KernelRow) error
 	KernelWindow(*KernelWindowRow) error
+	KernelClass(*KernelClassRow) error
 	MoEActivation(*MoEActivationRow) error
 	MoECoselection(*MoECoselectionRow) error
 	MoEWeight(*MoEWeightRow) error

@@ -56,6 +56,8 @@ func tableOf[T any]() string {
 		return TableKernels
 	case *record.KernelWindowRow:
 		return TableKernelWindows
+	case *record.KernelClassRow:
+		return TableKernelClasses
 	case *record.MoEActivationRow:
 		return TableMoEActivations
 	case *record.MoECoselectionRow:

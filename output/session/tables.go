@@ -35,6 +35,7 @@ const (
 	TableGPUCounters    = "gpu_counters"
 	TableKernels        = "kernels"
 	TableKernelWindows  = "kernel_windows"
+	TableKernelClasses  = "kernel_classes"
 	TableMoEActivations = "moe_activations"
 	TableMoECoselection = "moe_coselection"
 	TableMoEWeights     = "moe_weights"
@@ -88,6 +89,7 @@ type Tables struct {
 	gpuCounters    *table[record.GPUCounterRow]
 	kernels        *table[record.KernelRow]
 	kernelWindows  *table[record.KernelWindowRow]
+	kernelClasses  *table[record.KernelClassRow]
 	moeActivations *table[record.MoEActivationRow]
 	moeCoselection *table[record.MoECoselectionRow]
 	moeWeights     *table[record.MoEWeightRow]
@@ -155,6 +157,7 @@ func createTables(session *Dir, name string, about About) (*Tables, error) {
 		begin(b.hot(), TableGPUCounters, &t.gpuCounters),
 		begin(b.hot(), TableKernels, &t.kernels),
 		begin(b, TableKernelWindows, &t.kernelWindows),
+		begin(b, TableKernelClasses, &t.kernelClasses),
 		begin(b, TableMoEActivations, &t.moeActivations),
 		begin(b, TableMoECoselection, &t.moeCoselection),
 		begin(b, TableMoEWeights, &t.moeWeights),
@@ -190,6 +193,7 @@ func (t *Tables) Kernel(r *record.KernelRow) error         { return t.kernels.ad
 func (t *Tables) KernelWindow(r *record.KernelWindowRow) error {
 	return t.kernelWindows.add(r)
 }
+func (t *Tables) KernelClass(r *record.KernelClassRow) error { return t.kernelClasses.add(r) }
 func (t *Tables) MoEActivation(r *record.MoEActivationRow) error {
 	return t.moeActivations.add(r)
 }

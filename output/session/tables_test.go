@@ -71,7 +71,7 @@ func fillAll(t testing.TB, tables *Tables) {
 			tables.Launch(fill[record.LaunchRow](n)), tables.Copy(fill[record.CopyRow](n)),
 			tables.Collective(fill[record.CollectiveRow](n)), tables.GPUSample(fill[record.GPUSampleRow](n)),
 			tables.GPUCounter(fill[record.GPUCounterRow](n)), tables.Kernel(fill[record.KernelRow](n)),
-			tables.KernelWindow(fill[record.KernelWindowRow](n)), tables.MoEActivation(fill[record.MoEActivationRow](n)),
+			tables.KernelWindow(fill[record.KernelWindowRow](n)), tables.KernelClass(fill[record.KernelClassRow](n)), tables.MoEActivation(fill[record.MoEActivationRow](n)),
 			tables.MoECoselection(fill[record.MoECoselectionRow](n)),
 			tables.MoEWeight(fill[record.MoEWeightRow](n)),
 			tables.MoEImbalance(fill[record.MoEImbalanceRow](n)),

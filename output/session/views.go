@@ -19,7 +19,7 @@ var questions string
 var viewed = []string{
 	TableSteps, TableStepRequests, TableRequests, TablePreemptions, TableKVUsage, TableKVBlocks, TableKVEvictions,
 	TableCPUOperations, TableGraphs, TableGraphLaunches, TableEncoderDecoder, TableCollectives, TableLaunches, TableCopies,
-	TableKernels, TableKernelWindows, TableMoEActivations, TableMoECoselection, TableMoEImbalance, TableMoEWeights,
+	TableKernels, TableKernelWindows, TableKernelClasses, TableMoEActivations, TableMoECoselection, TableMoEImbalance, TableMoEWeights,
 	TableGPUSamples, TableGPUCounters, TableProcesses, TableLosses,
 }
 
