@@ -626,9 +626,7 @@ func (in *injected) emitKernel(row *record.KernelRow) {
 	case row.Name != "":
 		row.Class = j.classOf(row.Name)
 	}
-	if t := in.traffics(); t != nil {
-		t.kernel(row)
-	}
+	in.workedOn(row)
 	j.check(j.sink.Kernel(row))
 }
 

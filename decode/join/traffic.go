@@ -23,7 +23,8 @@ import (
 // kernels shifted by several times, and that one counts from then on by which they explain
 // the bytes best.
 type traffic struct {
-	d       *device
+	d       *device // nil: its counters are not sampled (yet)
+	from    int64   // about when the engine began to work
 	classes []string
 	names   map[string]int32
 	named   []named
@@ -40,8 +41,8 @@ type traffic struct {
 
 const (
 	// shifts are looked at, at shiftNS from one to the next.
-	shifts  = 31
-	shiftNS = 2000
+	shifts  = 41
+	shiftNS = 1000
 	// chosenBy is how many samples the shift and the terms are chosen by.
 	chosenBy = 20_000
 	// runSamples is how many samples a run must be as long as to be folded.
@@ -66,7 +67,7 @@ const (
 )
 
 type named struct {
-	name    string
+	name    string // "": kernels that have none, or whose names are not kept
 	class   int
 	kernels int64
 	ns      int64
@@ -87,8 +88,8 @@ type folded struct {
 	sum     [outputs]float64
 }
 
-func newTraffic(d *device) *traffic {
-	return &traffic{d: d, names: map[string]int32{}, sorted: true}
+func newTraffic() *traffic {
+	return &traffic{names: map[string]int32{}, sorted: true}
 }
 
 func (t *traffic) class(name string) int {
@@ -106,19 +107,20 @@ func (t *traffic) kernel(r *record.KernelRow) {
 	if r.Class != nil {
 		class = *r.Class
 	}
-	i, ok := t.names[r.Name]
+	name, key := r.Name, r.Name
+	if _, ok := t.names[key]; !ok && len(t.named) >= maxTrafficNames {
+		name, key = "", "others of "+class
+	}
+	i, ok := t.names[key]
 	if !ok {
-		name := r.Name
-		if len(t.named) >= maxTrafficNames { // all others of the class
-			name = class
-		}
-		if i, ok = t.names[name]; !ok {
-			i = int32(len(t.named))
-			t.names[name], t.named = i, append(t.named, named{name: name, class: t.class(class), term: -1})
-		}
+		i = int32(len(t.named))
+		t.names[key], t.named = i, append(t.named, named{name: name, class: t.class(class), term: -1})
 	}
 	t.named[i].kernels++
 	t.named[i].ns += r.DurNS
+	if t.d == nil {
+		return
+	}
 	if n := len(t.kernels); n > 0 && r.TimeNS < t.kernels[n-1].start {
 		t.sorted = false
 	}
@@ -318,14 +320,22 @@ func (t *traffic) within(samples []sample) {
 // runGapNS is how far apart kernels of a run may be.
 const runGapNS = 1000
 
-// traffics is that of the process's GPU; nil: its counters are not sampled.
-func (in *injected) traffics() *traffic {
-	if in.traffic == nil {
-		if d := in.sampledDevice(); d != nil {
-			in.traffic = newTraffic(d)
-		}
+// workedOn takes a kernel or copy, unless it is of the warm-up: before the engine's first step.
+func (in *injected) workedOn(r *record.KernelRow) {
+	if in.w == nil || in.w.engine == nil || !in.w.engine.begun {
+		return
 	}
-	return in.traffic
+	if in.traffic == nil {
+		in.traffic = newTraffic()
+		in.traffic.from = in.w.engine.last
+	}
+	if r.TimeNS < in.traffic.from {
+		return
+	}
+	if in.traffic.d == nil {
+		in.traffic.d = in.sampledDevice()
+	}
+	in.traffic.kernel(r)
 }
 
 func (in *injected) sampledDevice() *device {

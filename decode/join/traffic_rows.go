@@ -13,6 +13,10 @@ const (
 	maxNamedRows = 100
 )
 
+// tellableShare is the share of the peak, 1 in so many, that the error must not exceed: the
+// rates of kernels of 1 or 2 µs are their neighbours' as well.
+const tellableShare = 4
+
 var methodFolded, methodRegression = "folded", "regression"
 
 // moved is what kernels moved a nanosecond.
@@ -27,7 +31,7 @@ type moved struct {
 // emitTraffic hands on what was found.
 func (in *injected) emitTraffic() {
 	t := in.traffic
-	if t == nil {
+	if t == nil || in.w == nil {
 		return
 	}
 	if in.fact.Always {
@@ -44,7 +48,7 @@ func (in *injected) emitTraffic() {
 		in.emitClass(class, nil, &m)
 	}
 	for i, at := range t.byTime() {
-		if n := &t.named[at]; i < maxNamedRows && n.ns*namedShare >= total {
+		if n := &t.named[at]; n.name != "" && i < maxNamedRows && n.ns*namedShare >= total {
 			m := t.ofName(int32(at), &f)
 			if !n.own && m.method == &methodRegression {
 				m = moved{kernels: n.kernels, ns: n.ns} // what it shares with others of the class is not its own
@@ -69,6 +73,20 @@ func (t *traffic) ofName(i int32, f *fit) moved {
 		m.rates, m.variance = f.rates[n.term], f.variance(n.term)
 	}
 	return m
+}
+
+// misplaced is how far the rates of so many kernels may be off because the shift is one of a
+// few: at each end of a kernel a part of its neighbour's bytes.
+func (t *traffic) misplaced(m *moved) float64 {
+	return t.peak() * shiftNS * float64(m.kernels) / float64(max(m.ns, 1))
+}
+
+// peak is what the memory moves a nanosecond at most.
+func (t *traffic) peak() float64 {
+	if t.d != nil && t.d.model != nil && t.d.model.Bandwidth > 0 {
+		return t.d.model.Bandwidth / 1e9
+	}
+	return 8000 // as of no GPU so far
 }
 
 // ofClass adds up the names of a class.
@@ -117,13 +135,20 @@ func (in *injected) emitClass(class int, name *string, m *moved) {
 	j, t := in.j, in.traffic
 	row := &j.rows.class
 	*row = record.KernelClassRow{
-		Engine: in.w.enginePtr(), Worker: in.w.id, GPU: t.d.index, Class: t.classes[class], Name: name, Kernels: m.kernels, DurNS: m.ns,
+		Engine: in.w.enginePtr(), Worker: in.w.id, Class: t.classes[class], Name: name, Kernels: m.kernels, DurNS: m.ns,
+	}
+	if t.d != nil {
+		row.GPU = j.ptr.int32(t.d.index)
+	}
+	err := math.Sqrt(m.variance) + t.misplaced(m)
+	if m.method == &methodRegression && err*tellableShare > t.peak() {
+		m.method = nil
 	}
 	if m.method != nil {
 		row.Method, row.Samples = m.method, m.samples
 		row.DRAMReadBps, row.DRAMWriteBps = pointer(m.rates[0]*1e9), pointer(m.rates[1]*1e9)
 		if m.method == &methodRegression {
-			row.DRAMErrorBps = pointer(math.Sqrt(m.variance) * 1e9)
+			row.DRAMErrorBps = pointer(err * 1e9)
 		}
 		if gpu := t.d.model; gpu != nil && gpu.Bandwidth > 0 {
 			row.BandwidthShare = pointer((m.rates[0] + m.rates[1]) * 1e9 / gpu.Bandwidth)

@@ -340,7 +340,7 @@ type KernelWindowRow struct {
 type KernelClassRow struct {
 	Engine  *int32  `parquet:"engine,optional"`
 	Worker  int32   `parquet:"worker"`
-	GPU     int32   `parquet:"gpu"`
+	GPU     *int32  `parquet:"gpu,optional"` // NVML index; null: its counters are not sampled
 	Class   string  `parquet:"class,dict"`
 	Name    *string `parquet:"name,optional,dict"` // null: all of the class; those of little time have no row of their own
 	Kernels int64   `parquet:"kernels"`
@@ -348,12 +348,13 @@ type KernelClassRow struct {
 
 	// Method says how the rest was got. folded: measured, by samples that lie within runs of
 	// such kernels. regression: an estimate, by how much of each class ran in each sample,
-	// where runs are shorter than samples. Null: not known.
+	// where runs are shorter than samples. Null: not known, or kernels too short to be told
+	// from their neighbours.
 	Method          *string  `parquet:"method,optional,dict"`
 	Samples         int64    `parquet:"samples"` // that it is from
 	DRAMReadBps     *float64 `parquet:"dram_read_bytes_per_s,optional"`
 	DRAMWriteBps    *float64 `parquet:"dram_write_bytes_per_s,optional"`
-	DRAMErrorBps    *float64 `parquet:"dram_error_bytes_per_s,optional"` // of the two together, the standard error; regression alone
+	DRAMErrorBps    *float64 `parquet:"dram_error_bytes_per_s,optional"` // of the two together: standard error, and what the clocks may be apart; regression alone
 	BandwidthShare  *float64 `parquet:"bandwidth_share,optional"`        // of the peak of the GPU's memory; 1: all of it
 	TensorActivePct *float64 `parquet:"tensor_active_pct,optional"`      // of their time
 }

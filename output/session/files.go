@@ -71,6 +71,7 @@ type visitor struct {
 	graphLaunch    func(*record.GraphLaunchRow) error
 	encoderDecoder func(*record.EncoderDecoderRow) error
 	gpuSample      func(*record.GPUSampleRow) error
+	kernelClass    func(*record.KernelClassRow) error
 	moeActivation  func(*record.MoEActivationRow) error
 	moeCoselection func(*record.MoECoselectionRow) error
 	moeWeight      func(*record.MoEWeightRow) error
@@ -91,6 +92,7 @@ func visit(session *Dir, visitors []visitor) error {
 	var launches []func(*record.GraphLaunchRow) error
 	var components []func(*record.EncoderDecoderRow) error
 	var samples []func(*record.GPUSampleRow) error
+	var classes []func(*record.KernelClassRow) error
 	var activations []func(*record.MoEActivationRow) error
 	var pairs []func(*record.MoECoselectionRow) error
 	var weights []func(*record.MoEWeightRow) error
@@ -107,6 +109,7 @@ func visit(session *Dir, visitors []visitor) error {
 		launches = with(launches, v.graphLaunch)
 		components = with(components, v.encoderDecoder)
 		samples = with(samples, v.gpuSample)
+		classes = with(classes, v.kernelClass)
 		activations = with(activations, v.moeActivation)
 		pairs = with(pairs, v.moeCoselection)
 		weights = with(weights, v.moeWeight)
@@ -124,6 +127,7 @@ func visit(session *Dir, visitors []visitor) error {
 		pass(session, launches),
 		pass(session, components),
 		pass(session, samples),
+		pass(session, classes),
 		pass(session, activations),
 		pass(session, pairs),
 		pass(session, weights),

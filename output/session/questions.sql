@@ -147,3 +147,14 @@ select engine, coalesce(class, 'other') as class, graph_id is not null as in_gra
 from kernels
 group by engine, coalesce(class, 'other'), graph_id is not null
 order by engine, total_ms desc;
+
+-- What the GPU's kernels were for, by class and by name, and what they move to and from the
+-- GPU's memory (record, with --gpu-sampling for the bandwidth).
+create or replace view q_kernel_classes as
+select engine, class, name, kernels, duration_ns / 1e6 as total_ms,
+       100.0 * duration_ns / nullif(sum(duration_ns) filter (name is null) over (partition by engine), 0) as time_pct,
+       duration_ns / 1e3 / nullif(kernels, 0) as mean_us,
+       (dram_read_bytes_per_s + dram_write_bytes_per_s) / 1e9 as dram_gb_per_s, dram_error_bytes_per_s / 1e9 as error_gb_per_s,
+       100.0 * bandwidth_share as bandwidth_pct, tensor_active_pct, method
+from kernel_classes
+order by engine, name is not null, total_ms desc;

@@ -42,6 +42,7 @@ type Summary struct {
 	Graphs     GraphSummary
 	Operations map[string]*Stat // CPU operations
 	Samples    []GPUSamples     // by GPU
+	Kernels    KernelSummary
 	MoE        MoESummary
 	Components components // encoder, decoder, cross-attention
 
@@ -97,6 +98,7 @@ func (s *Summary) visitor() visitor {
 			return nil
 		},
 		gpuSample:     func(r *record.GPUSampleRow) error { s.sample(r); return nil },
+		kernelClass:   func(r *record.KernelClassRow) error { s.Kernels.add(r); return nil },
 		moeActivation: func(r *record.MoEActivationRow) error { s.MoE.layers.activation(r); return nil },
 		moeImbalance:  func(r *record.MoEImbalanceRow) error { s.MoE.layers.imbalance(r); return nil },
 		loss:          func(r *record.LossRow) error { s.loss(r); return nil },

@@ -44,6 +44,9 @@ func (s *Summary) gpu(w io.Writer) {
 	for i := range s.Samples {
 		fmt.Fprintf(w, "GPU %d samples\t%s\n", s.Samples[i].GPU, s.Samples[i].text())
 	}
+	if lines := s.Kernels.lines(); len(lines) > 0 {
+		fmt.Fprintf(w, "Kernels\t%s\n", strings.Join(lines, "\n\t"))
+	}
 	if s.MoE.Activations > 0 {
 		fmt.Fprintf(w, "MoE\t%s\n", s.MoE.text())
 	}

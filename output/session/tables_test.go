@@ -129,7 +129,7 @@ func TestSchemas(t *testing.T) {
 	var got strings.Builder
 	parts, err := fs.Glob(d.FS(), "parquet/*/part-*.parquet")
 	qt.Assert(t, qt.IsNil(err))
-	qt.Assert(t, qt.HasLen(parts, 24))
+	qt.Assert(t, qt.HasLen(parts, 25))
 	for _, part := range parts {
 		f, err := d.root.Open(part)
 		qt.Assert(t, qt.IsNil(err))
