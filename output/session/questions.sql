@@ -139,15 +139,6 @@ where first_scheduled_ns is not null and cached_tokens is not null and prompt_to
 group by all
 order by engine, minute;
 
--- GPU time by class of kernel, in the windows of record in which each is told.
-create or replace view q_kernel_classes as
-select engine, coalesce(class, 'other') as class, graph_id is not null as in_graph, count(*) as kernels,
-       sum(duration_ns) / 1e6 as total_ms, avg(duration_ns) / 1e3 as mean_us,
-       100.0 * sum(duration_ns) / sum(sum(duration_ns)) over (partition by engine) as time_pct
-from kernels
-group by engine, coalesce(class, 'other'), graph_id is not null
-order by engine, total_ms desc;
-
 -- What the GPU's kernels were for, by class and by name, and what they move to and from the
 -- GPU's memory (record, with --gpu-sampling for the bandwidth).
 create or replace view q_kernel_classes as

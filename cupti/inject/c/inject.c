@@ -411,8 +411,8 @@ static void subscribe(void)
 		{ DOMAIN_DRIVER, DRIVER_INSTANTIATE_PARAMS_PTSZ },
 		{ DOMAIN_DRIVER, DRIVER_UPDATE },
 	};
+	/* Not in each version of CUDA 12. */
 	static const uint32_t newer[] = {
-					  /* not in each version of CUDA 12 */
 		DRIVER_UPDATE_V2,
 		DRIVER_BEGIN_CAPTURE_TO_GRAPH,
 		DRIVER_BEGIN_CAPTURE_TO_GRAPH_PTSZ,
