@@ -19,7 +19,7 @@ type routed struct {
 // tell.
 func (e *engine) route(st *step, r *run, row *record.StepRow) {
 	in := r.w.injected
-	if in == nil || !in.routing.begun || r.w != e.primary || st.tokens <= 0 {
+	if in == nil || !in.fact.MoE && !in.routing.begun || r.w != e.primary || st.tokens <= 0 {
 		return
 	}
 	if why := e.unroutable(); why != "" && (why != layersUnknown || r.w.own()) {
@@ -46,7 +46,7 @@ func (e *engine) route(st *step, r *run, row *record.StepRow) {
 	}
 	m.steps.push(s)
 	if m.steps.len() > maxRoutedSteps {
-		m.miss(m.steps.pop(), len(e.routed))
+		m.giveUp()
 	}
 }
 
@@ -98,8 +98,7 @@ func (m *routing) advance(end bool) bool {
 		if m.steps.len() == 0 || !end && m.in.j.clock-m.steps.at(0).came <= holdNS {
 			return false
 		}
-		m.miss(m.steps.pop(), m.layers())
-		m.missing++
+		m.giveUp()
 		return true
 	case !m.clock.known():
 		if !end && m.in.j.clock-(*m.passes.at(0)).came <= holdNS {
@@ -250,6 +249,15 @@ func (m *routing) miss(s routed, layers int) {
 	j.stats.MoE.MissingLayers += int64(layers)
 	n := int64(layers)
 	j.losses.add(lossKey{m.in.w.engine.id, "moe", "step_without_choices"}, s.at, s.at, n-m.explain(n))
+}
+
+// giveUp lets the first step go without choices. Where none ever came, as of kernels that
+// are not known, it is no loss.
+func (m *routing) giveUp() {
+	if s := m.steps.pop(); m.begun {
+		m.miss(s, m.layers())
+		m.missing++
+	}
 }
 
 // match counts what the tokens of a step chose.

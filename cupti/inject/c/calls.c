@@ -50,11 +50,9 @@ static void begin(void)
 
 static void end(void)
 {
-	if (!mine.launching)
-		return;
-	inject_between();
+	if (mine.launching)
+		atomic_fetch_sub(&launching, 1);
 	mine.launching = 0;
-	atomic_fetch_sub(&launching, 1);
 }
 
 static uint32_t tid(void)
@@ -188,12 +186,15 @@ void calls_callback(void *data, int domain, uint32_t id, const void *call)
 		} else if (c->site == SITE_EXIT) {
 			mine.told = mine.outer != 0;
 			leave(c);
-			if (!mine.outer)
+			if (!mine.outer) {
+				inject_between();
 				end();
+			}
 		}
 	} else if (domain == DOMAIN_RUNTIME && is_runtime(id)) {
 		if (c->site == SITE_ENTER) {
 			begin();
+			inject_between(); /* by now the replay before is done, more often than not */
 			enter(c);
 			mine.outer = mine.call.began;
 			mine.told = 0;

@@ -174,7 +174,7 @@ static void switch_window(int on)
 	self.broken = result;
 }
 
-/* own: the thread comes out of a launch. */
+/* own: the thread is counted among those that launch. */
 static void switch_due(int own)
 {
 	int due = atomic_load(&self.due);

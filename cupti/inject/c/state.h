@@ -76,7 +76,7 @@ void moe_drain(uint64_t now);
 /* calls.c */
 void calls_callback(void *data, int domain, uint32_t id, const void *call);
 /* calls_hold keeps all threads out of graph launches until calls_release; own: the caller
- * comes out of one itself. 0: some thread is within one. Whoever calls has the lock of
+ * goes into one itself, or comes out of it. 0: some thread is within one. Whoever calls has the lock of
  * those who switch activities. */
 int calls_hold(int own);
 void calls_release(void);
@@ -85,7 +85,7 @@ int calls_making_graphs(uint64_t now);
 
 /* inject.c */
 
-/* inject_between is called by a thread that comes out of a graph launch. */
+/* inject_between is called by a thread that is about to launch a graph, or has just done so. */
 void inject_between(void);
 /* inject_graph is called before a graph is captured or instantiated. */
 void inject_graph(void);
