@@ -55,22 +55,44 @@ type Detail struct {
 
 // Slowest finds the n slowest requests, and says how many there are in all.
 func Slowest(dir *session.Dir, by string, n int, limits map[int32]Limits) (list []Request, all int, err error) {
-	chosen, all, err := choose(session.Rows[record.RequestRow](dir), by, n)
+	lists, all, err := SlowestBy(dir, []string{by}, n, limits)
 	if err != nil {
 		return nil, 0, err
 	}
-	lives := make([]*life, len(chosen))
-	for i := range chosen {
-		lives[i] = newLife(&chosen[i])
+	return lists[by], all, nil
+}
+
+// SlowestBy does so in several orders.
+func SlowestBy(dir *session.Dir, orders []string, n int, limits map[int32]Limits) (lists map[string][]Request, all int, err error) {
+	slowest, all, err := choose(session.Rows[record.RequestRow](dir), orders, n)
+	if err != nil {
+		return nil, 0, err
+	}
+	byUID := map[int64]*life{}
+	var lives []*life
+	for _, c := range slowest {
+		for i := range c.list {
+			if uid := c.list[i].RequestUID; byUID[uid] == nil {
+				byUID[uid] = newLife(&c.list[i])
+				lives = append(lives, byUID[uid])
+			}
+		}
 	}
 	if err := read(dir, lives, false); err != nil {
 		return nil, 0, err
 	}
-	list = []Request{}
-	for _, l := range lives {
-		list = append(list, l.request(l.cut(limits[l.row.Engine])))
+	requests := map[int64]Request{}
+	for uid, l := range byUID {
+		requests[uid] = l.request(l.cut(limits[l.row.Engine]))
 	}
-	return list, all, nil
+	lists = map[string][]Request{}
+	for _, c := range slowest {
+		lists[c.by] = []Request{}
+		for i := range c.list {
+			lists[c.by] = append(lists[c.by], requests[c.list[i].RequestUID])
+		}
+	}
+	return lists, all, nil
 }
 
 // Explain finds one request by its id, and the slowest of its tokens.
