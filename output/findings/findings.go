@@ -21,6 +21,15 @@ type Finding struct {
 	Change   string   `json:"change"`
 }
 
+// Rules are the names of what is looked for.
+func Rules() []string {
+	var names []string
+	for _, r := range rules {
+		names = append(names, r.name)
+	}
+	return names
+}
+
 // Search looks for findings in the rows of a session as they pass by.
 type Search struct{ figures *figures }
 
