@@ -32,13 +32,13 @@ func (s *spells) merge(o *spells) {
 }
 
 // levels are values of what has one at each step.
-type levels struct{ n, sum, min, max int64 }
+type levels struct{ n, sum, min, max, last int64 }
 
 func (l *levels) add(v *int32) {
 	if v == nil {
 		return
 	}
-	l.merge(&levels{1, int64(*v), int64(*v), int64(*v)})
+	l.merge(&levels{1, int64(*v), int64(*v), int64(*v), int64(*v)})
 }
 
 func (l *levels) merge(o *levels) {
@@ -49,7 +49,7 @@ func (l *levels) merge(o *levels) {
 	default:
 		l.n += o.n
 		l.sum += o.sum
-		l.min, l.max = min(l.min, o.min), max(l.max, o.max)
+		l.min, l.max, l.last = min(l.min, o.min), max(l.max, o.max), o.last
 	}
 }
 
@@ -134,12 +134,13 @@ func columnsOf(buckets []bucket) columns {
 	level := func(name string, l *levels) {
 		c[name+"_n"] = append(c[name+"_n"], l.n)
 		c[name+"_sum"] = append(c[name+"_sum"], l.sum)
-		low, high := int64(none), int64(none)
+		low, high, last := int64(none), int64(none), int64(none)
 		if l.n > 0 {
-			low, high = l.min, l.max
+			low, high, last = l.min, l.max, l.last
 		}
 		c[name+"_min"] = append(c[name+"_min"], low)
 		c[name+"_max"] = append(c[name+"_max"], high)
+		c[name+"_last"] = append(c[name+"_last"], last)
 	}
 	for i := range buckets {
 		b := &buckets[i]

@@ -15,7 +15,8 @@ import (
 // data is what the page's charts are drawn from. Times are ns since the session began.
 type data struct {
 	Session  string        `json:"session"`
-	Served   bool          `json:"served"` // more can be asked for
+	Served   bool          `json:"served"`           // more can be asked for
+	Tables   []string      `json:"tables,omitempty"` // whose rows can be had
 	FromNS   int64         `json:"from_ns"`
 	ToNS     int64         `json:"to_ns"` // of the steps
 	Steps    int64         `json:"steps"`

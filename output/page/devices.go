@@ -15,20 +15,18 @@ const deviceBuckets = 1024
 const mostDevices = 16
 
 // reading is what samples of a GPU say: thousandths, so that they are added up as integers.
-type reading struct{ n, sum, min, max int64 }
+type reading levels
 
 func (m *reading) add(v *float64) {
 	if v == nil || math.IsNaN(*v) || math.Abs(*v) > 1e12 {
 		return
 	}
 	x := int64(math.Round(*v * 1000))
-	m.merge(&reading{1, x, x, x})
+	m.merge(&reading{1, x, x, x, x})
 }
 
 func (m *reading) merge(o *reading) {
-	l, from := levels(*m), levels(*o)
-	l.merge(&from)
-	*m = reading(l)
+	(*levels)(m).merge((*levels)(o))
 }
 
 // deviceBucket is what NVML and GPM said of a GPU in a stretch of time.

@@ -15,6 +15,11 @@ const (
 	modeEager     = "NONE"
 )
 
+// modes in the order of the page.
+var modes = [...]string{modeFull, modePiecewise, modeEager}
+
+func modeIndex(mode string) int64 { return int64(slices.Index(modes[:], mode)) }
+
 // graphSize is what ran by graphs of one size, or without a graph.
 type graphSize struct {
 	Mode   string `json:"mode"`
@@ -61,6 +66,8 @@ func (g graphSizes) data() []graphSize {
 	for _, s := range g {
 		list = append(list, *s)
 	}
-	slices.SortFunc(list, func(a, b graphSize) int { return cmp.Or(cmp.Compare(a.Mode, b.Mode), cmp.Compare(a.Size, b.Size)) })
+	slices.SortFunc(list, func(a, b graphSize) int {
+		return cmp.Or(cmp.Compare(modeIndex(a.Mode), modeIndex(b.Mode)), cmp.Compare(a.Mode, b.Mode), cmp.Compare(a.Size, b.Size))
+	})
 	return list
 }

@@ -8,10 +8,10 @@ import (
 	"github.com/pmtrace/pmtrace/output/session"
 )
 
-// edges bound the bins of durations, ns: four to each doubling, from a microsecond on.
-var edges = func() (list [129]int64) {
+// edges bound the bins of durations, ns: sixteen to each doubling, from a microsecond on.
+var edges = func() (list [513]int64) {
 	for i := range list {
-		list[i] = int64(math.Ceil(1000 * math.Exp2(float64(i)/4)))
+		list[i] = int64(math.Ceil(1000 * math.Exp2(float64(i)/16)))
 	}
 	return list
 }()

@@ -49,11 +49,12 @@ func (p *Page) absences() absences {
 func why(facts *session.Facts, otherwise string, profilers ...string) []absence {
 	var list []absence
 	for _, profiler := range profilers {
+		if facts.Start.Profilers != nil && !facts.On(profiler) && profiler != session.ProfilerMoE { // which is asked for by a flag of its own
+			list = append(list, absence{Reason: "the profiler " + profiler + " was not on"})
+			continue
+		}
 		for _, u := range facts.WhyNot(profiler) {
 			list = append(list, absence{Reason: u.Reason, Remedy: u.Remedy})
-		}
-		if facts.Start.Profilers != nil && !facts.On(profiler) && profiler != session.ProfilerMoE {
-			list = append(list, absence{Reason: "the profiler " + profiler + " was not on"})
 		}
 	}
 	if len(list) == 0 {
@@ -64,12 +65,17 @@ func why(facts *session.Facts, otherwise string, profilers ...string) []absence 
 
 func (p *Page) withoutKernels() []absence {
 	facts := p.summary.Facts
-	list := why(facts, "", session.ProfilerKernels, session.CUPTI)
 	if facts.Start.Mode != "record" {
 		return []absence{{Reason: "single kernels can be seen from within the server only", Remedy: "pmtrace record -- COMMAND tells of them for a second of each minute"}}
 	}
-	if len(list) == 1 && list[0].Reason == "" || len(list) == 0 {
-		return []absence{{Reason: "no kernel was told of: no window was open while there was work, or --kernels was off", Remedy: "pmtrace record --kernels 1s/10s -- COMMAND"}}
+	var list []absence
+	for _, profiler := range []string{session.ProfilerKernels, session.CUPTI} {
+		for _, u := range facts.WhyNot(profiler) {
+			list = append(list, absence{Reason: u.Reason, Remedy: u.Remedy})
+		}
+	}
+	if len(list) == 0 {
+		list = []absence{{Reason: "no kernel was told of: no window was open while there was work, or --kernels was off", Remedy: "pmtrace record --kernels 1s/10s -- COMMAND"}}
 	}
 	return list
 }

@@ -113,7 +113,7 @@ func (w *window) add(r *record.StepRow) {
 	c.add32("padded", r.PaddedTokens)
 	mode := int64(none)
 	if r.GraphMode != nil {
-		mode = int64(slices.Index([]string{modeFull, modePiecewise, modeEager}, *r.GraphMode))
+		mode = modeIndex(*r.GraphMode)
 	}
 	c["mode"] = append(c["mode"], mode)
 }

@@ -48,11 +48,10 @@
     const [by, prefix] = prefixes.find(([by]) => Math.abs(v) >= by) || [1, ''];
     return trim((v / by).toPrecision(3)) + ' ' + prefix + unit;
   }
-  const plain = s => s.replaceAll('_', ' ');
+  const percent = v => v > 0 && v < .1 ? '< 0.1 %' : v.toFixed(1) + ' %';
 
   // ---- What there is of time: blocks of buckets, and of single steps.
 
-  const sums = ['prompt', 'recompute', 'output', 'busy', 'idle', 'drained', 'full', 'piecewise', 'eager', 'padded', 'padding', 'evicted', 'preempted', 'arrived', 'finished'];
   const modes = ['full', 'piecewise', 'eager'];
   const undelta = list => { let at = 0; return list.map(d => at += d); };
 
@@ -69,7 +68,8 @@
   // block is the finest that holds all of the stretch.
   function block(from, to) {
     const e = engine();
-    const holds = b => b.from <= from + 1 && b.to >= to - 1;
+    const low = Math.max(from, data.from_ns), high = Math.min(to, data.to_ns); // there is nothing beyond
+    const holds = b => b.from <= low + 1 && b.to >= high - 1;
     return e.blocks.find(b => b.kind === 'raw' && holds(b)) ||
       e.blocks.filter(holds).sort((a, b) => a.width - b.width)[0] || e.grid;
   }
@@ -83,6 +83,9 @@
     }
     return low;
   }
+
+  const add = (a, v) => a + v;
+  const folds = { max: (a, v) => Math.max(a, v), min: (a, v) => Math.min(a, v), ast: (_, v) => v }; // of _max, _min, _last
 
   // A cutting is a stretch in so many pieces at most: t and w (ns) of each, and for a
   // column's name its values. Of a column that is not there all values are null.
@@ -100,7 +103,7 @@
     const get = name => {
       const column = b.columns[name];
       if (!column) return t.map(() => null);
-      const fold = name.endsWith('_max') ? (a, v) => Math.max(a, v) : name.endsWith('_min') ? (a, v) => Math.min(a, v) : (a, v) => a + v;
+      const fold = folds[name.slice(-3)] || add;
       return t.map((_, j) => {
         let value = null;
         for (let i = first + j * k; i < Math.min(first + (j + 1) * k, last); i++) {
@@ -137,6 +140,7 @@
   }
 
   const spent = ['busy', 'idle', 'drained'];
+  const spread = [...spent, 'output', 'prompt', 'recompute'];
   function cutRaw(b, from, to, most) {
     const a = Math.max(0, found(b.start, from) - 1), z = found(b.start, to);
     const single = z - a <= most;
@@ -148,7 +152,7 @@
     const get = name => {
       if (spent.includes(name) || ['evicted', 'preempted', 'arrived', 'finished'].includes(name)) return t.map(() => null);
       if (single) return t.map((_, j) => value(b, a + j, name));
-      const fold = name.endsWith('_max') ? Math.max : name.endsWith('_min') ? Math.min : (x, y) => x + y;
+      const fold = folds[name.slice(-3)] || add;
       const out = t.map(() => null);
       for (let i = a; i < z; i++) {
         const j = Math.floor((b.start[i] - from) / width);
@@ -161,23 +165,29 @@
     return { t, w, get, raw: b, first: a, last: z };
   }
 
-  // cutTime cuts the GPU's time into pieces of equal length.
-  function cutTime(from, to, most) {
+  // cutSpread cuts time into pieces of equal length, over which the GPU's time and the
+  // tokens of single steps are spread: these from a step's schedule to the next one, or to
+  // its end where there is none soon.
+  function cutSpread(from, to, most) {
     const c = cut(from, to, most);
     if (!c.raw) return c;
     const width = (to - from) / most, b = c.raw;
     const t = Array.from({ length: most }, (_, j) => from + j * width);
-    const parts = Object.fromEntries(spent.map(name => [name, t.map(() => 0)]));
-    const add = (name, low, high) => {
+    const parts = Object.fromEntries(spread.map(name => [name, t.map(() => 0)]));
+    const put = (name, low, high, amount) => {
+      const each = amount / (high - low);
       for (let j = Math.max(0, Math.floor((low - from) / width)); j < most && t[j] < high; j++)
-        parts[name][j] += Math.max(0, Math.min(high, t[j] + width) - Math.max(low, t[j]));
+        parts[name][j] += Math.max(0, Math.min(high, t[j] + width) - Math.max(low, t[j])) * each;
     };
-    const { gpu_start: start, gpu_end: end, idle, drained, tokens } = b.columns;
+    const k = b.columns;
     for (let i = Math.max(0, c.first - 8); i < Math.min(b.start.length, c.last + 8); i++) {
-      if (start?.[i] == null || !tokens[i]) continue;
-      const at = b.start[i] + start[i];
-      if (end?.[i] != null) add('busy', at, b.start[i] + end[i]);
-      if (idle?.[i] != null) add(drained[i] ? 'drained' : 'idle', at - Math.max(idle[i], 0), at);
+      const s = b.start[i];
+      const until = Math.max(s + 1, Math.min(i + 1 < b.start.length ? b.start[i + 1] : Infinity, s + (k.end?.[i] ?? k.scheduled[i])));
+      for (const name of ['output', 'prompt', 'recompute']) if (k[name]?.[i]) put(name, s, until, k[name][i]);
+      if (k.gpu_start?.[i] == null || !k.tokens[i]) continue;
+      const at = s + k.gpu_start[i];
+      if (k.gpu_end?.[i] > k.gpu_start[i]) put('busy', at, s + k.gpu_end[i], k.gpu_end[i] - k.gpu_start[i]);
+      if (k.idle?.[i] > 0) put(k.drained[i] ? 'drained' : 'idle', at - k.idle[i], at, k.idle[i]);
     }
     return { t, w: t.map(() => width), get: name => parts[name], raw: b };
   }
@@ -187,6 +197,13 @@
   const has = name => { const e = engine(); return !!e && (name in e.grid.columns); };
   const seconds = t => t.map(ns => ns / 1e9);
   const ratio = (a, b, by = 1) => a.map((v, i) => v == null || !b[i] ? null : by * v / b[i]);
+  // held gives pieces without a value the last one before them.
+  const held = (c, name, list) => {
+    const last = c.get(name + '_last');
+    let v = null;
+    return list.map((x, i) => { if (last[i] != null) v = last[i]; return x ?? v; });
+  };
+  const level = (c, name) => [held(c, name, ratio(c.get(name + '_sum'), c.get(name + '_n'))), held(c, name, c.get(name + '_max'))];
   const rate = (list, w) => list.map((v, i) => v == null ? null : v * 1e9 / w[i]);
   const stepped = uPlot.paths.stepped({ align: 1 });
   const nothing = () => null;
@@ -204,32 +221,35 @@
       }),
     },
     {
-      id: 'tokens', title: 'Tokens', unit: () => 'tokens/s', height: 150, format: number, when: () => has('prompt') || has('output'),
-      series: () => [{ label: 'prompt computed', color: 'prompt', fill: .16 }, { label: 'output', color: 'output', fill: .16 },
-        ...(has('recompute') ? [{ label: 'computed again', color: 'recompute' }] : [])],
-      cut, of: c => [rate(c.get('prompt'), c.w), rate(c.get('output'), c.w), ...(has('recompute') ? [rate(c.get('recompute'), c.w)] : [])],
+      id: 'output', title: 'Output tokens', unit: () => 'tokens/s', height: 120, format: number, when: () => has('output'),
+      series: () => [{ label: 'output', color: 'output', fill: .16 }],
+      cut: cutSpread, of: c => [rate(c.get('output'), c.w)],
+    },
+    {
+      id: 'prompt', title: 'Prompt tokens', unit: () => 'tokens/s', height: 120, format: number, when: () => has('prompt'),
+      series: () => [{ label: 'computed', color: 'prompt', fill: .16 }, ...(has('recompute') ? [{ label: 'computed again', color: 'recompute' }] : [])],
+      cut: cutSpread, of: c => [rate(c.get('prompt'), c.w), ...(has('recompute') ? [rate(c.get('recompute'), c.w)] : [])],
     },
     {
       id: 'queues', title: 'Requests', unit: () => 'running and waiting, at each schedule call', height: 140, format: number, when: () => has('running_n'),
       series: () => [{ label: 'running', color: 'running', fill: .12, hold: true }, { label: 'running max', color: 'running', faint: true, hold: true },
         { label: 'waiting', color: 'waiting', hold: true }, { label: 'waiting max', color: 'waiting', faint: true, hold: true }],
-      cut, of: c => ['running', 'waiting'].flatMap(n => [ratio(c.get(n + '_sum'), c.get(n + '_n')), c.get(n + '_max')]),
+      cut, of: c => ['running', 'waiting'].flatMap(n => level(c, n)),
     },
     {
       id: 'kv', title: 'KV cache', unit: () => `% of ${number(engine().kv_total_blocks)} blocks in use`, height: 130, format: v => number(v) + ' %', range: [0, 100], when: () => has('kv_n') && engine().kv_total_blocks > 0,
       series: () => [{ label: 'mean', color: 'kv', fill: .14, hold: true }, { label: 'most', color: 'kv', faint: true, hold: true }],
-      cut, of: c => [ratio(c.get('kv_sum'), c.get('kv_n')), c.get('kv_max')].map(list => list.map(v => v == null ? null : 100 * v / engine().kv_total_blocks)),
+      cut, of: c => level(c, 'kv').map(list => list.map(v => v == null ? null : 100 * v / engine().kv_total_blocks)),
     },
-    {
-      id: 'thrown', title: 'Thrown out', unit: () => '1/s', height: 110, format: number, when: () => has('evicted') || has('preempted'),
-      series: () => [...(has('evicted') ? [{ label: 'cached blocks evicted', color: 'evicted', fill: .18 }] : []), ...(has('preempted') ? [{ label: 'requests preempted', color: 'preempted', fill: .3 }] : [])],
-      cut: (from, to, most) => cutGrid(coarse(from, to), from, to, most),
-      of: c => ['evicted', 'preempted'].filter(has).map(n => rate(c.get(n), c.w)),
-    },
+    ...[['evicted', 'Evictions', 'cached blocks/s'], ['preempted', 'Preemptions', 'requests/s']].map(([name, title, unit]) => ({
+      id: name, title, unit: () => unit, height: 96, format: number, when: () => has(name),
+      series: () => [{ label: name, color: name, fill: .2 }],
+      cut: (from, to, most) => cutGrid(coarse(from, to), from, to, most), of: c => [rate(c.get(name), c.w)],
+    })),
     {
       id: 'gpu', title: 'GPU time', unit: () => '% of time', height: 130, format: v => number(v) + ' %', range: [0, 100], when: () => has('busy'), stacked: true,
       series: () => [{ label: 'in steps', color: 'busy' }, { label: 'idle, requests in the batch', color: 'idle' }, { label: 'idle, none', color: 'drained' }],
-      cut: cutTime, of: c => spent.map(n => c.get(n).map((v, i) => 100 * Math.min(1, (v || 0) / c.w[i]))),
+      cut: cutSpread, of: c => spent.map(n => c.get(n).map((v, i) => 100 * Math.min(1, (v || 0) / c.w[i]))),
     },
     {
       id: 'eager', title: 'Without graphs, and padding', unit: () => '% of steps; % of tokens in graphs', height: 110, format: v => number(v) + ' %', range: [0, 100], when: () => has('full') || has('piecewise') || has('eager'),
@@ -274,7 +294,7 @@
   function seriesOf(chart) {
     return chart.series().map(s => {
       const color = css(s.color), stroke = s.faint ? alpha(color, .42) : color;
-      const out = { label: s.label, stroke, width: s.faint ? 1 : 1.4, value: (_, v) => chart.format(v), points: { show: false } };
+      const out = { label: s.label, stroke, width: s.faint ? 1 : 1.4, value: (_, v) => v == null ? '–' : chart.format(v), points: { show: false } };
       if (chart.stacked) return { ...out, width: 0, fill: alpha(color, .85), paths: stepped, value: (u, v, i, k) => k == null ? '–' : chart.format(u.parts[i - 1][k]) };
       if (s.dots) return { ...out, paths: nothing, points: { show: true, size: s.dots, width: 0, fill: stroke } };
       return { ...out, paths: stepped, dash: s.dash, fill: s.fill && alpha(color, s.fill), spanGaps: !!s.hold };
@@ -298,24 +318,26 @@
     return [x, ...lists.map(list => list.map((v, i) => sum[i] += v || 0))];
   }
 
-  function axisTime(span) {
-    return (_, splits) => splits.map(v => span() < 2e9 && view.to < 1e13 ? trim((v * 1e3).toFixed(span() < 2e7 ? 2 : span() < 2e8 ? 1 : 0)) + ' ms' : trim(v.toFixed(span() < 2e10 ? 2 : 0)) + ' s');
+  // axisTime writes times with as many digits as tell them apart.
+  function axisTime(_, splits) {
+    const digits = clamp(Math.ceil(1 - Math.log10((view.to - view.from) / 1e9)), 0, 6);
+    return splits.map(v => v.toFixed(digits) + ' s');
   }
 
   function plotOf(chart, body) {
     const width = Math.max(200, body.clientWidth), grid = { stroke: css('grid'), width: 1 };
     const font = '11px ' + getComputedStyle(document.body).fontFamily;
     const axis = { stroke: css('faint'), grid, ticks: { show: false }, font };
-    const series = [{ label: 'at', value: (_, v) => v == null ? '–' : duration(v * 1e9) }, ...seriesOf(chart)];
+    const series = [{ label: 'time', value: (_, v) => v == null ? '–' : duration(v * 1e9) }, ...seriesOf(chart)];
     if (chart.lanes) series.push({ label: 'steps', show: true, stroke: 'transparent', paths: nothing, points: { show: false } });
-    const y = chart.lanes ? { range: [0, 1] } : chart.log ? { distr: 3, range: (_, low, high) => low == null || !isFinite(low) ? [1e5, 1e9] : [10 ** Math.floor(Math.log10(low) * 2 - .1) ** 1 > 0 ? low / 1.6 : low / 1.6, high * 1.6] }
+    const y = chart.lanes ? { range: [0, 1] } : chart.log ? { distr: 3, range: (_, low, high) => low > 0 && isFinite(high) ? [low / 1.6, high * 1.6] : [1e5, 1e9] }
       : { range: chart.range || ((_, low, high) => [0, (high || 1) * 1.08]) };
     const plot = new uPlot({
       width, height: chart.height, series, legend: { show: !chart.lanes, live: true }, padding: [8, 14, 0, 0],
       scales: { x: { time: false, range: () => [view.from / 1e9, view.to / 1e9] }, y },
       axes: [
-        { ...axis, size: 26, gap: 4, space: 90, values: axisTime(() => view.to - view.from) },
-        { ...axis, size: 62, gap: 6, space: 26, values: (_, splits) => splits.map(v => v == null || chart.lanes ? '' : chart.format(v)), ...(chart.log ? { filter: sparse } : {}), ...(chart.lanes ? { grid: { show: false } } : {}) },
+        { ...axis, size: 20, gap: 4, space: 90, values: axisTime },
+        { ...axis, size: 62, gap: 6, space: 26, values: (_, splits) => splits.map(v => v == null || chart.lanes ? '' : chart.format(v)), ...(chart.log ? { splits: logarithmic, filter: (_, splits) => splits } : {}), ...(chart.lanes ? { grid: { show: false } } : {}) },
       ],
       cursor: {
         y: false, sync: { key: 'time', setSeries: false, scales: ['x', null] }, points: { show: !chart.lanes && !chart.stacked, size: 6 },
@@ -339,8 +361,15 @@
     return plot;
   }
 
-  // sparse labels powers of ten, and 3 of them where there is room.
-  const sparse = (_, splits) => splits.map(v => { const m = v / 10 ** Math.floor(Math.log10(v) + 1e-9); return Math.abs(m - 1) < .01 || Math.abs(m - 3) < .01 ? v : null; });
+  // logarithmic are round values on a scale, fewer where there are many decades.
+  function logarithmic(u, axis, low, high) {
+    const decades = Math.log10(high / low);
+    const steps = decades > 2.2 ? [1] : decades > 1 ? [1, 3] : decades > .5 ? [1, 2, 3, 5, 7] : [1, 1.2, 1.4, 1.6, 1.8, 2, 2.5, 3, 4, 5, 6, 7, 8, 9];
+    const splits = [];
+    for (let p = Math.floor(Math.log10(low)); p <= Math.log10(high); p++)
+      for (const m of steps) { const v = m * 10 ** p; if (v >= low && v <= high) splits.push(v); }
+    return splits;
+  }
 
   function build() {
     const time = $('time');
@@ -384,7 +413,7 @@
     if (lanes) {
       const c = b.kind === 'raw' ? cut(view.from, view.to, 1) : null;
       lanes.unit.textContent = !c ? (data.served ? 'zoom in further: steps are asked for' : 'not in this file for this stretch: choose a moment above or a request below, or pmtrace report --serve')
-        : c.last - c.first > mostLanes ? `zoom in: ${number(c.last - c.first)} steps are in view` : 'colours: phase';
+        : c.last - c.first > mostLanes ? `zoom in: ${number(c.last - c.first)} steps are in view` : b.columns.gpu_start ? 'colours: phase' : 'colours: phase; forward as the CPU saw it (cpu_bound)';
     }
     strip();
     rows();
@@ -392,7 +421,7 @@
 
   // ---- Zoom.
 
-  const whole = () => { const margin = Math.max((data.to_ns - data.from_ns) * .005, 1e5); return [data.from_ns - margin, data.to_ns + margin]; };
+  const whole = () => [data.from_ns, Math.max(data.to_ns, data.from_ns + 1e6)];
   function zoom(from, to) {
     const [low, high] = whole();
     const least = 20e3;
@@ -431,15 +460,14 @@
     const [low, high] = whole(), at = ns => (ns - low) / (high - low) * w;
     const c = cutGrid(e.grid, low, high, Math.max(100, w));
     const heights = ['output', 'prompt'].map(n => c.get(n).map(v => v || 0));
-    const most = Math.max(1, ...heights[0].map((v, i) => v + heights[1][i]));
+    const most = heights.map(list => list.reduce((a, b) => Math.max(a, b), 1));
+    const colors = [alpha(css('output'), .55), alpha(css('prompt'), .85)];
     c.t.forEach((t, i) => {
-      let y = h - 1;
       const x = at(t), width = Math.max(1, at(t + c.w[i]) - x);
-      for (const [k, color] of [[0, 'output'], [1, 'prompt']]) {
-        const tall = Math.sqrt(heights[k][i] / most) * (h - 4) * (k ? .5 : .5);
-        g.fillStyle = alpha(css(color), .75);
-        g.fillRect(x, y - tall, width, tall);
-        y -= tall;
+      for (const k of [0, 1]) { // each to its own scale
+        const tall = Math.sqrt(heights[k][i] / most[k]) * (h - 5) * (k ? .45 : .8);
+        g.fillStyle = colors[k];
+        g.fillRect(x, h - 1 - tall, width, tall);
       }
     });
     g.fillStyle = alpha(css('bg'), .66);
@@ -487,7 +515,7 @@
     const c = cut(view.from, view.to, 1), b = c.raw;
     if (!b || c.last - c.first > mostLanes) return [];
     const rects = [], col = b.columns;
-    const timed = (col.gpu_start || []).some(v => v != null);
+    const timed = !!col.gpu_start;
     for (let i = Math.max(0, c.first - 4); i < c.last; i++) {
       const s = b.start[i];
       rects.push({ lane: 0, from: s, to: s + col.scheduled[i], i, part: 'schedule' });
@@ -506,7 +534,8 @@
     g.fillStyle = css('soft');
     g.textAlign = 'right';
     g.textBaseline = 'middle';
-    for (const [name, a, z] of lanes) g.fillText(name, left - 8 * scale, top + height * (a + z) / 2);
+    const seen = engine() && block(view.from, view.to), timed = !seen || seen.kind === 'grid' || !!seen.columns.gpu_start;
+    for (const [name, a, z] of lanes) g.fillText(name === 'GPU' && !timed ? 'forward' : name, left - 8 * scale, top + height * (a + z) / 2);
     g.beginPath();
     g.rect(left, top, width, height);
     g.clip();
@@ -559,13 +588,13 @@
     asking = setTimeout(async () => {
       const { from, to } = view, e = engine(), b = block(from, to);
       if (b.kind === 'raw' || (to - from) / b.width > 600) return;
-      const margin = (to - from) / 2;
-      const answer = await fetch(`steps?engine=${view.engine}&from=${Math.floor(from - margin)}&to=${Math.ceil(to + margin)}`);
-      if (!answer.ok) return;
-      const got = await answer.json();
-      e.blocks = e.blocks.filter(b => !b.asked).concat(e.blocks.filter(b => b.asked).slice(-8));
+      const margin = (to - from) / 2, low = Math.floor(from - margin), high = Math.ceil(to + margin);
+      const got = await fetch(`steps?engine=${e.engine}&from=${low}&to=${high}`).then(a => a.ok ? a.json() : null, () => null);
+      if (!got) { $('range').append(' · what is finer could not be had'); return; }
+      const asked = e.blocks.filter(b => b.asked).slice(-8); // no more than a few are kept
+      e.blocks = [...e.blocks.filter(b => !b.asked), ...asked];
       if (got.window) e.blocks.push({ ...rawOf(got.window), asked: true });
-      if (got.timeline) e.blocks.push({ ...gridOf(got.timeline), from: Math.floor(from - margin), to: Math.ceil(to + margin), asked: true });
+      e.blocks.push({ ...gridOf(got.timeline), from: low, to: high, asked: true });
       draw();
     }, 150);
   }
@@ -573,19 +602,25 @@
     const list = $('rows');
     if (!list) return;
     list.replaceChildren(`rows of this stretch as CSV:`, ...data.tables.map(name =>
-      el('a', { href: `rows/${name}.csv?engine=${view.engine}&from=${Math.floor(view.from)}&to=${Math.ceil(view.to)}` }, name)));
+      el('a', { href: `rows/${name}.csv?from=${Math.floor(view.from)}&to=${Math.ceil(view.to)}` }, name)));
   }
 
   // ---- Distributions.
 
-  function histogram(d, list, title) {
-    const edges = d.edges_ns;
-    const low = Math.min(...list.map(s => s.first)), high = Math.max(...list.map(s => s.first + s.counts.length));
-    const from = Math.max(0, low - 2), to = Math.min(edges.length - 1, high + 2);
-    const W = 360, H = 150, left = 34, bottom = 18, top = 10;
+  function histogram(d, list, title, W) {
+    // Bins are finer than what one can see of a wide range.
+    const lowest = Math.min(...list.map(s => s.first)), highest = Math.max(...list.map(s => s.first + s.counts.length));
+    const wide = 2 ** clamp(Math.ceil(Math.log2((highest - lowest) / 48)), 0, 4), an = 16 / wide; // bins a bar; bars a doubling
+    const edges = d.edges_ns.filter((_, i) => i % wide === 0);
+    for (const s of list) {
+      s.bars = new Map();
+      s.counts.forEach((n, i) => { const k = Math.floor((s.first + i) / wide); s.bars.set(k, (s.bars.get(k) || 0) + n); });
+    }
+    const from = Math.max(0, Math.floor(lowest / wide) - 2), to = Math.min(edges.length - 1, Math.ceil(highest / wide) + 2);
+    const H = 150, left = 38, bottom = 18, top = 10;
     const x = i => left + (i - from) / Math.max(1, to - from) * (W - left - 4);
-    const place = ns => x(clamp(Math.log2(Math.max(ns, 1) / 1000) * 4, from, to));
-    const share = (s, i) => s.count ? 100 * (s.counts[i - s.first] || 0) / s.count : 0;
+    const place = ns => x(clamp(Math.log2(Math.max(ns, 1) / 1000) * an, from, to));
+    const share = (s, i) => s.count ? 100 * (s.bars.get(i) || 0) / s.count : 0;
     let most = 1;
     for (const s of list) for (let i = from; i < to; i++) most = Math.max(most, share(s, i));
     const y = v => top + (1 - v / most) * (H - top - bottom);
@@ -597,8 +632,9 @@
       node.append(t);
     }
     const ticks = [];
-    for (let p = 3; p < 13; p++) for (const m of [1, 3]) { const ns = m * 10 ** p, i = Math.log2(ns / 1000) * 4; if (i >= from && i <= to) ticks.push([ns, x(i)]); }
-    const every = ticks.length > 6 ? 2 : 1;
+    const fine = (to - from) / an < 1.2; // doublings
+    for (let p = 3; p < 13; p++) for (const m of fine ? [1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 7, 8, 9] : [1, 3]) { const ns = m * 10 ** p, i = Math.log2(ns / 1000) * an; if (i >= from && i <= to) ticks.push([ns, x(i)]); }
+    const every = Math.ceil(ticks.length * 62 / (W - left));
     ticks.forEach(([ns, at], k) => {
       if (k % every) return;
       const t = svg('text', { x: clamp(at, left + 10, W - 18), y: H - 4, 'text-anchor': 'middle' });
@@ -607,16 +643,20 @@
     });
     for (const s of list) {
       const color = css(s.color);
+      const places = [...s.bars.keys()].filter(i => s.bars.get(i)).sort((a, b) => a - b);
       if (list.length === 1) {
-        for (let i = s.first; i < s.first + s.counts.length; i++) {
-          if (!s.counts[i - s.first]) continue;
+        for (const i of places) {
           const r = svg('rect', { x: x(i) + .5, y: y(share(s, i)), width: Math.max(.6, x(i + 1) - x(i) - 1), height: H - bottom - y(share(s, i)), fill: color, opacity: .8 });
-          node.append(hint(r, `${number(s.counts[i - s.first])} of ${number(s.count)} (${number(share(s, i))} %)\n${duration(edges[i])} to ${duration(edges[i + 1])}`));
+          node.append(hint(r, `${number(s.bars.get(i))} of ${number(s.count)} (${percent(share(s, i))})\n${duration(edges[i])} to ${duration(edges[i + 1])}`));
         }
       } else {
-        let path = `M${x(from)} ${y(0)}`;
-        for (let i = from; i < to; i++) path += `L${x(i)} ${y(share(s, i))}L${x(i + 1)} ${y(share(s, i))}`;
-        node.append(svg('path', { d: path + `L${x(to)} ${y(0)}Z`, fill: color, 'fill-opacity': .18, stroke: color, 'stroke-width': 1.4 }));
+        let path = '';
+        places.forEach((i, k) => {
+          if (places[k - 1] !== i - 1) path += `M${x(i)} ${y(0)}`;
+          path += `L${x(i)} ${y(share(s, i))}L${x(i + 1)} ${y(share(s, i))}`;
+          if (places[k + 1] !== i + 1) path += `L${x(i + 1)} ${y(0)}`;
+        });
+        node.append(svg('path', { d: path, fill: color, 'fill-opacity': .2, stroke: color, 'stroke-width': 1.4 }));
       }
       s.percentiles_ns.slice(0, 3).forEach((ns, k) => {
         const at = place(ns);
@@ -631,15 +671,21 @@
   function latency() {
     const d = data.latency, box = $('distributions'), pair = $('phases');
     const words = s => ['p50', 'p90', 'p99'].map((p, i) => `${p} ${duration(s.percentiles_ns[i])}`).join(' · ') + ` · max ${duration(s.percentiles_ns[3])}`;
+    const later = []; // drawn when their width is known
+    const drawn = (list, title) => {
+      const node = el('div');
+      later.push(() => node.replaceChildren(histogram(d, list, title, Math.max(220, node.clientWidth))));
+      return node;
+    };
     const card = (title, note, node) => el('div', { class: 'card' }, el('h3', {}, title), el('p', { class: 'note' }, note), node);
     box.replaceChildren(...[[d.first_token, 'Time to first token', 'prefill'], [d.per_token, 'Time per output token', 'decode'], [d.queue, 'Time in the queue', 'queue']].map(([s, title, color]) =>
-      s.count ? card(title, `${number(s.count)} requests · ${words(s)}`, histogram(d, [{ ...s, color }], title)) : card(title, 'not known of any request', el('span'))));
+      s.count ? card(title, `${number(s.count)} requests · ${words(s)}`, drawn([{ ...s, color }], title)) : card(title, 'not known of any request', el('span'))));
     const steps = (list, title) => {
       const legend = el('div', { class: 'legend' }, ...list.map(s => el('span', {}, el('i', { style: { background: css(s.name) } }), `${s.name}: ${number(s.count)}, p50 ${duration(s.percentiles_ns[0])}, p99 ${duration(s.percentiles_ns[2])}`)));
-      return el('div', { class: 'card' }, el('h3', {}, title, el('span', { class: 'unit' }, ' % of the phase’s steps')), legend, histogram(d, list.map(s => ({ ...s, color: s.name })), title));
+      return el('div', { class: 'card' }, el('h3', {}, title, el('span', { class: 'unit' }, ' % of the phase’s steps')), legend, drawn(list.map(s => ({ ...s, color: s.name })), title));
     };
     pair.replaceChildren(...(d.steps.length ? [steps(d.steps, 'Steps by phase, schedule to outputs')] : []), ...(d.steps_gpu.length ? [steps(d.steps_gpu, 'Steps by phase, on the GPU')] : []));
-    pair.style.marginTop = '14px';
+    for (const f of later) f();
   }
 
   // ---- Bars.
@@ -658,14 +704,14 @@
     const few = 18, names = { FULL: ['full graph', 'full'], PIECEWISE: ['piecewise', 'piecewise'], NONE: ['no graph', 'eager'] };
     const ranked = [...data.graphs].sort((a, b) => b.steps - a.steps).slice(0, allSizes ? 1e6 : few);
     const list = data.graphs.filter(g => ranked.includes(g));
-    const most = Math.max(...list.map(g => g.padded_tokens ?? g.padded));
+    const most = Math.max(...list.map(g => g.padded));
     const legend = el('div', { class: 'legend' }, ...Object.values(names).map(([text, color]) => el('span', {}, el('i', { style: { background: css(color) } }), text)), el('span', {}, el('i', { class: 'hatch', style: { background: css('padding') } }), 'padding'));
     const grid = el('div', { class: 'bars' }, ...['size', 'tokens computed', 'steps', 'padding'].map((h, i) => el('div', { class: i > 1 ? 'h r' : 'h' }, h)));
     for (const g of list) {
       const [text, color] = names[g.mode] || [g.mode, 'unknown'], padding = g.padded - g.tokens;
       grid.append(el('div', {}, `${text} ${g.mode === 'NONE' ? '≤ ' : ''}${number(g.size)}`),
         bar([{ value: g.tokens, color, hint: `${number(g.tokens)} tokens scheduled in ${number(g.steps)} steps` }, { value: padding, color: 'padding', class: 'hatch', hint: `${number(padding)} tokens of padding` }], most),
-        el('div', { class: 'r' }, number(g.steps)), el('div', { class: 'r' }, g.mode === 'NONE' ? '' : number(100 * padding / g.padded) + ' %'));
+        el('div', { class: 'r' }, number(g.steps)), el('div', { class: 'r' }, g.mode === 'NONE' ? '' : percent(100 * padding / g.padded)));
     }
     box.replaceChildren(legend, grid);
     if (data.graphs.length > few) box.append(el('button', { type: 'button', style: { marginTop: '10px' }, onclick: () => { allSizes = !allSizes; sizes(); } }, allSizes ? `the ${few} that most steps had` : `all ${data.graphs.length} sizes`));
@@ -680,7 +726,7 @@
       const most = Math.max(1, ...list.map(c => c.sum_ns));
       return el('div', { class: 'bars' }, ...['', 'time', '', 'calls'].map((h, i) => el('div', { class: i > 1 ? 'h r' : 'h' }, h)), ...list.flatMap(c => [
         hint(el('div', { class: 'cut', style: { maxWidth: '210px' } }, c.name), `${c.name}\n${c.class}`), bar([{ value: c.sum_ns, color: colour(c), hint: `${duration(c.sum_ns)}: ${number(100 * c.sum_ns / all)} % of the kernels’ time\n${duration(c.sum_ns / c.count)} a call` }], most),
-        el('div', { class: 'r' }, `${number(100 * c.sum_ns / all)} %`), el('div', { class: 'r' }, number(c.count))]));
+        el('div', { class: 'r' }, percent(100 * c.sum_ns / all)), el('div', { class: 'r' }, number(c.count))]));
     };
     const colour = c => classColors[c.class] || 'unknown';
     box.replaceChildren(el('p', { class: 'note' }, `${duration(all)} in kernels and copies, in ${number(k.windows)} windows of ${duration(k.open_ns)} in all`), table(k.classes, colour),
@@ -695,13 +741,13 @@
     const xs = r.x.map(at), ys = r.y.map(at);
     const low = Math.floor(Math.min(...xs) - .2), high = Math.ceil(Math.max(...xs, peakX ?? 0) + .3);
     const ground = Math.floor(Math.min(...ys) - .2), sky = Math.ceil(Math.max(...ys, r.arithmetic_flops ? Math.log10(r.arithmetic_flops) : 0) + .1);
-    const W = 460, H = 270, left = 62, bottom = 34, top = 8;
+    const W = Math.max(260, box.clientWidth), H = 280, left = 78, bottom = 34, top = 8;
     const x = v => left + (v - low) / (high - low) * (W - left - 8), y = v => top + (1 - (v - ground) / (sky - ground)) * (H - top - bottom);
     const node = svg('svg', { viewBox: `0 0 ${W} ${H}`, role: 'img', 'aria-label': 'operations a second against operations a byte' });
     const text = (at, content, more) => { const t = svg('text', { ...at, ...more }); t.textContent = content; node.append(t); };
     for (let v = low; v <= high; v++) {
       node.append(svg('line', { x1: x(v), x2: x(v), y1: top, y2: H - bottom, stroke: css('grid') }));
-      text({ x: x(v), y: H - bottom + 14 }, trim((10 ** v).toPrecision(3)), { 'text-anchor': 'middle' });
+      text({ x: x(v), y: H - bottom + 14 }, number(10 ** v), { 'text-anchor': 'middle' });
     }
     for (let v = ground; v <= sky; v++) {
       node.append(svg('line', { x1: left, x2: W - 8, y1: y(v), y2: y(v), stroke: css('grid') }));
@@ -774,7 +820,7 @@
     ['others', 'prefill of others *', ['others_prefill']],
     ['outside', 'steps without it', ['other_steps']],
     ['host', 'host', ['host_schedule', 'host_prepare', 'host_launch', 'host_output_wait', 'host_update', 'host_other']],
-    ['preempted', 'preempted', ['preempted']],
+    ['thrown', 'preempted', ['preempted']],
     ['recompute', 'computed again', ['recompute']],
     ['lost', 'unknown', ['unknown']],
   ];
@@ -849,6 +895,9 @@
     width = innerWidth;
     for (const { chart, plot, body } of shown.values()) plot.setSize({ width: Math.max(200, body.clientWidth), height: chart.height });
     draw();
+    latency();
+    roofline();
+    falls();
   });
 
   // For scripts, and for tests: what is shown, and a way to move it.
@@ -857,6 +906,6 @@
     view: () => ({ ...view }),
     plots: () => [...shown].map(([id, { plot }]) => ({ id, from: plot.scales.x.min * 1e9, to: plot.scales.x.max * 1e9, points: plot.data[0].length, values: plot.data.slice(1).map(s => s.filter(v => v != null).length) })),
     columns: (from, to, most, names) => { const c = cut(from, to, most); return { t: c.t, w: c.w, raw: !!c.raw, of: Object.fromEntries(names.map(n => [n, c.get(n)])) }; },
-    spent: (from, to, most) => { const c = cutTime(from, to, most); return Object.fromEntries(spent.map(n => [n, c.get(n)])); },
+    spent: (from, to, most) => { const c = cutSpread(from, to, most); return Object.fromEntries(spread.map(n => [n, c.get(n)])); },
   };
 })();
