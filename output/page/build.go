@@ -9,6 +9,7 @@ import (
 
 	"github.com/pmtrace/pmtrace/decode/record"
 	"github.com/pmtrace/pmtrace/output/findings"
+	"github.com/pmtrace/pmtrace/output/report"
 	"github.com/pmtrace/pmtrace/output/session"
 )
 
@@ -127,16 +128,23 @@ func (c *collector) event(engine int32, ns int64, count func(*bucket)) {
 // Build reads a session.
 func Build(dir *session.Dir, facts *session.Facts) (*Page, error) {
 	p := &Page{summary: session.NewSummary(dir, facts)}
+	slow, err := report.Choose(dir, report.Orders(), topRequests)
+	if err != nil {
+		return nil, err
+	}
 	c, search := newCollector(len(facts.Engines)), findings.NewSearch(facts)
 	var both errgroup.Group
-	both.Go(func() error { return session.Visit(dir, p.summary.Visitor(), search.Visitor(), c.visitor()) })
+	both.Go(func() error {
+		return session.Visit(dir, p.summary.Visitor(), search.Visitor(), c.visitor(), slow.Visitor())
+	})
 	both.Go(func() (err error) {
-		if p.data.Requests, err = readRequests(dir, facts.Engines); err == nil {
-			p.data.Kernels, err = readKernels(dir)
-		}
+		p.data.Kernels, err = readKernels(dir)
 		return err
 	})
 	if err := both.Wait(); err != nil {
+		return nil, err
+	}
+	if p.data.Requests, err = explain(dir, slow, facts.Engines); err != nil {
 		return nil, err
 	}
 	p.findings = search.Findings()

@@ -44,17 +44,17 @@ type request struct {
 	After       ints   `json:"after"`
 }
 
-// readRequests finds the slowest.
-func readRequests(dir *session.Dir, engines []record.Engine) (*requestData, error) {
+// explain says where the time of the slowest went; nil: there was no request.
+func explain(dir *session.Dir, slow *report.Slow, engines []record.Engine) (*requestData, error) {
 	limits := map[int32]report.Limits{}
 	for _, e := range engines {
 		limits[int32(e.Engine)] = report.Limits{MaxSeqs: e.MaxSeqs, MaxTokens: e.MaxTokens, BlockSize: e.BlockSize}
 	}
-	lists, all, err := report.SlowestBy(dir, report.Orders(), topRequests, limits)
-	if err != nil || all == 0 {
+	lists, err := slow.Explain(dir, limits)
+	if err != nil || slow.All == 0 {
 		return nil, err
 	}
-	d := &requestData{All: all, Orders: map[string][]int{}}
+	d := &requestData{All: slow.All, Orders: map[string][]int{}}
 	for p := report.Frontend; p <= report.Unknown; p++ {
 		d.Parts = append(d.Parts, part{p.Column(), p.Text()})
 	}

@@ -53,48 +53,6 @@ type Detail struct {
 	Slowest  []TokenGap `json:"slowest_gaps"`
 }
 
-// Slowest finds the n slowest requests, and says how many there are in all.
-func Slowest(dir *session.Dir, by string, n int, limits map[int32]Limits) (list []Request, all int, err error) {
-	lists, all, err := SlowestBy(dir, []string{by}, n, limits)
-	if err != nil {
-		return nil, 0, err
-	}
-	return lists[by], all, nil
-}
-
-// SlowestBy does so in several orders.
-func SlowestBy(dir *session.Dir, orders []string, n int, limits map[int32]Limits) (lists map[string][]Request, all int, err error) {
-	slowest, all, err := choose(session.Rows[record.RequestRow](dir), orders, n)
-	if err != nil {
-		return nil, 0, err
-	}
-	byUID := map[int64]*life{}
-	var lives []*life
-	for _, c := range slowest {
-		for i := range c.list {
-			if uid := c.list[i].RequestUID; byUID[uid] == nil {
-				byUID[uid] = newLife(&c.list[i])
-				lives = append(lives, byUID[uid])
-			}
-		}
-	}
-	if err := read(dir, lives, false); err != nil {
-		return nil, 0, err
-	}
-	requests := map[int64]Request{}
-	for uid, l := range byUID {
-		requests[uid] = l.request(l.cut(limits[l.row.Engine]))
-	}
-	lists = map[string][]Request{}
-	for _, c := range slowest {
-		lists[c.by] = []Request{}
-		for i := range c.list {
-			lists[c.by] = append(lists[c.by], requests[c.list[i].RequestUID])
-		}
-	}
-	return lists, all, nil
-}
-
 // Explain finds one request by its id, and the slowest of its tokens.
 func Explain(dir *session.Dir, id string, tokens int, limits map[int32]Limits) (*Detail, error) {
 	row, err := find(session.Rows[record.RequestRow](dir), id)
@@ -102,7 +60,10 @@ func Explain(dir *session.Dir, id string, tokens int, limits map[int32]Limits) (
 		return nil, err
 	}
 	l := newLife(row)
-	if err := read(dir, []*life{l}, true); err != nil {
+	if err := read(dir, []*life{l}); err != nil {
+		return nil, err
+	}
+	if err := readOperations(dir, l); err != nil {
 		return nil, err
 	}
 	d := l.detail(tokens, limits[row.Engine])

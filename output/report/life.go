@@ -95,30 +95,12 @@ func (l *life) close() {
 }
 
 // read collects what concerns the lives from the tables.
-func read(dir *session.Dir, lives []*life, operations bool) error {
-	if err := readSteps(dir, lives); err != nil {
+func read(dir *session.Dir, lives []*life) error {
+	r := newReading(lives)
+	if err := session.Visit(dir, r.visitor()); err != nil {
 		return err
 	}
-	for _, l := range lives {
-		l.begin()
-		l.close()
-	}
-	byUID := map[int64]*life{}
-	for _, l := range lives {
-		byUID[l.row.RequestUID] = l
-	}
-	for r, err := range session.Rows[record.PreemptionRow](dir) {
-		if err != nil {
-			return err
-		}
-		if l := byUID[r.RequestUID]; l != nil {
-			l.preemptions = append(l.preemptions, *r)
-		}
-	}
-	if !operations {
-		return nil
-	}
-	return readOperations(dir, lives)
+	return r.finish(dir)
 }
 
 func turnOf(s *step, r *record.StepRequestRow) *turn {
@@ -147,7 +129,7 @@ var operationParts = map[string]Part{
 	"output_wait": OutputWait,
 }
 
-func readOperations(dir *session.Dir, lives []*life) error {
+func readOperations(dir *session.Dir, l *life) error {
 	for r, err := range session.Rows[record.CPUOperationRow](dir) {
 		if err != nil {
 			return err
@@ -157,10 +139,8 @@ func readOperations(dir *session.Dir, lives []*life) error {
 			continue
 		}
 		o := operation{span{r.TimeNS, r.TimeNS + r.DurNS}, part}
-		for _, l := range lives {
-			if l.row.Engine == r.Engine && o.to > l.from && o.from < l.to {
-				l.operations = append(l.operations, o)
-			}
+		if l.row.Engine == r.Engine && o.to > l.from && o.from < l.to {
+			l.operations = append(l.operations, o)
 		}
 	}
 	return nil

@@ -7,69 +7,93 @@ import (
 	"github.com/pmtrace/pmtrace/output/session"
 )
 
-// readSteps collects the steps that concern the lives, and then who was in them: of
-// step_requests it reads those pages alone that have them.
-func readSteps(dir *session.Dir, lives []*life) error {
-	engines, ids, err := concerned(dir, lives)
-	if err != nil || len(ids) == 0 {
-		return err
-	}
-	byUID := map[int64]*life{}
-	for _, l := range lives {
-		byUID[l.row.RequestUID] = l
-	}
-	wants := func(low, high int64) bool {
-		i, _ := slices.BinarySearch(ids, low)
-		return i < len(ids) && ids[i] <= high
-	}
-	for row, err := range session.RowsWhere[record.StepRequestRow](dir, "step_id", wants) {
-		if err != nil {
-			return err
-		}
-		if e := engines[row.Engine]; e != nil {
-			e.row(row, byUID[row.RequestUID])
-		}
-	}
-	for _, e := range engines {
-		e.turn()
-	}
-	return nil
+// reading collects what concerns some lives from the rows as they pass by: the steps and
+// preemptions; and then who was in those steps.
+type reading struct {
+	lives   []*life
+	byUID   map[int64]*life
+	engines map[int32]*batches
+	lately  map[int32]*baseline
+	filled  map[int32]int64 // the last step with requests
+	ids     []int64         // of the steps of engines, and of the last with requests before each
 }
 
-// concerned gives the lives the steps that concern them. ids are theirs and those of
-// the last steps with requests before them, in order.
-func concerned(dir *session.Dir, lives []*life) (engines map[int32]*batches, ids []int64, err error) {
-	engines = map[int32]*batches{}
-	lately := map[int32]*baseline{}
-	filled := map[int32]int64{} // the last step with requests
-	for r, err := range session.Rows[record.StepRow](dir) {
-		if err != nil {
-			return nil, nil, err
-		}
-		s := stepOf(r)
-		if lately[r.Engine] == nil {
-			lately[r.Engine] = &baseline{}
-		}
-		if s.prefill > 0 {
-			s.base = lately[r.Engine].of(&s)
-		}
-		lately[r.Engine].add(&s)
-		if kept := hand(lives, r.Engine, &s); kept != nil {
-			if engines[r.Engine] == nil {
-				engines[r.Engine] = &batches{id: unset}
+func newReading(lives []*life) *reading {
+	r := &reading{
+		lives: lives, byUID: map[int64]*life{}, engines: map[int32]*batches{},
+		lately: map[int32]*baseline{}, filled: map[int32]int64{},
+	}
+	for _, l := range lives {
+		r.byUID[l.row.RequestUID] = l
+	}
+	return r
+}
+
+func (r *reading) visitor() session.Visitor {
+	return session.Visitor{
+		Step: func(row *record.StepRow) error { r.step(row); return nil },
+		Preemption: func(row *record.PreemptionRow) error {
+			if l := r.byUID[row.RequestUID]; l != nil {
+				l.preemptions = append(l.preemptions, *row)
 			}
-			engines[r.Engine].steps = append(engines[r.Engine].steps, kept)
-			ids = append(ids, s.id)
-			if before, ok := filled[r.Engine]; ok {
-				ids = append(ids, before)
-			}
+			return nil
+		},
+	}
+}
+
+// step gives the lives a step that concerns them.
+func (r *reading) step(row *record.StepRow) {
+	s := stepOf(row)
+	lately := r.lately[row.Engine]
+	if lately == nil {
+		lately = &baseline{}
+		r.lately[row.Engine] = lately
+	}
+	if s.prefill > 0 {
+		s.base = lately.of(&s)
+	}
+	lately.add(&s)
+	if kept := hand(r.lives, row.Engine, &s); kept != nil {
+		if r.engines[row.Engine] == nil {
+			r.engines[row.Engine] = &batches{id: unset}
 		}
-		if s.requests > 0 {
-			filled[r.Engine] = s.id
+		r.engines[row.Engine].steps = append(r.engines[row.Engine].steps, kept)
+		r.ids = append(r.ids, s.id)
+		if before, ok := r.filled[row.Engine]; ok {
+			r.ids = append(r.ids, before)
 		}
 	}
-	slices.Sort(ids)
-	return engines, slices.Compact(ids), nil
+	if s.requests > 0 {
+		r.filled[row.Engine] = s.id
+	}
+}
+
+// finish looks up who was in the steps: of step_requests it reads those pages alone that
+// have them.
+func (r *reading) finish(dir *session.Dir) error {
+	slices.Sort(r.ids)
+	wants := func(low, high int64) bool {
+		i, _ := slices.BinarySearch(r.ids, low)
+		return i < len(r.ids) && r.ids[i] <= high
+	}
+	if len(r.ids) > 0 {
+		for row, err := range session.RowsWhere[record.StepRequestRow](dir, "step_id", wants) {
+			if err != nil {
+				return err
+			}
+			if e := r.engines[row.Engine]; e != nil {
+				e.row(row, r.byUID[row.RequestUID])
+			}
+		}
+	}
+	for _, e := range r.engines {
+		e.turn()
+	}
+	for _, l := range r.lives {
+		l.begin()
+		l.close()
+	}
+	return nil
 }
 
 // hand gives a step to those whom it concerns; nil: it concerns none.
