@@ -9,7 +9,7 @@ import (
 	"strings"
 )
 
-//go:embed assets/page.html assets/page.css assets/page.js assets/uplot/uPlot.iife.min.js assets/uplot/uPlot.min.css assets/uplot/LICENSE
+//go:embed assets/page.html assets/page.css assets/dark.css assets/page.js assets/uplot/uPlot.iife.min.js assets/uplot/uPlot.min.css assets/uplot/LICENSE
 var assets embed.FS
 
 // Write writes the page: one file that asks for nothing.
@@ -17,17 +17,6 @@ func (p *Page) Write(w io.Writer) error { return p.write(w, "'none'") }
 
 // write writes the page, which may connect to what connect says.
 func (p *Page) write(w io.Writer, connect string) error {
-	text := func(names ...string) (string, error) {
-		var all []string
-		for _, name := range names {
-			b, err := assets.ReadFile("assets/" + name)
-			if err != nil {
-				return "", err
-			}
-			all = append(all, string(b))
-		}
-		return strings.Join(all, "\n"), nil
-	}
 	script, err := text("uplot/uPlot.iife.min.js", "page.js")
 	if err != nil {
 		return err
@@ -36,6 +25,11 @@ func (p *Page) write(w io.Writer, connect string) error {
 	if err != nil {
 		return err
 	}
+	dark, err := text("dark.css")
+	if err != nil {
+		return err
+	}
+	styles += darkBySystem + dark + "}}\n" + darkByChoice + dark + "}\n"
 	layout, err := template.New("page.html").ParseFS(assets, "assets/page.html")
 	if err != nil {
 		return err
@@ -56,6 +50,26 @@ func (p *Page) write(w io.Writer, connect string) error {
 		"default-src 'none'; script-src " + hash(script) + "; style-src " + hash(styles) + "; img-src data:; base-uri 'none'; form-action 'none'; connect-src " + connect,
 		template.CSS(styles), template.JS(script),
 	})
+}
+
+// Where the colours of dark.css hold.
+const (
+	darkBySystem = `@media (prefers-color-scheme: dark) { :root:not([data-theme="light"]) {` + "\n"
+	darkByChoice = `:root[data-theme="dark"] {` + "\n"
+)
+
+// text are the contents of files, one behind the other.
+func text(names ...string) (string, error) {
+	var all strings.Builder
+	for _, name := range names {
+		b, err := assets.ReadFile("assets/" + name)
+		if err != nil {
+			return "", err
+		}
+		all.Write(b)
+		all.WriteByte('\n')
+	}
+	return all.String(), nil
 }
 
 // hash names a script or style sheet in a content security policy.
