@@ -9,7 +9,7 @@ import (
 	"strings"
 )
 
-//go:embed assets/page.html assets/page.css assets/dark.css assets/page.js assets/uplot/uPlot.iife.min.js assets/uplot/uPlot.min.css assets/uplot/LICENSE
+//go:embed assets/page.html assets/page.css assets/dark.css assets/page.js assets/uplot/uPlot.iife.min.js assets/uplot/uPlot.min.css assets/uplot/LICENSE assets/uplot/SHA256SUMS
 var assets embed.FS
 
 // Write writes the page: one file that asks for nothing.

@@ -1,6 +1,7 @@
 package page
 
 import (
+	"fmt"
 	"testing"
 
 	"github.com/go-quicktest/qt"
@@ -36,11 +37,28 @@ func (g *onGPU) Step(r *record.StepRow) error {
 	return g.Tables.Step(r)
 }
 
-// makeHour writes the session of a server with 32 requests at a time, 100 steps a second.
-func makeHour(t testing.TB, path string, steps int) {
-	place, err := session.OpenPlace(path, session.Owner{UID: -1, GID: -1})
+// BenchmarkReport makes the page of an hour, and of a million steps, of 32 requests.
+func BenchmarkReport(b *testing.B) {
+	for _, steps := range []int{360_000, 1_000_000} {
+		b.Run(fmt.Sprint(steps), func(b *testing.B) {
+			dir, facts := makeHour(b, steps)
+			b.ResetTimer()
+			n := &counted{}
+			for b.Loop() {
+				n.bytes = 0
+				qt.Assert(b, qt.IsNil(build(b, dir, facts).Write(n)))
+			}
+			b.ReportMetric(float64(n.bytes), "bytes")
+		})
+	}
+}
+
+// makeHour writes the session of a server with 32 requests at a time, 100 steps a second:
+// of an hour, if they are 360,000.
+func makeHour(t testing.TB, steps int) (*session.Dir, *session.Facts) {
+	place, err := session.OpenPlace(t.TempDir(), session.Owner{UID: -1, GID: -1})
 	qt.Assert(t, qt.IsNil(err))
-	defer place.Close()
+	t.Cleanup(func() { place.Close() })
 	tables, err := session.CreateTables(place, session.About{SessionID: "hour"})
 	qt.Assert(t, qt.IsNil(err))
 	shape := traffic.Chat32
@@ -60,4 +78,5 @@ func makeHour(t testing.TB, path string, steps int) {
 	facts := &session.Facts{Engines: []record.Engine{{Model: "/models/llama8b", VLLM: "0.33.0", MaxSeqs: 64, MaxTokens: 2048, BlockSize: 16}}}
 	_, err = session.WriteFiles(place, facts, false)
 	qt.Assert(t, qt.IsNil(err))
+	return place, facts
 }
