@@ -205,7 +205,7 @@
   };
   const level = (c, name) => [held(c, name, ratio(c.get(name + '_sum'), c.get(name + '_n'))), held(c, name, c.get(name + '_max'))];
   const rate = (list, w) => list.map((v, i) => v == null ? null : v * 1e9 / w[i]);
-  const stepped = uPlot.paths.stepped({ align: 1 });
+  const stepped = uPlot.paths.stepped({ align: 1 }), steppedBefore = uPlot.paths.stepped({ align: -1 });
   const nothing = () => null;
 
   const charts = [
@@ -248,9 +248,10 @@
     })),
     {
       id: 'gpu', title: 'GPU time', unit: () => '% of time', height: 130, format: v => number(v) + ' %', range: [0, 100], when: () => has('busy'), stacked: true,
-      series: () => [{ label: 'in steps', color: 'busy' }, { label: 'idle, requests in the batch', color: 'idle' }, { label: 'idle, none', color: 'drained' }],
+      series: () => [{ label: 'in steps', color: 'busy' }, { label: 'idle, requests in the batch', color: 'idle' }, { label: 'idle, no requests', color: 'drained' }],
       cut: cutSpread, of: c => spent.map(n => c.get(n).map((v, i) => 100 * Math.min(1, (v || 0) / c.w[i]))),
     },
+    { id: 'lanes', title: 'Steps one by one', unit: () => '', height: 118, lanes: true, when: () => data.steps > 0, series: () => [], cut, of: () => [] },
     {
       id: 'eager', title: 'Without graphs, and padding', unit: () => '% of steps; % of tokens in graphs', height: 110, format: v => number(v) + ' %', range: [0, 100], when: () => has('full') || has('piecewise') || has('eager'),
       series: () => [{ label: 'steps without a graph', color: 'eager', dots: 3 }, { label: 'padding', color: 'padding', dots: 3 }],
@@ -261,7 +262,6 @@
       },
     },
     ...deviceCharts(),
-    { id: 'lanes', title: 'Steps one by one', unit: () => '', height: 118, lanes: true, when: () => data.steps > 0, series: () => [], cut, of: () => [] },
   ];
 
   // coarse is what has the columns that single steps have not.
@@ -275,11 +275,11 @@
       id, title, unit: () => unit, height: 110, format, range, device: true, when: () => names.some(([n]) => of(n).length > 0),
       series: () => names.flatMap(([name, word, dash]) => of(name).map(d => ({ label: `${data.devices.length > 1 || names.length === 1 ? 'GPU ' + d.gpu + ' ' : ''}${names.length > 1 ? word : data.devices.length > 1 ? '' : word}`.trim(), color: 'gpu' + (data.devices.indexOf(d) % 8), dash, hold: true }))),
       data: (from, to) => uPlot.join(names.flatMap(([name]) => of(name).map(d => {
-        const keep = d.at.map((t, i) => i).filter(i => d.at[i] + d.width_ns >= from && d.at[i] <= to);
+        const keep = d.at.map((_, i) => i).slice(Math.max(0, found(d.at, from) - 1), found(d.at, to) + 1);
         return [seconds(keep.map(i => d.at[i])), keep.map(i => d.columns[name + '_mean'][i] == null ? null : d.columns[name + '_mean'][i] / 1000)];
       }))),
     });
-    for (const d of data.devices) d.at = undelta(d.bucket).map(i => i * d.width_ns);
+    for (const d of data.devices) d.at = undelta(d.bucket).map(i => (i + 1) * d.width_ns); // samples tell of the time before them
     const limit = data.devices.map(d => d.power_limit_w).filter(Boolean)[0];
     return [
       chart('power', 'GPU power', limit ? `W; limit ${number(limit)} W` : 'W', [['power', 'power']], v => number(v) + ' W'),
@@ -297,7 +297,7 @@
       const out = { label: s.label, stroke, width: s.faint ? 1 : 1.4, value: (_, v) => v == null ? '–' : chart.format(v), points: { show: false } };
       if (chart.stacked) return { ...out, width: 0, fill: alpha(color, .85), paths: stepped, value: (u, v, i, k) => k == null ? '–' : chart.format(u.parts[i - 1][k]) };
       if (s.dots) return { ...out, paths: nothing, points: { show: true, size: s.dots, width: 0, fill: stroke } };
-      return { ...out, paths: stepped, dash: s.dash, fill: s.fill && alpha(color, s.fill), spanGaps: !!s.hold };
+      return { ...out, paths: chart.device ? steppedBefore : stepped, dash: s.dash, fill: s.fill && alpha(color, s.fill), spanGaps: !!s.hold };
     });
   }
 
@@ -320,20 +320,20 @@
 
   // axisTime writes times with as many digits as tell them apart.
   function axisTime(_, splits) {
-    const digits = clamp(Math.ceil(1 - Math.log10((view.to - view.from) / 1e9)), 0, 6);
-    return splits.map(v => v.toFixed(digits) + ' s');
+    return splits.map(v => v.toFixed(digits()) + ' s');
   }
+  const digits = () => clamp(Math.ceil(1 - Math.log10((view.to - view.from) / 1e9)), 0, 6);
 
   function plotOf(chart, body) {
     const width = Math.max(200, body.clientWidth), grid = { stroke: css('grid'), width: 1 };
     const font = '11px ' + getComputedStyle(document.body).fontFamily;
     const axis = { stroke: css('faint'), grid, ticks: { show: false }, font };
-    const series = [{ label: 'time', value: (_, v) => v == null ? '–' : duration(v * 1e9) }, ...seriesOf(chart)];
+    const series = [{ label: 'time', value: (_, v) => v == null ? '–' : v.toFixed(Math.min(digits() + 2, 6)) + ' s' }, ...seriesOf(chart)];
     if (chart.lanes) series.push({ label: 'steps', show: true, stroke: 'transparent', paths: nothing, points: { show: false } });
     const y = chart.lanes ? { range: [0, 1] } : chart.log ? { distr: 3, range: (_, low, high) => low > 0 && isFinite(high) ? [low / 1.6, high * 1.6] : [1e5, 1e9] }
       : { range: chart.range || ((_, low, high) => [0, (high || 1) * 1.08]) };
     const plot = new uPlot({
-      width, height: chart.height, series, legend: { show: !chart.lanes, live: true }, padding: [8, 14, 0, 0],
+      width, height: chart.height, series, legend: { show: !chart.lanes, live: true }, padding: [8, 22, 0, 0],
       scales: { x: { time: false, range: () => [view.from / 1e9, view.to / 1e9] }, y },
       axes: [
         { ...axis, size: 20, gap: 4, space: 90, values: axisTime },
