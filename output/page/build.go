@@ -167,25 +167,29 @@ func (c *collector) fill(d *data, facts *session.Facts, sum *session.Summary) {
 	d.Moments = c.moments.data(c.around(d))
 }
 
-// around is the time of some dozens of steps, in which something is seen together with
-// what led to it.
-func (c *collector) around(d *data) int64 {
-	const steps = 60
+// each is how long it was from a step to the next, on average.
+func (c *collector) each(d *data) int64 {
 	if d.Steps == 0 {
 		return 0
 	}
-	each := (d.ToNS - d.FromNS) * int64(max(len(c.engines), 1)) / d.Steps
-	return min(steps*each, int64(10*time.Second))
+	return (d.ToNS - d.FromNS) * int64(max(len(c.engines), 1)) / d.Steps
+}
+
+// around is the time of some dozens of steps, in which something is seen together with
+// what led to it.
+func (c *collector) around(d *data) int64 {
+	return min(60*c.each(d), int64(10*time.Second))
 }
 
 // windows reads the steps of the stretches that are worth it: of all time where it is
-// short, else of the moments and of the slowest requests.
+// short, else of the moments and of the slowest requests, or their beginnings.
 func (p *Page) windows(dir *session.Dir, c *collector) error {
-	const requestsEach = 4
+	const (
+		requestsEach = 4
+		longest      = 1000 // steps
+	)
 	var spans []span
-	each := mostRawWindow
 	if p.data.Steps <= mostRaw {
-		each = mostRaw
 		for index, e := range c.engines {
 			spans = append(spans, span{index, e.from, e.to + 1})
 		}
@@ -193,9 +197,12 @@ func (p *Page) windows(dir *session.Dir, c *collector) error {
 		for _, m := range p.data.Moments {
 			spans = append(spans, span{m.Engine, m.FromNS, m.ToNS})
 		}
-		spans = append(spans, p.data.Requests.spans(requestsEach, c.around(&p.data)/2)...)
+		for _, s := range p.data.Requests.spans(requestsEach, c.around(&p.data)/2) {
+			s.to = min(s.to, s.from+longest*c.each(&p.data))
+			spans = append(spans, s)
+		}
 	}
 	var err error
-	p.data.Windows, err = readWindows(dir, spans, each, mostRaw)
+	p.data.Windows, err = readWindows(dir, spans, mostRaw)
 	return err
 }

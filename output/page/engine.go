@@ -5,7 +5,7 @@ import "github.com/pmtrace/pmtrace/decode/record"
 // buckets of all engines together.
 const (
 	mostBuckets  = 4096
-	leastBuckets = 256
+	leastBuckets = 128
 )
 
 // engine collects what one engine did over time.

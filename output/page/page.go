@@ -21,6 +21,11 @@ func (p *Page) write(w io.Writer, connect string) error {
 	if err != nil {
 		return err
 	}
+	license, err := text("uplot/LICENSE")
+	if err != nil {
+		return err
+	}
+	script = "/* uPlot: " + license + "*/\n" + script
 	styles, err := text("uplot/uPlot.min.css", "page.css")
 	if err != nil {
 		return err

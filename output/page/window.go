@@ -8,11 +8,8 @@ import (
 	"github.com/pmtrace/pmtrace/output/session"
 )
 
-// Bounds of what the page has of single steps.
-const (
-	mostRaw       = 20_000 // steps
-	mostRawWindow = 1_500  // of them in a window
-)
+// mostRaw bounds the single steps that the page has.
+const mostRaw = 20_000
 
 // window is a stretch of time whose steps are told one by one: all that began in it.
 type window struct {
@@ -44,9 +41,9 @@ func merged(spans []span) []span {
 	return out
 }
 
-// readWindows reads the steps that began in the spans, so many of each, and of all, as
-// there may be. What a window says that it holds it holds.
-func readWindows(dir *session.Dir, spans []span, each, all int) ([]window, error) {
+// readWindows reads the steps that began in the spans, but no more than there may be. What
+// a window says that it holds it holds.
+func readWindows(dir *session.Dir, spans []span, most int) ([]window, error) {
 	spans = merged(spans)
 	windows := make([]window, len(spans))
 	for i, s := range spans {
@@ -64,12 +61,12 @@ func readWindows(dir *session.Dir, spans []span, each, all int) ([]window, error
 			if w.Engine != r.Engine || r.StartNS < w.FromNS || r.StartNS >= w.ToNS {
 				continue
 			}
-			if len(w.Start) >= each || all <= 0 {
+			if most <= 0 {
 				w.ToNS = r.StartNS
 				continue
 			}
 			w.add(r)
-			all--
+			most--
 		}
 	}
 	windows = slices.DeleteFunc(windows, func(w window) bool { return len(w.Start) == 0 })

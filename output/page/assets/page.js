@@ -113,7 +113,9 @@
         return value;
       });
     };
-    return { t, w: t.map(() => k * b.width), get, raw: null };
+    // The last piece ends where the buckets do, or the session.
+    const w = t.map((at, j) => Math.max(1, Math.min((Math.min(first + (j + 1) * k, last) - first - j * k) * b.width, Math.max(data.to_ns, at + b.width / 8) - at)));
+    return { t, w, get, raw: null };
   }
 
   // value is what one step has of a column of buckets.
@@ -273,7 +275,7 @@
     const of = name => data.devices.filter(d => d.columns[name + '_mean']);
     const chart = (id, title, unit, names, format, range) => ({
       id, title, unit: () => unit, height: 110, format, range, device: true, when: () => names.some(([n]) => of(n).length > 0),
-      series: () => names.flatMap(([name, word, dash]) => of(name).map(d => ({ label: `${data.devices.length > 1 || names.length === 1 ? 'GPU ' + d.gpu + ' ' : ''}${names.length > 1 ? word : data.devices.length > 1 ? '' : word}`.trim(), color: 'gpu' + (data.devices.indexOf(d) % 8), dash, hold: true }))),
+      series: () => names.flatMap(([name, word, dash]) => of(name).map(d => ({ label: [data.devices.length > 1 && `GPU ${d.gpu}`, (names.length > 1 || data.devices.length === 1) && word].filter(Boolean).join(' '), color: 'gpu' + (data.devices.indexOf(d) % 8), dash, hold: true }))),
       data: (from, to) => uPlot.join(names.flatMap(([name]) => of(name).map(d => {
         const keep = d.at.map((_, i) => i).slice(Math.max(0, found(d.at, from) - 1), found(d.at, to) + 1);
         return [seconds(keep.map(i => d.at[i])), keep.map(i => d.columns[name + '_mean'][i] == null ? null : d.columns[name + '_mean'][i] / 1000)];
