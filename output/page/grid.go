@@ -44,9 +44,13 @@ func (g *grid[T]) double() {
 	g.buckets = g.buckets[:half]
 }
 
+// horizon is how far from its origin a stretch of time may reach: no session lasts
+// longer, and times add up.
+const horizon = 1 << 61
+
 // spread hands each bucket its part of a stretch of time.
 func (g *grid[T]) spread(from, to int64, add func(b *T, ns int64)) {
-	from = max(from, g.origin)
+	from, to = max(from, g.origin), min(to, g.origin+horizon)
 	if from >= to {
 		return
 	}

@@ -1,6 +1,7 @@
 package page
 
 import (
+	"math"
 	"math/rand/v2"
 	"testing"
 
@@ -52,6 +53,7 @@ func TestGridFar(t *testing.T) {
 		*g.at(i * finest)++
 	}
 	*g.at(1 << 62)++
+	g.spread(0, math.MaxInt64, func(*int64, int64) {})
 	sum := int64(0)
 	for _, n := range g.buckets {
 		sum += n

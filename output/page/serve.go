@@ -44,6 +44,18 @@ type server struct {
 	busy chan struct{} // so many read the tables at once
 }
 
+// begin waits until the tables may be read; false: whoever asked has gone.
+func (s *server) begin(r *http.Request) bool {
+	select {
+	case s.busy <- struct{}{}:
+		return true
+	case <-r.Context().Done():
+		return false
+	}
+}
+
+func (s *server) end() { <-s.busy }
+
 // guard refuses who may have been sent by a page of somebody else's.
 func guard(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -99,8 +111,10 @@ func (s *server) serveSteps(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
 	}
-	s.busy <- struct{}{}
-	defer func() { <-s.busy }()
+	if !s.begin(r) {
+		return
+	}
+	defer s.end()
 	found, err := readStretch(s.dir, span{int32(engine), from, to})
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusInternalServerError)
@@ -187,8 +201,10 @@ func (s *server) serveRows(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "there is no table of that name that has times: there are "+strings.Join(tableNames(), ", "), http.StatusNotFound)
 		return
 	}
-	s.busy <- struct{}{}
-	defer func() { <-s.busy }()
+	if !s.begin(r) {
+		return
+	}
+	defer s.end()
 	var csv bytes.Buffer
 	err = table(s.dir, &csv, from, to)
 	var many *tooManyError

@@ -1,6 +1,7 @@
 package session
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/parquet-go/parquet-go"
@@ -27,23 +28,12 @@ func (f *pageFilter) ranges(file *parquet.File) ([]rowRange, error) {
 	var wanted []rowRange
 	base := int64(0)
 	for _, group := range file.RowGroups() {
-		chunk := group.ColumnChunks()[leaf.ColumnIndex]
-		bounds, err := chunk.ColumnIndex()
+		pages, err := f.pages(group, leaf.ColumnIndex)
 		if err != nil {
 			return nil, err
 		}
-		places, err := chunk.OffsetIndex()
-		if err != nil {
-			return nil, err
-		}
-		for i := range bounds.NumPages() {
-			if bounds.NullPage(i) || !f.wants(bounds.MinValue(i).Int64(), bounds.MaxValue(i).Int64()) {
-				continue
-			}
-			r := rowRange{base + places.FirstRowIndex(i), base + group.NumRows()}
-			if i+1 < bounds.NumPages() {
-				r.to = base + places.FirstRowIndex(i+1)
-			}
+		for _, r := range pages {
+			r.from, r.to = base+r.from, base+r.to
 			if n := len(wanted); n > 0 && wanted[n-1].to == r.from {
 				wanted[n-1].to = r.to
 			} else {
@@ -51,6 +41,34 @@ func (f *pageFilter) ranges(file *parquet.File) ([]rowRange, error) {
 			}
 		}
 		base += group.NumRows()
+	}
+	return wanted, nil
+}
+
+// pages are the rows of a group's pages that are wanted: all of one without an index.
+func (f *pageFilter) pages(group parquet.RowGroup, column int) ([]rowRange, error) {
+	chunk := group.ColumnChunks()[column]
+	bounds, err := chunk.ColumnIndex()
+	if errors.Is(err, parquet.ErrMissingColumnIndex) {
+		return []rowRange{{0, group.NumRows()}}, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	places, err := chunk.OffsetIndex()
+	if err != nil {
+		return nil, err
+	}
+	var wanted []rowRange
+	for i := range bounds.NumPages() {
+		if bounds.NullPage(i) || !f.wants(bounds.MinValue(i).Int64(), bounds.MaxValue(i).Int64()) {
+			continue
+		}
+		r := rowRange{places.FirstRowIndex(i), group.NumRows()}
+		if i+1 < bounds.NumPages() {
+			r.to = places.FirstRowIndex(i + 1)
+		}
+		wanted = append(wanted, r)
 	}
 	return wanted, nil
 }
