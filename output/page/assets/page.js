@@ -239,7 +239,7 @@
       cut, of: c => ['running', 'waiting'].flatMap(n => level(c, n)),
     },
     {
-      id: 'kv', title: 'KV cache', unit: () => `% of ${number(engine().kv_total_blocks)} blocks in use`, height: 130, format: v => number(v) + ' %', range: [0, 100], when: () => has('kv_n') && engine().kv_total_blocks > 0,
+      id: 'kv', title: 'KV cache', unit: () => `% of ${number(engine().kv_total_blocks)} blocks in use`, height: 130, format: v => number(v) + ' %', range: (_, low, high) => [0, high > 25 ? 100 : (high || 1) * 1.2], when: () => has('kv_n') && engine().kv_total_blocks > 0,
       series: () => [{ label: 'mean', color: 'kv', fill: .14, hold: true }, { label: 'most', color: 'kv', faint: true, hold: true }],
       cut, of: c => level(c, 'kv').map(list => list.map(v => v == null ? null : 100 * v / engine().kv_total_blocks)),
     },
