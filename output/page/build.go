@@ -15,13 +15,17 @@ import (
 
 // data is what the page's charts are drawn from. Times are ns since the session began.
 type data struct {
-	Session  string        `json:"session"`
-	Served   bool          `json:"served"`           // more can be asked for
-	Tables   []string      `json:"tables,omitempty"` // whose rows can be had
-	FromNS   int64         `json:"from_ns"`
-	ToNS     int64         `json:"to_ns"` // of the steps
-	Steps    int64         `json:"steps"`
-	Phases   []string      `json:"phases"`
+	Session string   `json:"session"`
+	Served  bool     `json:"served"`           // more can be asked for
+	Tables  []string `json:"tables,omitempty"` // whose rows can be had
+	FromNS  int64    `json:"from_ns"`
+	ToNS    int64    `json:"to_ns"` // of the steps
+	Steps   int64    `json:"steps"`
+	Phases  []string `json:"phases"`
+	// How most times on the GPU were got, and how far off they may be: p99; 0 is not known.
+	GPUSource  string  `json:"gpu_timing_source"`
+	GPUErrorNS float64 `json:"gpu_error_bound_p99_ns"`
+
 	Engines  []engineData  `json:"engines"`
 	Windows  []window      `json:"windows"`
 	Moments  []moment      `json:"moments"`
@@ -156,6 +160,10 @@ func Build(dir *session.Dir, facts *session.Facts) (*Page, error) {
 func (c *collector) fill(d *data, facts *session.Facts, sum *session.Summary) {
 	d.Phases = phases[:]
 	d.FromNS, d.ToNS, d.Steps = sum.FirstNS, sum.LastNS, sum.Steps+sum.EmptySteps
+	d.GPUSource = sum.GPU.Source()
+	if sum.GPU.Error.Count() > 0 {
+		d.GPUErrorNS = sum.GPU.Error.Percentile(99)
+	}
 	d.Engines = []engineData{}
 	for _, index := range slices.Sorted(maps.Keys(c.engines)) {
 		e, known := c.engines[index], facts.Engine(index)

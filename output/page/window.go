@@ -92,6 +92,7 @@ func (w *window) add(r *record.StepRow) {
 	c.add("gpu_start", since(r.GPUStartNS))
 	c.add("gpu_end", since(r.GPUEndNS))
 	c.add("gpu", r.StepGPUNS)
+	c.add("gpu_error", r.GPUErrorNS)
 	c.add("idle", r.GPUIdleNS)
 	drained := int64(0)
 	if r.NewRequests == r.Requests {

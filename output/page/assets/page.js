@@ -196,6 +196,9 @@
 
   // ---- Charts over time.
 
+  // How good times on the GPU are.
+  const source = data.gpu_timing_source + (data.gpu_error_bound_p99_ns ? `, p99 of the error bound ${duration(data.gpu_error_bound_p99_ns)}` : '');
+
   const has = name => { const e = engine(); return !!e && (name in e.grid.columns); };
   const seconds = t => t.map(ns => ns / 1e9);
   const ratio = (a, b, by = 1) => a.map((v, i) => v == null || !b[i] ? null : by * v / b[i]);
@@ -213,7 +216,7 @@
   const charts = [
     {
       id: 'steps', title: 'Step time', height: 190, log: true, format: duration, when: () => has('whole_decode_n') || has('whole_mixed_n') || has('whole_prefill_n') || has('whole_unknown_n'),
-      unit: () => view.measure === 'whole' ? 'schedule to outputs; dots: mean, faint: longest' : 'on the GPU; dots: mean, faint: longest',
+      unit: () => view.measure === 'whole' ? 'schedule to outputs; dots: mean, faint: longest' : `on the GPU (${source}); dots: mean, faint: longest`,
       choice: () => has('gpu_decode_n') || has('gpu_mixed_n') ? [['whole', 'whole step'], ['gpu', 'on the GPU']] : null,
       series: () => data.phases.filter(p => has(`${view.measure}_${p}_n`)).flatMap(p => [
         { label: p, color: p, dots: 4 }, { label: p + ' max', color: p, dots: 2.5, faint: true }]),
@@ -249,7 +252,7 @@
       cut: (from, to, most) => cutGrid(coarse(from, to), from, to, most), of: c => [rate(c.get(name), c.w)],
     })),
     {
-      id: 'gpu', title: 'GPU time', unit: () => '% of time', height: 130, format: v => number(v) + ' %', range: [0, 100], when: () => has('busy'), stacked: true,
+      id: 'gpu', title: 'GPU time', unit: () => `% of time (${source})`, height: 130, format: v => number(v) + ' %', range: [0, 100], when: () => has('busy'), stacked: true,
       series: () => [{ label: 'in steps', color: 'busy' }, { label: 'idle, requests in the batch', color: 'idle' }, { label: 'idle, no requests', color: 'drained' }],
       cut: cutSpread, of: c => spent.map(n => c.get(n).map((v, i) => 100 * Math.min(1, (v || 0) / c.w[i]))),
     },
@@ -415,7 +418,7 @@
     if (lanes) {
       const c = b.kind === 'raw' ? cut(view.from, view.to, 1) : null;
       lanes.unit.textContent = !c ? (data.served ? 'zoom in further: steps are asked for' : 'not in this file for this stretch: choose a moment above or a request below, or pmtrace report --serve')
-        : c.last - c.first > mostLanes ? `zoom in: ${number(c.last - c.first)} steps are in view` : b.columns.gpu_start ? 'colours: phase' : 'colours: phase; forward as the CPU saw it (cpu_bound)';
+        : c.last - c.first > mostLanes ? `zoom in: ${number(c.last - c.first)} steps are in view` : b.columns.gpu_start ? `colours: phase; GPU: ${data.gpu_timing_source}` : 'colours: phase; forward as the CPU saw it (cpu_bound)';
     }
     strip();
     rows();
@@ -562,7 +565,7 @@
     if (!r) return hideTip();
     const b = block(view.from, view.to), c = b.columns, i = r.i;
     const line = (name, v) => v == null ? '' : `\n${name} ${v}`;
-    tip(e, `step ${b.step[i]}: ${data.phases[c.phase[i]]}, ${r.part} ${duration(r.to - r.from)}` +
+    tip(e, `step ${b.step[i]}: ${data.phases[c.phase[i]]}, ${r.part} ${duration(r.to - r.from)}${r.part === 'GPU' && c.gpu_error?.[i] != null ? ` ± ${duration(c.gpu_error[i])}` : ''}` +
       `\n${number(c.requests[i])} requests, ${number(c.tokens[i])} tokens (${number(c.prompt[i])} of prompts)` +
       line('from schedule to outputs', c.end?.[i] == null ? null : duration(c.end[i])) +
       line('GPU idle before', c.idle?.[i] == null ? null : duration(c.idle[i])) +
@@ -686,7 +689,7 @@
       const legend = el('div', { class: 'legend' }, ...list.map(s => el('span', {}, el('i', { style: { background: css(s.name) } }), `${s.name}: ${number(s.count)}, p50 ${duration(s.percentiles_ns[0])}, p99 ${duration(s.percentiles_ns[2])}`)));
       return el('div', { class: 'card' }, el('h3', {}, title, el('span', { class: 'unit' }, ' % of the phase’s steps')), legend, drawn(list.map(s => ({ ...s, color: s.name })), title));
     };
-    pair.replaceChildren(...(d.steps.length ? [steps(d.steps, 'Steps by phase, schedule to outputs')] : []), ...(d.steps_gpu.length ? [steps(d.steps_gpu, 'Steps by phase, on the GPU')] : []));
+    pair.replaceChildren(...(d.steps.length ? [steps(d.steps, 'Steps by phase, schedule to outputs')] : []), ...(d.steps_gpu.length ? [steps(d.steps_gpu, `Steps by phase, on the GPU (${data.gpu_timing_source})`)] : []));
     for (const f of later) f();
   }
 

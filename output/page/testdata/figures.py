@@ -109,7 +109,7 @@ def timeline(e):
 
 def windows():
     columns = {"scheduled": "scheduled_ns - start_ns", "update": "update_start_ns - start_ns", "end": "end_ns - start_ns", "gpu_start": "gpu_start_ns - start_ns",
-               "gpu_end": "gpu_end_ns - start_ns", "gpu": "step_gpu_ns", "idle": "gpu_idle_ns", "drained": "(new_requests = requests)::int", "requests": "requests",
+               "gpu_end": "gpu_end_ns - start_ns", "gpu": "step_gpu_ns", "gpu_error": "gpu_error_bound_ns", "idle": "gpu_idle_ns", "drained": "(new_requests = requests)::int", "requests": "requests",
                "tokens": "tokens", "prompt": "prefill_tokens", "recompute": "recompute_tokens", "output": "output_tokens", "kv": "kv_used_blocks", "running": "running",
                "waiting": "waiting", "padded": "padded_tokens", "phase": "phase", "mode": "cudagraph_mode"}
     select = ", ".join(f"{of} as {name}" for name, of in columns.items())
