@@ -6,6 +6,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -28,8 +29,8 @@ type seen struct {
 // visit is what it saw and did on one device.
 type visit struct {
 	Whole, Moment seen
-	Kept          [][3]any // what, got, want
-	Ranges        map[string][][3]any
+	Kept          [][3]any            // what, got, want
+	Ranges        map[string][][4]any // chart, from, to, ticks on the axis of time
 	Tip           string
 	TTFT          []string
 	WantTTFT      []string `json:"want_ttft"`
@@ -78,7 +79,7 @@ func TestBrowser(t *testing.T) {
 // drawn: no chart is blank, nothing stands out beyond the page, and what the session says
 // of itself is text and nothing more.
 func (v *visit) drawn(t *testing.T) {
-	charts := []string{"activity", "clock", "eager", "evicted", "gpu", "kv", "lanes", "output", "power", "preempted", "prompt", "queues", "steps"}
+	charts := []string{"activity", "clock", "eager", "evicted", "gpu", "kv", "lanes", "output", "power", "preempted", "prompt", "queues", "steps", "traffic"}
 	qt.Check(t, qt.DeepEquals(slices.Sorted(maps.Keys(v.Whole.Charts)), charts))
 	for _, chart := range charts {
 		if chart != "lanes" { // which shows single steps, and there are too many
@@ -108,11 +109,16 @@ func (v *visit) drawn(t *testing.T) {
 func (v *visit) zoomed(t *testing.T) {
 	at := func(what string) (from, to float64) {
 		list := v.Ranges[what]
-		qt.Assert(t, qt.HasLen(list, 13))
+		qt.Assert(t, qt.HasLen(list, 14))
 		from, to = list[0][1].(float64), list[0][2].(float64)
 		for _, r := range list {
 			qt.Check(t, qt.Equals(r[1].(float64), from), qt.Commentf("%s, %v", what, r))
 			qt.Check(t, qt.Equals(r[2].(float64), to), qt.Commentf("%s, %v", what, r))
+			for _, tick := range r[3].([]any) { // says where it is
+				at, label := tick.([]any)[0].(float64), tick.([]any)[1].(string)
+				said, err := strconv.ParseFloat(strings.TrimSuffix(label, " s"), 64)
+				qt.Check(t, qt.IsTrue(err == nil && math.Abs(said-at) < 1e-6), qt.Commentf("%s: %q at %v", what, label, at))
+			}
 		}
 		return from, to
 	}

@@ -56,14 +56,14 @@ func (l *levels) merge(o *levels) {
 // bucket is what an engine did in a stretch of time. What has a duration counts where it
 // began; the GPU's time counts where it was spent.
 type bucket struct {
-	whole, gpu                  [len(phases)]spells // steps with tokens: schedule to update; on the GPU
-	prompt, recompute, output   int64               // tokens
-	kv, running, waiting        levels              // blocks; requests
-	busy, idle, drained         int64               // ns of the GPU: in steps; before steps of requests that ran; before others
-	full, piecewise, eager      int64               // steps by cudagraph_mode
-	padded, padding             int64               // tokens computed in graphs; of these more than scheduled
-	evicted, preempted          int64               // cached blocks; requests
-	arrived, finished, unloaded int64               // requests; steps without tokens
+	whole, gpu                [len(phases)]spells // steps with tokens: schedule to update; on the GPU
+	prompt, recompute, output int64               // tokens
+	kv, running, waiting      levels              // blocks; requests
+	busy, idle, drained       int64               // ns of the GPU: in steps; before steps of requests that ran; before others
+	full, piecewise, eager    int64               // steps by cudagraph_mode
+	padded, padding           int64               // tokens computed in graphs; of these more than scheduled
+	evicted, preempted        int64               // cached blocks; requests
+	arrived, finished         int64               // requests
 }
 
 func mergeBuckets(b, o *bucket) {
@@ -79,7 +79,7 @@ func mergeBuckets(b, o *bucket) {
 		{&b.busy, &o.busy}, {&b.idle, &o.idle}, {&b.drained, &o.drained},
 		{&b.full, &o.full}, {&b.piecewise, &o.piecewise}, {&b.eager, &o.eager},
 		{&b.padded, &o.padded}, {&b.padding, &o.padding}, {&b.evicted, &o.evicted}, {&b.preempted, &o.preempted},
-		{&b.arrived, &o.arrived}, {&b.finished, &o.finished}, {&b.unloaded, &o.unloaded},
+		{&b.arrived, &o.arrived}, {&b.finished, &o.finished},
 	} {
 		*p.into += *p.from
 	}
@@ -94,7 +94,6 @@ func (b *bucket) step(r *record.StepRow) {
 		b.output += int64(*r.OutputTokens)
 	}
 	if r.Tokens == 0 {
-		b.unloaded++
 		return
 	}
 	b.prompt += int64(r.PrefillTokens)
@@ -164,7 +163,7 @@ func columnsOf(buckets []bucket) columns {
 			{"prompt", b.prompt}, {"recompute", b.recompute}, {"output", b.output},
 			{"busy", b.busy}, {"idle", b.idle}, {"drained", b.drained},
 			{"full", b.full}, {"piecewise", b.piecewise}, {"eager", b.eager}, {"padded", b.padded}, {"padding", b.padding},
-			{"evicted", b.evicted}, {"preempted", b.preempted}, {"arrived", b.arrived}, {"finished", b.finished}, {"unloaded", b.unloaded},
+			{"evicted", b.evicted}, {"preempted", b.preempted}, {"arrived", b.arrived}, {"finished", b.finished},
 		} {
 			c[v.name] = append(c[v.name], v.of)
 		}

@@ -186,6 +186,23 @@ func (e *engine) events(dir *session.Dir, of span) error {
 			e.grid.at(r.TimeNS).preempted++
 		}
 	}
+	for _, end := range [...]struct {
+		column string
+		time   func(*record.RequestRow) *int64
+		count  func(*bucket)
+	}{
+		{"arrival_ns", func(r *record.RequestRow) *int64 { return r.ArrivalNS }, func(b *bucket) { b.arrived++ }},
+		{"finished_ns", func(r *record.RequestRow) *int64 { return r.FinishedNS }, func(b *bucket) { b.finished++ }},
+	} {
+		for r, err := range session.RowsWhere[record.RequestRow](dir, end.column, wants) {
+			if err != nil {
+				return err
+			}
+			if at := end.time(r); at != nil && r.Engine == of.engine && wants(*at, *at) {
+				end.count(e.grid.at(*at))
+			}
+		}
+	}
 	return nil
 }
 

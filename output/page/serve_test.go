@@ -111,6 +111,17 @@ func TestServedSteps(t *testing.T) {
 				evicted++
 			}
 		}
+		var arrived, finished int64
+		within := func(ns *int64) bool { return ns != nil && *ns >= c.from && *ns < c.to }
+		for r, err := range session.Rows[record.RequestRow](dir) {
+			qt.Assert(t, qt.IsNil(err))
+			if r.Engine == 1 && within(r.ArrivalNS) {
+				arrived++
+			}
+			if r.Engine == 1 && within(r.FinishedNS) {
+				finished++
+			}
+		}
 		at := qt.Commentf("%+v: %d steps", c, len(starts))
 		sum := func(list []*int64) (n int64) {
 			for _, v := range list {
@@ -121,6 +132,8 @@ func TestServedSteps(t *testing.T) {
 		qt.Check(t, qt.Equals(sum(got.Timeline.Columns["output"]), tokens), at)
 		qt.Check(t, qt.Equals(sum(got.Timeline.Columns["busy"]), busy), at)
 		qt.Check(t, qt.Equals(sum(got.Timeline.Columns["evicted"]), evicted), at)
+		qt.Check(t, qt.Equals(sum(got.Timeline.Columns["arrived"]), arrived), at)
+		qt.Check(t, qt.Equals(sum(got.Timeline.Columns["finished"]), finished), at)
 		qt.Assert(t, qt.Equals(got.Window == nil, len(starts) > mostServed), at)
 		if got.Window != nil {
 			qt.Check(t, qt.HasLen(got.Window.Start, len(starts)), at)

@@ -31,8 +31,8 @@
   function number(v) {
     if (v == null || !isFinite(v)) return '–';
     const a = Math.abs(v);
-    if (a !== 0 && a < 1) return trim(v.toPrecision(2));
-    if (a < 100 && a % 1 !== 0) return trim(v.toFixed(1));
+    if (a !== 0 && a < 1) return trim(v.toPrecision(3));
+    if (a < 1000 && a % 1 !== 0) return trim(v.toFixed(a < 100 ? 2 : 1));
     return Math.round(v).toString().replace(/\B(?=(\d{3})+$)/g, '\u2009');
   }
   function duration(ns) {
@@ -246,10 +246,10 @@
       series: () => [{ label: 'mean', color: 'kv', fill: .14, hold: true }, { label: 'most', color: 'kv', faint: true, hold: true }],
       cut, of: c => level(c, 'kv').map(list => list.map(v => v == null ? null : 100 * v / engine().kv_total_blocks)),
     },
-    ...[['evicted', 'Evictions', 'cached blocks/s'], ['preempted', 'Preemptions', 'requests/s']].map(([name, title, unit]) => ({
-      id: name, title, unit: () => unit, height: 96, format: number, when: () => has(name),
-      series: () => [{ label: name, color: name, fill: .2 }],
-      cut: (from, to, most) => cutGrid(coarse(from, to), from, to, most), of: c => [rate(c.get(name), c.w)],
+    ...[['traffic', 'Requests arriving and ending', 'requests/s', ['arrived', 'finished']], ['evicted', 'Evictions', 'cached blocks/s', ['evicted']], ['preempted', 'Preemptions', 'requests/s', ['preempted']]].map(([id, title, unit, names]) => ({
+      id, title, unit: () => unit, height: 96, format: number, when: () => names.some(has),
+      series: () => names.map(name => ({ label: name, color: name, fill: names.length > 1 ? .08 : .2 })),
+      cut: (from, to, most) => cutGrid(coarse(from, to), from, to, most), of: c => names.map(name => rate(c.get(name), c.w)),
     })),
     {
       id: 'gpu', title: 'GPU time', unit: () => `% of time (${source})`, height: 130, format: v => number(v) + ' %', range: [0, 100], when: () => has('busy'), stacked: true,
@@ -323,17 +323,20 @@
     return [x, ...lists.map(list => list.map((v, i) => sum[i] += v || 0))];
   }
 
-  // axisTime writes times with as many digits as tell them apart.
-  function axisTime(_, splits) {
-    return splits.map(v => v.toFixed(digits()) + ' s');
+  // axisTime writes times with the digits that their distance has.
+  function axisTime(u, splits, axis, space, distance) {
+    let n = 0;
+    while (n < 9 && Math.abs(distance * 10 ** n - Math.round(distance * 10 ** n)) > 1e-6) n++;
+    return splits.map(v => v.toFixed(n) + ' s');
   }
-  const digits = () => clamp(Math.ceil(1 - Math.log10((view.to - view.from) / 1e9)), 0, 6);
+  // digits tell times in the view apart.
+  const digits = () => clamp(Math.ceil(3 - Math.log10((view.to - view.from) / 1e9)), 0, 9);
 
   function plotOf(chart, body) {
     const width = Math.max(200, body.clientWidth), grid = { stroke: css('grid'), width: 1 };
     const font = '11px ' + getComputedStyle(document.body).fontFamily;
     const axis = { stroke: css('faint'), grid, ticks: { show: false }, font };
-    const series = [{ label: 'time', value: (_, v) => v == null ? '–' : v.toFixed(Math.min(digits() + 2, 6)) + ' s' }, ...seriesOf(chart)];
+    const series = [{ label: 'time', value: (_, v) => v == null ? '–' : v.toFixed(digits()) + ' s' }, ...seriesOf(chart)];
     if (chart.lanes) series.push({ label: 'steps', show: true, stroke: 'transparent', paths: nothing, points: { show: false } });
     const y = chart.lanes ? { range: [0, 1] } : chart.log ? { distr: 3, range: (_, low, high) => low > 0 && isFinite(high) ? [low / 1.6, high * 1.6] : [1e5, 1e9] }
       : { range: chart.range || ((_, low, high) => [0, (high || 1) * 1.08]) };
@@ -633,7 +636,7 @@
     for (const v of [most, most / 2]) {
       node.append(svg('line', { x1: left, x2: W - 4, y1: y(v), y2: y(v), stroke: css('grid') }));
       const t = svg('text', { x: left - 5, y: y(v) + 4, 'text-anchor': 'end' });
-      t.textContent = number(v) + ' %';
+      t.textContent = percent(v);
       node.append(t);
     }
     const ticks = [];
@@ -909,7 +912,7 @@
   window.pmtrace = {
     data, zoom, zoomAll,
     view: () => ({ ...view }),
-    plots: () => [...shown].map(([id, { plot }]) => ({ id, from: plot.scales.x.min * 1e9, to: plot.scales.x.max * 1e9, points: plot.data[0].length, values: plot.data.slice(1).map(s => s.filter(v => v != null).length) })),
+    plots: () => [...shown].map(([id, { plot }]) => ({ id, from: plot.scales.x.min * 1e9, to: plot.scales.x.max * 1e9, points: plot.data[0].length, ticks: plot.axes[0]._splits.map((v, i) => [v, plot.axes[0]._values[i]]), values: plot.data.slice(1).map(s => s.filter(v => v != null).length) })),
     columns: (from, to, most, names) => { const c = cut(from, to, most); return { t: c.t, w: c.w, raw: !!c.raw, of: Object.fromEntries(names.map(n => [n, c.get(n)])) }; },
     spent: (from, to, most) => { const c = cutSpread(from, to, most); return Object.fromEntries(spread.map(n => [n, c.get(n)])); },
   };

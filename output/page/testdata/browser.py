@@ -52,7 +52,7 @@ KEPT = """() => {
 
 
 def ranges(page):
-    return page.evaluate("window.pmtrace.plots().map(p => [p.id, p.from, p.to])")
+    return page.evaluate("window.pmtrace.plots().map(p => [p.id, p.from, p.to, p.ticks])")
 
 
 def looked_at(page, shot):

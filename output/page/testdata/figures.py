@@ -53,8 +53,7 @@ def timeline(e):
     t, engine = e["timeline"], e["engine"]
     origin, width, n, columns = t["origin_ns"], t["width_ns"], t["buckets"], t["columns"]
     phase = lambda p: f"(phase = '{p}')" if p != "unknown" else "(phase not in ('prefill', 'mixed', 'decode'))"
-    parts = ["sum(output_tokens) as output", "sum(prefill_tokens) as prompt", "sum(recompute_tokens) as recompute",
-             "count(*) filter (tokens = 0) as unloaded"]
+    parts = ["sum(output_tokens) as output", "sum(prefill_tokens) as prompt", "sum(recompute_tokens) as recompute"]
     for p in PHASES:
         for name, of in (("whole", "end_ns - start_ns"), ("gpu", "step_gpu_ns")):
             f = f"filter (tokens > 0 and {phase(p)} and {of} is not null)"
