@@ -33,7 +33,7 @@ ROOT := $(if $(filter 0,$(shell id -u)),,sudo -E env "PATH=$(PATH)" "HOME=$(HOME
 ROOT_TESTS := ./bpf/... ./probes/...
 PURE_TESTS = $(shell go list ./... | grep -vE '/(bpf|probes)(/|$$)|/e2e$$')
 
-.PHONY: help build generate injection check-generated fmt lint lint-quick test test-pure test-root cross e2e e2e-quick demo bench bench-calls fuzz install clean setup setup-clang setup-cpython setup-vllm setup-vllm-old setup-lint setup-analysis setup-perfetto
+.PHONY: help build generate injection charts check-generated fmt lint lint-quick test test-pure test-root cross e2e e2e-quick demo bench bench-calls fuzz install clean setup setup-clang setup-cpython setup-vllm setup-vllm-old setup-lint setup-analysis setup-perfetto setup-browser
 
 help: ## print this list
 	@sed -nE 's/^([a-z0-9-]+):[^#]*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | awk -F'\t' '{ printf "%-16s %s\n", $$1, $$2 }'
@@ -50,6 +50,10 @@ generate: setup-clang setup-cpython ## make the committed generated files again,
 injection: ## make libpmtrace_cupti.so again, if its sources have changed (gcc)
 	@. e2e/setup/lib.sh && has gcc gcc libc6-dev
 	@$(STEP) "libpmtrace_cupti.so" cupti/inject/build.sh
+
+charts: ## bring the report's chart library (uPlot, pinned) from npm again
+	@. e2e/setup/lib.sh && has npm npm && has openssl openssl
+	@$(STEP) "uPlot" output/page/assets/uplot/fetch.sh
 
 check-generated: setup-clang setup-cpython ## fail unless the committed generated files are what the sources make
 	@$(STEP) "generated files are up to date" e2e/check-generated.sh
@@ -73,7 +77,7 @@ cross: ## build and vet for arm64 (not run anywhere)
 	@$(STEP) "arm64: build" env GOOS=linux GOARCH=arm64 CGO_ENABLED=0 go build ./...
 	@$(STEP) "arm64: vet" env GOOS=linux GOARCH=arm64 CGO_ENABLED=0 go vet ./...
 
-test-pure: setup-analysis setup-perfetto ## tests that need no privileges and no server
+test-pure: setup-analysis setup-perfetto setup-browser ## tests that need no privileges and no server
 	@$(STEP) "go test: pure" go test $(PURE_TESTS)
 
 test-root: setup-cpython ## tests on the kernel and on real CPythons 3.11 to 3.14 (root)
@@ -120,7 +124,7 @@ clean: ## remove what was built here (the cache stays: $(PMTRACE_CACHE))
 	rm -rf pmtrace build bench/out
 	@echo "everything set up for tests is in $(PMTRACE_CACHE); remove that by hand"
 
-setup: setup-clang setup-cpython setup-vllm setup-vllm-old setup-lint setup-analysis setup-perfetto
+setup: setup-clang setup-cpython setup-vllm setup-vllm-old setup-lint setup-analysis setup-perfetto setup-browser
 setup-clang:
 	@e2e/setup/clang.sh >/dev/null
 setup-cpython:
@@ -136,3 +140,5 @@ setup-analysis:
 	@e2e/setup/analysis.sh >/dev/null
 setup-perfetto:
 	@e2e/setup/perfetto.sh >/dev/null
+setup-browser:
+	@e2e/setup/browser.sh >/dev/null || [ $$? = 3 ] # its test skips then, and says so

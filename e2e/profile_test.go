@@ -42,6 +42,13 @@ func TestProfile(t *testing.T) {
 	tr.ends(t, 0, "server_exited")
 	s.truth(t, tr, "--fresh")
 	sameLoad(t, tr.session(t))
+	report := filepath.Join(tr.session(t), "profile_report.html")
+	if page, err := os.ReadFile(report); err != nil || !strings.HasPrefix(string(page), "<!doctype html>") {
+		t.Errorf("the report: %v", err)
+	}
+	if said := tr.stderr.String(); !strings.Contains(said, "pmtrace: "+report+" written; open it in a browser") {
+		t.Errorf("profile does not say where the report is: %s", said)
+	}
 }
 
 // sameLoad compares load.json with the table of requests.

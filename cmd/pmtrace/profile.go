@@ -48,7 +48,7 @@ func (a *app) profileCommand() *cobra.Command {
 		Short: "Start a vLLM server, put it under load, and trace it: one command",
 		Long: `profile starts COMMAND like record, waits until the server is ready, puts it
 under load, ends it, and says how it went: the session that record would have
-written, and load.json in it with what the clients saw.
+written, in it load.json with what the clients saw, and the report (profile_report.html).
 
 The load is of random tokens: --load-concurrency clients that each go on at once, or
 --load-rate requests a second. --load runs a command of yours instead (by sh -c), with the
@@ -321,7 +321,7 @@ func (a *app) ownLoad(ctx context.Context, o *profileOptions, server *load.Serve
 	return nil
 }
 
-// profiled says how the load went, and keeps it in the session.
+// profiled says how the load went, keeps it in the session, and reports on that.
 func (a *app) profiled(o *profileOptions, l *loadResult, r result, log string) error {
 	if l.result != nil {
 		f := l.result.Figures()
@@ -333,6 +333,11 @@ func (a *app) profiled(o *profileOptions, l *loadResult, r result, log string) e
 		}
 		if f.Requests == f.Failed {
 			l.err = failed("no request of the load succeeded", errors.New(cmp.Or(f.FirstError, "there was none")), "see "+log)
+		}
+	}
+	if r.path != "" {
+		if err := a.report(reportOptions{session: r.path}); err != nil { // the session is there all the same
+			a.say(err)
 		}
 	}
 	switch {

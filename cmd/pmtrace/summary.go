@@ -41,16 +41,13 @@ func (a *app) summary(path string, asJSON bool) error {
 		}
 		return failed("cannot summarise "+dir.Path(), rootCause(err), "")
 	}
-	list, err := findings.Find(dir, facts)
-	if err != nil {
+	sum, search := session.NewSummary(dir, facts), findings.NewSearch(facts)
+	if err := session.Visit(dir, sum.Visitor(), search.Visitor()); err != nil {
 		return failed("cannot summarise "+dir.Path(), rootCause(err), "pmtrace decode makes its tables again")
 	}
+	list := search.Findings()
 	if asJSON {
 		return a.printJSON(list)
-	}
-	sum, err := session.Summarize(dir, facts)
-	if err != nil {
-		return failed("cannot summarise "+dir.Path(), rootCause(err), "pmtrace decode makes its tables again")
 	}
 	text, err := summaryText(sum, list)
 	if err == nil {

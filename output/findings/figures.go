@@ -115,47 +115,34 @@ func stepTime(r *record.StepRow) (int64, bool) {
 	return 0, false
 }
 
-// collect reads the tables.
-func collect(dir *session.Dir, facts *session.Facts) (*figures, error) {
-	f := &figures{
+func newFigures(facts *session.Facts) *figures {
+	return &figures{
 		facts: facts, decode: map[int32]*session.Stat{}, operations: map[string]*session.Stat{},
 		graph:   graphSteps{missed: map[int32]int64{}, sizes: map[int32]int64{}, captured: map[int32]bool{}},
 		gpu:     gpuSamples{reasons: map[string]int64{}},
 		experts: map[int32]map[int32]int64{},
 	}
-	if err := each(dir, f.step); err != nil {
-		return nil, err
+}
+
+func (f *figures) visitor() session.Visitor {
+	return session.Visitor{
+		Step:          func(r *record.StepRow) error { f.step(r); return nil },
+		Request:       func(r *record.RequestRow) error { f.request(r); return nil },
+		GPUSample:     func(r *record.GPUSampleRow) error { f.sample(r); return nil },
+		Loss:          func(r *record.LossRow) error { f.loss(r); return nil },
+		KVEviction:    func(*record.KVEvictionRow) error { f.evictions++; return nil },
+		CPUOperation:  func(r *record.CPUOperationRow) error { f.operation(r); return nil },
+		MoEActivation: func(r *record.MoEActivationRow) error { f.activation(r); return nil },
+		Done:          func() error { f.compare(); return nil },
 	}
-	for _, m := range f.kept { // against what decode steps have shown
+}
+
+// compare holds mixed steps against what decode steps have shown.
+func (f *figures) compare() {
+	for _, m := range f.kept {
 		f.surplus(m)
 	}
 	f.kept = nil
-	if err := each(dir, f.request); err != nil {
-		return nil, err
-	}
-	if err := each(dir, f.sample); err != nil {
-		return nil, err
-	}
-	if err := each(dir, f.loss); err != nil {
-		return nil, err
-	}
-	if err := each(dir, func(*record.KVEvictionRow) { f.evictions++ }); err != nil {
-		return nil, err
-	}
-	if err := each(dir, f.operation); err != nil {
-		return nil, err
-	}
-	return f, each(dir, f.activation)
-}
-
-func each[T any](dir *session.Dir, take func(*T)) error {
-	for row, err := range session.Rows[T](dir) {
-		if err != nil {
-			return err
-		}
-		take(row)
-	}
-	return nil
 }
 
 func (f *figures) step(r *record.StepRow) {

@@ -21,21 +21,44 @@ type Finding struct {
 	Change   string   `json:"change"`
 }
 
-// Find looks through a session, and returns what costs most first.
-func Find(dir *session.Dir, facts *session.Facts) ([]Finding, error) {
-	f, err := collect(dir, facts)
-	if err != nil {
-		return nil, err
+// Rules are the names of what is looked for.
+func Rules() []string {
+	var names []string
+	for _, r := range rules {
+		names = append(names, r.name)
 	}
+	return names
+}
+
+// Search looks for findings in the rows of a session as they pass by.
+type Search struct{ figures *figures }
+
+// NewSearch is one that has seen no rows yet.
+func NewSearch(facts *session.Facts) *Search { return &Search{newFigures(facts)} }
+
+// Visitor sees the rows that findings rest on.
+func (s *Search) Visitor() session.Visitor { return s.figures.visitor() }
+
+// Findings are what was found once the pass is over, what costs most first.
+func (s *Search) Findings() []Finding {
 	out := []Finding{}
 	for _, r := range rules {
-		if found := r.find(f); found != nil {
+		if found := r.find(s.figures); found != nil {
 			found.Name = r.name
 			out = append(out, *found)
 		}
 	}
 	slices.SortStableFunc(out, func(a, b Finding) int { return cmp.Compare(b.weight(), a.weight()) })
-	return out, nil
+	return out
+}
+
+// Find makes a pass over a session of its own.
+func Find(dir *session.Dir, facts *session.Facts) ([]Finding, error) {
+	s := NewSearch(facts)
+	if err := session.Visit(dir, s.Visitor()); err != nil {
+		return nil, err
+	}
+	return s.Findings(), nil
 }
 
 func (f *Finding) weight() float64 {

@@ -60,31 +60,55 @@ func between(from, to *int64) *int64 {
 	return new(*to - *from)
 }
 
-// choose keeps the n requests that are slowest in that order, and counts all.
-func choose(rows iter.Seq2[*record.RequestRow, error], by string, n int) (chosen []record.RequestRow, all int, err error) {
-	slower := func(a, b record.RequestRow) int {
-		x, _ := key(&a, by)
-		y, _ := key(&b, by)
-		return cmp.Or(cmp.Compare(y, x), cmp.Compare(a.RequestUID, b.RequestUID))
+// chosen keeps the n requests that are slowest in an order.
+type chosen struct {
+	by   string
+	n    int
+	list []record.RequestRow
+	bar  int64 // what is below is not among them
+}
+
+func newChosen(by string, n int) *chosen { return &chosen{by: by, n: n, bar: math.MinInt64} }
+
+func (c *chosen) add(r *record.RequestRow) {
+	if v, ok := key(r, c.by); !ok || v < c.bar {
+		return
 	}
-	bar := int64(math.MinInt64)
+	c.list = append(c.list, *r)
+	if len(c.list) >= 2*c.n+64 {
+		c.cut()
+		c.bar, _ = key(&c.list[c.n-1], c.by)
+	}
+}
+
+// cut leaves the slowest of them, in order.
+func (c *chosen) cut() {
+	slices.SortFunc(c.list, func(a, b record.RequestRow) int {
+		x, _ := key(&a, c.by)
+		y, _ := key(&b, c.by)
+		return cmp.Or(cmp.Compare(y, x), cmp.Compare(a.RequestUID, b.RequestUID))
+	})
+	c.list = c.list[:min(c.n, len(c.list))]
+}
+
+// choose finds the slowest n requests of each order, and counts all.
+func choose(rows iter.Seq2[*record.RequestRow, error], orders []string, n int) (slowest []*chosen, all int, err error) {
+	for _, by := range orders {
+		slowest = append(slowest, newChosen(by, n))
+	}
 	for r, err := range rows {
 		if err != nil {
 			return nil, 0, err
 		}
 		all++
-		if v, ok := key(r, by); !ok || v < bar {
-			continue
-		}
-		chosen = append(chosen, *r)
-		if len(chosen) >= 2*n+64 {
-			slices.SortFunc(chosen, slower)
-			chosen = chosen[:n]
-			bar, _ = key(&chosen[n-1], by)
+		for _, c := range slowest {
+			c.add(r)
 		}
 	}
-	slices.SortFunc(chosen, slower)
-	return chosen[:min(n, len(chosen))], all, nil
+	for _, c := range slowest {
+		c.cut()
+	}
+	return slowest, all, nil
 }
 
 // NotFoundError says that no request is called so.

@@ -1,5 +1,5 @@
 // Package report answers questions from a session's tables: which requests were
-// slow, and where each nanosecond of one went (Slowest, Explain). It reads rows and
+// slow, and where each nanosecond of one went (Slowest, Choose, Explain). It reads rows and
 // nothing else: no clock, no opinion that is not in them.
 //
 // A request's life is cut into pieces, each of one Part, that do not overlap and

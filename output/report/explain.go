@@ -53,26 +53,6 @@ type Detail struct {
 	Slowest  []TokenGap `json:"slowest_gaps"`
 }
 
-// Slowest finds the n slowest requests, and says how many there are in all.
-func Slowest(dir *session.Dir, by string, n int, limits map[int32]Limits) (list []Request, all int, err error) {
-	chosen, all, err := choose(session.Rows[record.RequestRow](dir), by, n)
-	if err != nil {
-		return nil, 0, err
-	}
-	lives := make([]*life, len(chosen))
-	for i := range chosen {
-		lives[i] = newLife(&chosen[i])
-	}
-	if err := read(dir, lives, false); err != nil {
-		return nil, 0, err
-	}
-	list = []Request{}
-	for _, l := range lives {
-		list = append(list, l.request(l.cut(limits[l.row.Engine])))
-	}
-	return list, all, nil
-}
-
 // Explain finds one request by its id, and the slowest of its tokens.
 func Explain(dir *session.Dir, id string, tokens int, limits map[int32]Limits) (*Detail, error) {
 	row, err := find(session.Rows[record.RequestRow](dir), id)
@@ -80,7 +60,10 @@ func Explain(dir *session.Dir, id string, tokens int, limits map[int32]Limits) (
 		return nil, err
 	}
 	l := newLife(row)
-	if err := read(dir, []*life{l}, true); err != nil {
+	if err := read(dir, []*life{l}); err != nil {
+		return nil, err
+	}
+	if err := readOperations(dir, l); err != nil {
 		return nil, err
 	}
 	d := l.detail(tokens, limits[row.Engine])

@@ -1,7 +1,6 @@
 package report
 
 import (
-	"iter"
 	"slices"
 
 	"github.com/pmtrace/pmtrace/decode/record"
@@ -60,28 +59,24 @@ func newLife(r *record.RequestRow) *life {
 
 func early(a, b *int64) bool { return a != nil && b != nil && *a < *b }
 
-// takes reports whether a step concerns it. Before anything is known of it only
-// its own do.
+// takes reports whether a step concerns it, as far as its times are known.
 func (l *life) takes(s *step) bool {
-	if l.from == unset {
-		return false
-	}
-	if l.to == unset {
-		return s.last() >= l.from
-	}
-	return s.last() >= l.from && min(s.start, s.scheduled) < l.to
+	return (l.from == unset || s.last() >= l.from) && (l.to == unset || min(s.start, s.scheduled) < l.to)
 }
 
-// add takes a step that it lived in; t nil: without it.
-func (l *life) add(s *step, t *turn) {
-	l.steps = append(l.steps, s)
-	if t == nil {
+// begin gives the life its beginning where that was not seen: before its first step
+// nothing concerns it.
+func (l *life) begin() {
+	if l.from != unset {
 		return
 	}
-	l.turns = append(l.turns, t)
-	if l.from == unset {
-		l.from = s.start
+	if len(l.turns) == 0 {
+		l.steps = nil
+		return
 	}
+	first := l.turns[0].step
+	l.from = first.start
+	l.steps = slices.DeleteFunc(l.steps, func(s *step) bool { return s.id < first.id || s.last() < l.from })
 }
 
 // close gives the life its end where that was not seen.
@@ -100,97 +95,16 @@ func (l *life) close() {
 }
 
 // read collects what concerns the lives from the tables.
-func read(dir *session.Dir, lives []*life, operations bool) error {
-	if err := readSteps(dir, lives); err != nil {
+func read(dir *session.Dir, lives []*life) error {
+	r := newReading(lives)
+	if err := session.Visit(dir, r.visitor()); err != nil {
 		return err
 	}
-	for _, l := range lives {
-		l.close()
-	}
-	byUID := map[int64]*life{}
-	for _, l := range lives {
-		byUID[l.row.RequestUID] = l
-	}
-	for r, err := range session.Rows[record.PreemptionRow](dir) {
-		if err != nil {
-			return err
-		}
-		if l := byUID[r.RequestUID]; l != nil {
-			l.preemptions = append(l.preemptions, *r)
-		}
-	}
-	if !operations {
-		return nil
-	}
-	return readOperations(dir, lives)
+	return r.finish(dir)
 }
 
-// readSteps goes through steps and step_requests side by side: a step's rows follow
-// one another, in the order of the steps.
-func readSteps(dir *session.Dir, lives []*life) error {
-	rows, stop := iter.Pull2(session.Rows[record.StepRequestRow](dir))
-	defer stop()
-	row, err, more := rows()
-	lately := map[int32]*baseline{}
-	turns := map[int64]*turn{}
-	wanted := map[int64]bool{}
-	batches := map[int32]*batch{}
-	for _, l := range lives {
-		wanted[l.row.RequestUID] = true
-	}
-	for r, serr := range session.Rows[record.StepRow](dir) {
-		if serr != nil {
-			return serr
-		}
-		s := stepOf(r)
-		if lately[r.Engine] == nil {
-			lately[r.Engine], batches[r.Engine] = &baseline{}, &batch{}
-		}
-		if s.prefill > 0 {
-			s.base = lately[r.Engine].of(&s)
-		}
-		lately[r.Engine].add(&s)
-		clear(turns)
-		for more && err == nil && row.Engine == r.Engine && row.StepID == r.StepID {
-			if wanted[row.RequestUID] {
-				turns[row.RequestUID] = turnOf(row)
-			}
-			if row.Kind == record.KindPrefill || row.Kind == record.KindRecompute {
-				s.prefills = largest(s.prefills, Prefill{UID: row.RequestUID, Tokens: row.Scheduled, Kind: row.Kind})
-			}
-			batches[r.Engine].add(row)
-			row, err, more = rows()
-		}
-		if r.NewRequests+r.ResumedRequests > 0 {
-			s.head = batches[r.Engine].head
-		}
-		batches[r.Engine].turn()
-		if err != nil {
-			return err
-		}
-		share(lives, r.Engine, &s, turns)
-	}
-	return nil
-}
-
-func turnOf(r *record.StepRequestRow) *turn {
-	return &turn{kind: r.Kind, scheduled: r.Scheduled, computed: numberOf(r.Computed), outputs: numberOf(r.OutputTokens)}
-}
-
-// share hands a step to those whom it concerns.
-func share(lives []*life, engine int32, s *step, turns map[int64]*turn) {
-	for _, l := range lives {
-		if l.row.Engine != engine {
-			continue
-		}
-		t := turns[l.row.RequestUID]
-		if t != nil {
-			t.step = s
-		}
-		if t != nil || l.takes(s) {
-			l.add(s, t)
-		}
-	}
+func turnOf(s *step, r *record.StepRequestRow) *turn {
+	return &turn{step: s, kind: r.Kind, scheduled: r.Scheduled, computed: numberOf(r.Computed), outputs: numberOf(r.OutputTokens)}
 }
 
 // largest keeps the largest few prefills of a step.
@@ -215,7 +129,7 @@ var operationParts = map[string]Part{
 	"output_wait": OutputWait,
 }
 
-func readOperations(dir *session.Dir, lives []*life) error {
+func readOperations(dir *session.Dir, l *life) error {
 	for r, err := range session.Rows[record.CPUOperationRow](dir) {
 		if err != nil {
 			return err
@@ -225,10 +139,8 @@ func readOperations(dir *session.Dir, lives []*life) error {
 			continue
 		}
 		o := operation{span{r.TimeNS, r.TimeNS + r.DurNS}, part}
-		for _, l := range lives {
-			if l.row.Engine == r.Engine && o.to > l.from && o.from < l.to {
-				l.operations = append(l.operations, o)
-			}
+		if l.row.Engine == r.Engine && o.to > l.from && o.from < l.to {
+			l.operations = append(l.operations, o)
 		}
 	}
 	return nil

@@ -21,6 +21,7 @@ type step struct {
 	pure             int32 // decodes of a step of nothing else
 	prefill          int32 // tokens computed of prompts, or again
 	fresh            bool  // none of its requests ran before
+	joined           bool  // some did not run just before
 	split            bool  // tokens by kind are all known
 	running, waiting int32 // -1: not known
 	free             int32 // KV blocks; -1: not known
@@ -35,8 +36,8 @@ func stepOf(r *record.StepRow) step {
 		id: r.StepID, start: r.StartNS, scheduled: r.ScheduledNS, update: timeOf(r.UpdateNS), end: timeOf(r.EndNS),
 		requests: r.Requests, tokens: r.Tokens, decodes: r.DecodeRequests,
 		prefill: r.PrefillTokens + r.RecomputeTokens, fresh: r.Requests > 0 && r.NewRequests == r.Requests,
-		split:   r.PrefillTokens+r.RecomputeTokens+r.DecodeTokens == r.Tokens,
-		running: numberOf(r.Running), waiting: numberOf(r.Waiting), free: -1, preempted: r.Preempted, head: -1, base: -1,
+		split:  r.PrefillTokens+r.RecomputeTokens+r.DecodeTokens == r.Tokens,
+		joined: r.NewRequests+r.ResumedRequests > 0, running: numberOf(r.Running), waiting: numberOf(r.Waiting), free: -1, preempted: r.Preempted, head: -1, base: -1,
 	}
 	if r.DecodeRequests == r.Requests {
 		s.pure = r.DecodeRequests

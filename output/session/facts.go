@@ -265,6 +265,23 @@ func (f *Facts) Missing() []record.Unavailable {
 	return list
 }
 
+// WhyNot says what kept a profiler from seeing anything, as far as is known.
+func (f *Facts) WhyNot(profiler string) []record.Unavailable {
+	var list []record.Unavailable
+	for _, u := range f.Missing() {
+		if u.Profiler == profiler && len(u.Columns) == 0 {
+			list = append(list, u)
+		}
+	}
+	if len(list) > 0 {
+		return list
+	}
+	if why := f.blind(profiler); why != "" {
+		return []record.Unavailable{{Profiler: profiler, Reason: why}}
+	}
+	return nil
+}
+
 // Watches that columns come from, by record.Engine's names.
 const (
 	watchFreeBlocks   = "free_blocks"

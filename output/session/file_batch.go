@@ -8,13 +8,13 @@ const underutilized = 50
 
 // batchFiles has one line a step that scheduled tokens. Steps of engines whose
 // limits are not known have empty utilisations and count in no mean.
-func batchFiles(out *outputs, facts *Facts) visitor {
+func batchFiles(out *outputs, facts *Facts) Visitor {
 	csv := out.csv(FileBatch, headerBatch)
 	var samples, under, measured int64
 	var seqs, tokens mean
 	var prefill, decode mean
-	return visitor{
-		step: func(r *record.StepRow) error {
+	return Visitor{
+		Step: func(r *record.StepRow) error {
 			if r.Tokens == 0 {
 				return nil
 			}
@@ -43,7 +43,7 @@ func batchFiles(out *outputs, facts *Facts) visitor {
 			}
 			return csv.err
 		},
-		done: func() error {
+		Done: func() error {
 			maxSeqs, maxTokens := 0, 0
 			for _, e := range facts.Engines {
 				maxSeqs, maxTokens = max(maxSeqs, e.MaxSeqs), max(maxTokens, e.MaxTokens)

@@ -7,12 +7,12 @@ import (
 )
 
 // cpuFiles has one line an operation.
-func cpuFiles(out *outputs, _ *Facts) visitor {
+func cpuFiles(out *outputs, _ *Facts) Visitor {
 	csv := out.csv(FileCPU, headerCPU)
 	stats := map[string]*Stat{}
 	var order []string
-	return visitor{
-		cpu: func(r *record.CPUOperationRow) error {
+	return Visitor{
+		CPUOperation: func(r *record.CPUOperationRow) error {
 			csv.sec(r.TimeNS).text(r.Operation).ms(r.DurNS).text(r.Context).end()
 			s := stats[r.Operation]
 			if s == nil {
@@ -23,7 +23,7 @@ func cpuFiles(out *outputs, _ *Facts) visitor {
 			s.Add(r.DurNS)
 			return csv.err
 		},
-		done: func() error {
+		Done: func() error {
 			slices.Sort(order)
 			summary := object{}
 			for _, operation := range order {

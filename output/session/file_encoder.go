@@ -3,16 +3,16 @@ package session
 import "github.com/pmtrace/pmtrace/decode/record"
 
 // encoderFiles has one line a component's run.
-func encoderFiles(out *outputs, _ *Facts) visitor {
+func encoderFiles(out *outputs, _ *Facts) Visitor {
 	csv := out.csv(FileEncoder, headerEncoder)
 	var runs components
-	return visitor{
-		encoderDecoder: func(r *record.EncoderDecoderRow) error {
+	return Visitor{
+		EncoderDecoder: func(r *record.EncoderDecoderRow) error {
 			csv.sec(r.TimeNS).text(r.Component).ms(r.DurNS).text(r.Context).end()
 			runs.add(r)
 			return csv.err
 		},
-		done: func() error {
+		Done: func() error {
 			summary := object{{"model_type", runs.modelType()}}
 			for i, name := range componentNames {
 				s := &runs[i]

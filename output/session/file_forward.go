@@ -41,15 +41,15 @@ func known(source *string) string {
 }
 
 // forwardFiles has one line a step whose forward pass has a time.
-func forwardFiles(out *outputs, _ *Facts) visitor {
+func forwardFiles(out *outputs, _ *Facts) Visitor {
 	csv := out.csv(FileForward, headerForward)
 	phases := [...]string{record.PhasePrefill, record.PhaseDecode, record.PhaseMixed, record.PhaseUnknown}
 	var stats [len(phases)]struct {
 		Stat
 		sources counts // what the times are, by column of steps and source
 	}
-	return visitor{
-		step: func(r *record.StepRow) error {
+	return Visitor{
+		Step: func(r *record.StepRow) error {
 			phase := slices.Index(phases[:], r.Phase)
 			forward, ok := forwardOf(r)
 			if !ok || phase < 0 {
@@ -66,7 +66,7 @@ func forwardFiles(out *outputs, _ *Facts) visitor {
 			stats[phase].sources.add(forward.column + "/" + forward.source)
 			return csv.err
 		},
-		done: func() error {
+		Done: func() error {
 			summary := object{}
 			for i, phase := range phases {
 				s := &stats[i]

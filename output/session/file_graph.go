@@ -10,14 +10,14 @@ import (
 // graphFiles has one line a (mode, descriptor) that was captured, one that was
 // replayed, and one a replay. Pieces of a PIECEWISE graph and the same graph of
 // several workers are one (mode, descriptor).
-func graphFiles(out *outputs, _ *Facts) visitor {
+func graphFiles(out *outputs, _ *Facts) Visitor {
 	captures := out.csv(FileGraphCaptures, headerCaptures)
 	usage := out.csv(FileGraphUsage, headerGraphUsage)
 	timeline := out.csv(FileGraphTimeline, headerTimeline)
 	list := describedGraphs{}
-	return visitor{
-		graph: func(r *record.GraphRow) error { list.add(r); return nil },
-		graphLaunch: func(r *record.GraphLaunchRow) error {
+	return Visitor{
+		Graph: func(r *record.GraphRow) error { list.add(r); return nil },
+		GraphLaunch: func(r *record.GraphLaunchRow) error {
 			timeline.sec(r.LaunchNS)
 			if r.Descriptor != nil {
 				timeline.text(*r.Descriptor)
@@ -27,7 +27,7 @@ func graphFiles(out *outputs, _ *Facts) visitor {
 			timeline.optMS(r.DurNS).end()
 			return timeline.err
 		},
-		done: func() error {
+		Done: func() error {
 			for _, g := range list.byCapture() {
 				g.fields(captures)
 				if g.captureNS != nil {

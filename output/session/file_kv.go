@@ -84,15 +84,15 @@ func (k *kvCount) finish() {
 // kvFiles has one line a step in kv_cache_usage.csv (every single change is in
 // the table kv_usage), and one a cached block that was handed out again in
 // kv_cache_evictions.csv, which is absent where nobody watched the free blocks.
-func kvFiles(out *outputs, facts *Facts) visitor {
+func kvFiles(out *outputs, facts *Facts) Visitor {
 	usage := out.csv(FileKVUsage, headerKVUsage)
 	count := kvCount{unwatched: !facts.watched(watchFreeBlocks)}
 	var evictions *csvFile
 	if !count.unwatched {
 		evictions = out.csv(FileKVEvictions, headerKVEvictions)
 	}
-	return visitor{
-		step: func(r *record.StepRow) error {
+	return Visitor{
+		Step: func(r *record.StepRow) error {
 			count.step(r)
 			if r.KVUsed == nil || r.KVTotal == nil {
 				return nil
@@ -101,8 +101,8 @@ func kvFiles(out *outputs, facts *Facts) visitor {
 			usage.sec(r.ScheduledNS).pct(used, total).int(used).int(total).end()
 			return usage.err
 		},
-		kvUsage: func(r *record.KVUsageRow) error { count.operation(r); return nil },
-		kvEviction: func(r *record.KVEvictionRow) error {
+		KVUsage: func(r *record.KVUsageRow) error { count.operation(r); return nil },
+		KVEviction: func(r *record.KVEvictionRow) error {
 			count.eviction(r)
 			if !r.HadHash || count.unwatched {
 				return nil
@@ -110,7 +110,7 @@ func kvFiles(out *outputs, facts *Facts) visitor {
 			evictions.sec(r.TimeNS).sec(r.LifetimeNS).sec(r.IdleNS).end()
 			return evictions.err
 		},
-		done: func() error {
+		Done: func() error {
 			count.finish()
 			if count.totals == nil { // no step seen: the pool as found at attach
 				for _, e := range facts.Engines {

@@ -103,21 +103,21 @@ func (s *spread) balance() float64 {
 
 // moeFiles has one line an expert, one a pair of experts that a token chose together, one
 // a weight, and one a layer and window of 10 s.
-func moeFiles(out *outputs, _ *Facts) visitor {
+func moeFiles(out *outputs, _ *Facts) Visitor {
 	out.mkdir(moeDir)
 	activations := out.csv(FileMoEActivations, headerMoEActivations)
 	coselection := out.csv(FileMoECoselection, headerMoECoselection)
 	weights := out.csv(FileMoEWeights, headerMoEWeights)
 	imbalance := out.csv(FileMoEImbalance, headerMoEImbalance)
 	layers := moeLayers{}
-	return visitor{
-		moeActivation:  func(r *record.MoEActivationRow) error { layers.activation(r); return nil },
-		moeCoselection: func(r *record.MoECoselectionRow) error { layers.coselection(r); return nil },
-		moeWeight: func(r *record.MoEWeightRow) error {
+	return Visitor{
+		MoEActivation:  func(r *record.MoEActivationRow) error { layers.activation(r); return nil },
+		MoECoselection: func(r *record.MoECoselectionRow) error { layers.coselection(r); return nil },
+		MoEWeight: func(r *record.MoEWeightRow) error {
 			weights.int(int64(r.Layer)).int(int64(r.Token)).int(int64(r.Expert)).float(float64(r.Weight), 6).end()
 			return weights.err
 		},
-		moeImbalance: func(r *record.MoEImbalanceRow) error {
+		MoEImbalance: func(r *record.MoEImbalanceRow) error {
 			layers.imbalance(r)
 			imbalance.int(int64(r.Layer)).sec(r.FromNS).float(r.StdDev, 3)
 			if r.MaxMinRatio != nil {
@@ -127,7 +127,7 @@ func moeFiles(out *outputs, _ *Facts) visitor {
 			}
 			return imbalance.err
 		},
-		done: func() error {
+		Done: func() error {
 			for _, index := range sortedKeys(layers) {
 				layers[index].lines(index, activations, coselection)
 			}

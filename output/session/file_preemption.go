@@ -12,7 +12,7 @@ import (
 //
 // What was preempted is remembered until its request comes by: some 50 bytes a
 // preempted request.
-func preemptionFiles(out *outputs, _ *Facts) visitor {
+func preemptionFiles(out *outputs, _ *Facts) Visitor {
 	csv := out.csv(FilePreemptions, headerPreemptions)
 	lifecycle := out.csv(FileLifecycle, headerLifecycle)
 	events := newLineSorter(out.dir, "."+FilePreemptions+".sort")
@@ -34,8 +34,8 @@ func preemptionFiles(out *outputs, _ *Facts) visitor {
 		line.line = line.line[:0]
 		return err
 	}
-	return visitor{
-		preemption: func(r *record.PreemptionRow) error {
+	return Visitor{
+		Preemption: func(r *record.PreemptionRow) error {
 			preemptions++
 			reasons.add(r.Reason)
 			if r.RunningNS != nil {
@@ -59,7 +59,7 @@ func preemptionFiles(out *outputs, _ *Facts) visitor {
 			maxDelay = max(maxDelay, d)
 			return event(*r.ResumedNS, r.RequestID, "resumed", "", nil, "")
 		},
-		request: func(r *record.RequestRow) error {
+		Request: func(r *record.RequestRow) error {
 			requests++
 			var total, delay *int64
 			p, preempted := lasts[r.RequestUID]
@@ -93,7 +93,7 @@ func preemptionFiles(out *outputs, _ *Facts) visitor {
 			}
 			return lifecycle.err
 		},
-		done: func() error {
+		Done: func() error {
 			err := events.each(func(text []byte) error {
 				csv.line = append(append(csv.line, text...), ',')
 				csv.end()

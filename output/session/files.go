@@ -58,30 +58,30 @@ const (
 	headerMoEImbalance   = "layer_idx,timestamp_sec,std_dev,max_min_ratio"
 )
 
-// visitor is called with the rows of the tables that it names a function for,
+// Visitor is called with the rows of the tables that it names a function for,
 // one table after the other: what comes of a pass over the Parquet.
-type visitor struct {
-	step           func(*record.StepRow) error
-	preemption     func(*record.PreemptionRow) error
-	request        func(*record.RequestRow) error
-	kvUsage        func(*record.KVUsageRow) error
-	kvEviction     func(*record.KVEvictionRow) error
-	cpu            func(*record.CPUOperationRow) error
-	graph          func(*record.GraphRow) error
-	graphLaunch    func(*record.GraphLaunchRow) error
-	encoderDecoder func(*record.EncoderDecoderRow) error
-	gpuSample      func(*record.GPUSampleRow) error
-	kernelClass    func(*record.KernelClassRow) error
-	moeActivation  func(*record.MoEActivationRow) error
-	moeCoselection func(*record.MoECoselectionRow) error
-	moeWeight      func(*record.MoEWeightRow) error
-	moeImbalance   func(*record.MoEImbalanceRow) error
-	loss           func(*record.LossRow) error
-	done           func() error // after the last row
+type Visitor struct {
+	Step           func(*record.StepRow) error
+	Preemption     func(*record.PreemptionRow) error
+	Request        func(*record.RequestRow) error
+	KVUsage        func(*record.KVUsageRow) error
+	KVEviction     func(*record.KVEvictionRow) error
+	CPUOperation   func(*record.CPUOperationRow) error
+	Graph          func(*record.GraphRow) error
+	GraphLaunch    func(*record.GraphLaunchRow) error
+	EncoderDecoder func(*record.EncoderDecoderRow) error
+	GPUSample      func(*record.GPUSampleRow) error
+	KernelClass    func(*record.KernelClassRow) error
+	MoEActivation  func(*record.MoEActivationRow) error
+	MoECoselection func(*record.MoECoselectionRow) error
+	MoEWeight      func(*record.MoEWeightRow) error
+	MoEImbalance   func(*record.MoEImbalanceRow) error
+	Loss           func(*record.LossRow) error
+	Done           func() error // after the last row
 }
 
-// visit makes one pass over the tables that somebody wants to see.
-func visit(session *Dir, visitors []visitor) error {
+// Visit makes one pass over the tables that somebody wants to see.
+func Visit(session *Dir, visitors ...Visitor) error {
 	var steps []func(*record.StepRow) error
 	var preemptions []func(*record.PreemptionRow) error
 	var requests []func(*record.RequestRow) error
@@ -99,22 +99,22 @@ func visit(session *Dir, visitors []visitor) error {
 	var imbalances []func(*record.MoEImbalanceRow) error
 	var losses []func(*record.LossRow) error
 	for _, v := range visitors {
-		steps = with(steps, v.step)
-		preemptions = with(preemptions, v.preemption)
-		requests = with(requests, v.request)
-		usage = with(usage, v.kvUsage)
-		evictions = with(evictions, v.kvEviction)
-		cpu = with(cpu, v.cpu)
-		graphs = with(graphs, v.graph)
-		launches = with(launches, v.graphLaunch)
-		components = with(components, v.encoderDecoder)
-		samples = with(samples, v.gpuSample)
-		classes = with(classes, v.kernelClass)
-		activations = with(activations, v.moeActivation)
-		pairs = with(pairs, v.moeCoselection)
-		weights = with(weights, v.moeWeight)
-		imbalances = with(imbalances, v.moeImbalance)
-		losses = with(losses, v.loss)
+		steps = with(steps, v.Step)
+		preemptions = with(preemptions, v.Preemption)
+		requests = with(requests, v.Request)
+		usage = with(usage, v.KVUsage)
+		evictions = with(evictions, v.KVEviction)
+		cpu = with(cpu, v.CPUOperation)
+		graphs = with(graphs, v.Graph)
+		launches = with(launches, v.GraphLaunch)
+		components = with(components, v.EncoderDecoder)
+		samples = with(samples, v.GPUSample)
+		classes = with(classes, v.KernelClass)
+		activations = with(activations, v.MoEActivation)
+		pairs = with(pairs, v.MoECoselection)
+		weights = with(weights, v.MoEWeight)
+		imbalances = with(imbalances, v.MoEImbalance)
+		losses = with(losses, v.Loss)
 	}
 	if err := errors.Join(
 		pass(session, steps),
@@ -137,8 +137,8 @@ func visit(session *Dir, visitors []visitor) error {
 		return err
 	}
 	for _, v := range visitors {
-		if v.done != nil {
-			if err := v.done(); err != nil {
+		if v.Done != nil {
+			if err := v.Done(); err != nil {
 				return err
 			}
 		}
@@ -172,8 +172,8 @@ func pass[T any](session *Dir, to []func(*T) error) error {
 
 // Summarize computes the summary of a session from its tables.
 func Summarize(session *Dir, facts *Facts) (*Summary, error) {
-	s := newSummary(session, facts)
-	if err := visit(session, []visitor{s.visitor()}); err != nil {
+	s := NewSummary(session, facts)
+	if err := Visit(session, s.Visitor()); err != nil {
 		return nil, err
 	}
 	return s, nil
@@ -184,13 +184,13 @@ func Summarize(session *Dir, facts *Facts) (*Summary, error) {
 // are there. A profiler that was on and saw nothing has its headers alone; one
 // that could not work has no files.
 func WriteFiles(session *Dir, facts *Facts, csv bool) (*Summary, error) {
-	summary := newSummary(session, facts)
+	summary := NewSummary(session, facts)
 	out := &outputs{dir: session}
-	visitors := []visitor{summary.visitor()}
+	visitors := []Visitor{summary.Visitor()}
 	if csv {
 		for _, p := range []struct {
 			profiler string
-			files    func(*outputs, *Facts) visitor
+			files    func(*outputs, *Facts) Visitor
 		}{
 			{ProfilerBatch, batchFiles},
 			{ProfilerKVCache, kvFiles},
@@ -208,7 +208,7 @@ func WriteFiles(session *Dir, facts *Facts, csv bool) (*Summary, error) {
 	}
 	err := out.err
 	if err == nil {
-		err = visit(session, visitors)
+		err = Visit(session, visitors...)
 	}
 	if err = out.finish(err); err != nil {
 		return nil, err

@@ -3,7 +3,6 @@ package session
 import (
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"iter"
 	"path"
@@ -76,15 +75,31 @@ func tableOf[T any]() string {
 // order. A row is valid until the next one; what its pointers point to may be
 // kept. A table that is not there has no rows. After an error there are no more.
 func Rows[T any](session *Dir) iter.Seq2[*T, error] {
+	return Columns[T](session, tableOf[T]())
+}
+
+// Columns does so with a table of which T has some columns alone: the others are
+// not read.
+func Columns[T any](session *Dir, table string) iter.Seq2[*T, error] {
+	return rowsOf[T](session, table, nil)
+}
+
+// RowsWhere does so with those pages alone of which the caller wants the values that
+// a column has in them, by the lowest and the highest. Rows that it does not want may
+// be among them.
+func RowsWhere[T any](session *Dir, column string, wants func(low, high int64) bool) iter.Seq2[*T, error] {
+	return rowsOf[T](session, tableOf[T](), &pageFilter{column, wants})
+}
+
+func rowsOf[T any](session *Dir, table string, filter *pageFilter) iter.Seq2[*T, error] {
 	return func(yield func(*T, error) bool) {
-		table := tableOf[T]()
 		parts, err := partsOf(session, table)
 		if err != nil {
 			yield(nil, err)
 			return
 		}
 		for _, part := range parts {
-			more, err := readPart(session, part, yield)
+			more, err := readPart(session, part, filter, yield)
 			if err != nil {
 				yield(nil, fmt.Errorf("%s: %w", part, err))
 				return
@@ -116,7 +131,7 @@ func partsOf(session *Dir, table string) ([]string, error) {
 	return parts, nil
 }
 
-func readPart[T any](session *Dir, part string, yield func(*T, error) bool) (more bool, err error) {
+func readPart[T any](session *Dir, part string, filter *pageFilter, yield func(*T, error) bool) (more bool, err error) {
 	f, err := session.root.Open(part)
 	if err != nil {
 		return false, err
@@ -126,26 +141,23 @@ func readPart[T any](session *Dir, part string, yield func(*T, error) bool) (mor
 	if err != nil {
 		return false, err
 	}
-	file, err := parquet.OpenFile(f, info.Size(), parquet.SkipPageIndex(true), parquet.ReadBufferSize(pageBytes))
+	file, err := parquet.OpenFile(f, info.Size(), parquet.SkipPageIndex(filter == nil), parquet.ReadBufferSize(pageBytes))
 	if err != nil {
 		return false, err
 	}
-	reader := parquet.NewGenericReader[T](file)
-	defer reader.Close()
-	rows := make([]T, batchRows)
-	for {
-		n, err := reader.Read(rows)
-		for i := range rows[:n] {
+	wanted, err := filter.ranges(file)
+	if err != nil || len(wanted) == 0 {
+		return true, err
+	}
+	ahead := decodeAhead[T](file, wanted)
+	defer ahead.stop()
+	for rows := range ahead.full {
+		for i := range rows {
 			if !yield(&rows[i], nil) {
 				return false, nil
 			}
 		}
-		if err == io.EOF {
-			return true, nil
-		}
-		if err != nil {
-			return false, err
-		}
-		clear(rows)
+		ahead.free <- rows[:batchRows]
 	}
+	return true, ahead.err
 }

@@ -77,32 +77,34 @@ type KVSummary struct {
 	Evictions  int64 // cached blocks handed out again
 }
 
-func newSummary(session *Dir, facts *Facts) *Summary {
+// NewSummary is one that has seen no rows yet.
+func NewSummary(session *Dir, facts *Facts) *Summary {
 	return &Summary{Path: session.Path(), Facts: facts,
 		Phases: map[string]*PhaseSummary{}, TimingSources: map[string]int64{}, TimingColumns: map[string]int64{},
 		GPU: newGPUSummary(), Graphs: newGraphSummary(), MoE: MoESummary{layers: moeLayers{}}, Operations: map[string]*Stat{},
 		Finished: map[string]int64{}, Preemptions: map[string]int64{}}
 }
 
-func (s *Summary) visitor() visitor {
-	return visitor{
-		step:       func(r *record.StepRow) error { s.step(r); return nil },
-		request:    func(r *record.RequestRow) error { s.request(r); return nil },
-		preemption: func(r *record.PreemptionRow) error { s.Preemptions[r.Reason]++; return nil },
-		kvUsage:    func(r *record.KVUsageRow) error { s.kv.operation(r); return nil },
-		kvEviction: func(r *record.KVEvictionRow) error { s.kv.eviction(r); return nil },
-		cpu:        func(r *record.CPUOperationRow) error { s.operation(r); return nil },
-		graph:      func(r *record.GraphRow) error { s.Graphs.graph(r); return nil },
-		encoderDecoder: func(r *record.EncoderDecoderRow) error {
+// Visitor sees the rows that the summary is made of. After the pass it is complete.
+func (s *Summary) Visitor() Visitor {
+	return Visitor{
+		Step:         func(r *record.StepRow) error { s.step(r); return nil },
+		Request:      func(r *record.RequestRow) error { s.request(r); return nil },
+		Preemption:   func(r *record.PreemptionRow) error { s.Preemptions[r.Reason]++; return nil },
+		KVUsage:      func(r *record.KVUsageRow) error { s.kv.operation(r); return nil },
+		KVEviction:   func(r *record.KVEvictionRow) error { s.kv.eviction(r); return nil },
+		CPUOperation: func(r *record.CPUOperationRow) error { s.operation(r); return nil },
+		Graph:        func(r *record.GraphRow) error { s.Graphs.graph(r); return nil },
+		EncoderDecoder: func(r *record.EncoderDecoderRow) error {
 			s.Components.add(r)
 			return nil
 		},
-		gpuSample:     func(r *record.GPUSampleRow) error { s.sample(r); return nil },
-		kernelClass:   func(r *record.KernelClassRow) error { s.Kernels.add(r); return nil },
-		moeActivation: func(r *record.MoEActivationRow) error { s.MoE.layers.activation(r); return nil },
-		moeImbalance:  func(r *record.MoEImbalanceRow) error { s.MoE.layers.imbalance(r); return nil },
-		loss:          func(r *record.LossRow) error { s.loss(r); return nil },
-		done:          func() error { s.finish(); return nil },
+		GPUSample:     func(r *record.GPUSampleRow) error { s.sample(r); return nil },
+		KernelClass:   func(r *record.KernelClassRow) error { s.Kernels.add(r); return nil },
+		MoEActivation: func(r *record.MoEActivationRow) error { s.MoE.layers.activation(r); return nil },
+		MoEImbalance:  func(r *record.MoEImbalanceRow) error { s.MoE.layers.imbalance(r); return nil },
+		Loss:          func(r *record.LossRow) error { s.loss(r); return nil },
+		Done:          func() error { s.finish(); return nil },
 	}
 }
 

@@ -79,7 +79,7 @@ func (k *KernelSummary) lines() []string {
 			parts = append(parts, fmt.Sprintf("%s %.1f%%%s", name, ratio(c.NS, k.NS), c.bandwidth()))
 		}
 	}
-	lines := []string{strings.Join(parts, ", ") + fmt.Sprintf("; of %s in windows", duration(float64(k.NS)))}
+	lines := []string{strings.Join(parts, ", ") + fmt.Sprintf("; of %s in windows", Duration(float64(k.NS)))}
 	parts = nil
 	for _, r := range k.Longest {
 		parts = append(parts, fmt.Sprintf("%s %.1f%%", shortKernel(*r.Name), ratio(r.DurNS, k.NS)))

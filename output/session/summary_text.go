@@ -16,7 +16,7 @@ import (
 func (s *Summary) WriteText(w io.Writer) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	f := s.Facts
-	fmt.Fprintf(t, "\nTraced %s", duration(float64(s.TracedNS())))
+	fmt.Fprintf(t, "\nTraced %s", Duration(float64(s.TracedNS())))
 	if f.End == nil {
 		fmt.Fprint(t, " (the end was not recorded)")
 	} else if f.End.Reason != "" {
@@ -172,22 +172,22 @@ func times(s *Stat, percentiles ...float64) string {
 	if s.Count() == 0 {
 		return strings.Repeat("–\t", len(percentiles)+1) + "–"
 	}
-	cells := []string{duration(s.Mean())}
+	cells := []string{Duration(s.Mean())}
 	for _, p := range percentiles {
-		cells = append(cells, duration(s.Percentile(p)))
+		cells = append(cells, Duration(s.Percentile(p)))
 	}
-	return strings.Join(append(cells, duration(float64(s.Max()))), "\t")
+	return strings.Join(append(cells, Duration(float64(s.Max()))), "\t")
 }
 
 func part(s *Stat, percentile float64) string {
 	if s.Count() == 0 {
 		return "–"
 	}
-	return duration(s.Percentile(percentile))
+	return Duration(s.Percentile(percentile))
 }
 
-// duration has three digits that count.
-func duration(ns float64) string {
+// Duration has three digits that count.
+func Duration(ns float64) string {
 	d := time.Duration(ns)
 	switch {
 	case d >= time.Hour:

@@ -24,7 +24,7 @@ func (s *Summary) operations(w io.Writer) {
 	fmt.Fprintf(w, "Top CPU operations\tcount\tmean\tp50\tp99\tmax\ttotal\n")
 	for _, name := range names[:min(len(names), topOperations)] {
 		stat := s.Operations[name]
-		fmt.Fprintf(w, "  %s\t%d\t%s\t%s\n", strings.ReplaceAll(name, "_", " "), stat.Count(), times(stat, 50, 99), duration(stat.Total()))
+		fmt.Fprintf(w, "  %s\t%d\t%s\t%s\n", strings.ReplaceAll(name, "_", " "), stat.Count(), times(stat, 50, 99), Duration(stat.Total()))
 	}
 	fmt.Fprintln(w)
 }
@@ -65,7 +65,7 @@ func (g *GPUSummary) lines(engines bool) []string {
 }
 
 func (g *GPUSummary) idleText(engines bool) string {
-	s := fmt.Sprintf("idle %.1f%% of %s", ratio(g.IdleNS, g.SpanNS), duration(float64(g.SpanNS)))
+	s := fmt.Sprintf("idle %.1f%% of %s", ratio(g.IdleNS, g.SpanNS), Duration(float64(g.SpanNS)))
 	if g.IdleNS > 0 {
 		s += fmt.Sprintf(": %.1f%% without requests, %.1f%% with", ratio(g.DrainedNS, g.SpanNS), ratio(g.IdleNS-g.DrainedNS, g.SpanNS))
 	}
@@ -73,7 +73,7 @@ func (g *GPUSummary) idleText(engines bool) string {
 		s += fmt.Sprintf("; known before %.1f%% of steps only: at least that", ratio(g.IdleSteps, g.Steps))
 	}
 	if l := g.Longest; l.NS > 0 {
-		s += fmt.Sprintf(" (longest %s, before step %d", duration(float64(l.NS)), l.StepID)
+		s += fmt.Sprintf(" (longest %s, before step %d", Duration(float64(l.NS)), l.StepID)
 		if engines {
 			s += fmt.Sprintf(" of engine %d", l.Engine)
 		}
@@ -101,7 +101,7 @@ func (g *GPUSummary) words() []string {
 		parts = append(parts, s+")")
 	}
 	if g.Error.Count() > 0 {
-		parts = append(parts, fmt.Sprintf("times ± %s (p99)", duration(g.Error.Percentile(99))))
+		parts = append(parts, fmt.Sprintf("times ± %s (p99)", Duration(g.Error.Percentile(99))))
 	}
 	if g.Unbounded > 0 {
 		parts = append(parts, fmt.Sprintf("other processes ran on it in %.1f%% of steps, whose times have no bound", ratio(g.Unbounded, g.Unbounded+g.Error.Count())))
@@ -191,7 +191,7 @@ func (s *Summary) encoder(w io.Writer) {
 	for i, name := range componentNames {
 		if n := runs[i].Count(); n > 0 {
 			parts = append(parts, fmt.Sprintf("%s %.1f%% (%d × %s)", strings.ReplaceAll(name, "_", "-"),
-				runs[i].pct(runs.total()), n, duration(runs[i].Mean())))
+				runs[i].pct(runs.total()), n, Duration(runs[i].Mean())))
 		}
 	}
 	fmt.Fprintf(w, "Encoder\t%s; shares by CPU time of the launches\n", strings.Join(parts, ", "))
