@@ -41,46 +41,17 @@ type HooksPmHook struct {
 	DefType       uint32
 	DefOffset     uint32
 	Managed       uint32
-	Py            struct {
-		_              structs.HostLayout
-		Cframe         uint32
-		CurrentFrame   uint32
-		FrameCode      uint32
-		FramePrevious  uint32
-		FrameInstr     uint32
-		FrameLocals    uint32
-		Values         uint32
-		ValuesFirst    uint32
-		TypeBasicsize  uint32
-		TypeCachedKeys uint32
-		LongTagged     uint32
-		StrDataAscii   uint32
-		StrData        uint32
-		StrLength      uint32
-		StrState       uint32
-		SetUsed        uint32
-		SetMask        uint32
-		SetTable       uint32
-		ListItems      uint32
-		FloatValue     uint32
-		CellRef        uint32
-		StrKindShift   uint32
-		StrAsciiShift  uint32
-		TupleItems     uint32
-		RefMask        uint64
-	}
-	Arg [8]struct {
-		_      structs.HostLayout
-		Local  uint16
-		Steps  uint8
-		Length uint8
-		Spare  uint32
-		Step   [4]struct {
-			_     structs.HostLayout
-			Name  [6]uint64
-			Bytes uint64
-		}
-	}
+	Py            HooksPmPython
+	Arg           [8]HooksPmHookArg
+}
+
+type HooksPmHookArg struct {
+	_      structs.HostLayout
+	Local  uint16
+	Steps  uint8
+	Length uint8
+	Spare  uint32
+	Step   [4]HooksPmHookStep
 }
 
 type HooksPmHookCalls struct {
@@ -141,10 +112,45 @@ type HooksPmHookState struct {
 	Room    [6]uint64
 }
 
+type HooksPmHookStep struct {
+	_     structs.HostLayout
+	Name  [6]uint64
+	Bytes uint64
+}
+
 type HooksPmHookThread struct {
 	_      structs.HostLayout
 	Thread uint32
 	Hook   uint32
+}
+
+type HooksPmPython struct {
+	_              structs.HostLayout
+	Cframe         uint32
+	CurrentFrame   uint32
+	FrameCode      uint32
+	FramePrevious  uint32
+	FrameInstr     uint32
+	FrameLocals    uint32
+	Values         uint32
+	ValuesFirst    uint32
+	TypeBasicsize  uint32
+	TypeCachedKeys uint32
+	LongTagged     uint32
+	StrDataAscii   uint32
+	StrData        uint32
+	StrLength      uint32
+	StrState       uint32
+	SetUsed        uint32
+	SetMask        uint32
+	SetTable       uint32
+	ListItems      uint32
+	FloatValue     uint32
+	CellRef        uint32
+	StrKindShift   uint32
+	StrAsciiShift  uint32
+	TupleItems     uint32
+	RefMask        uint64
 }
 
 type HooksPmValue uint32
