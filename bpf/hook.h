@@ -47,7 +47,7 @@ struct pm_hook {
 	__u64 code;
 	__u64 first; /* address of its first instruction */
 	__u64 resume; /* ... of the RESUME that begins it */
-	__u64 entry; /* ... of the watched one behind that */
+	__u64 warmup; /* ... of the counter that CPython 3.11 quickens by; 0: another version */
 	__u64 thread_state;
 	__u64 none;
 	__u64 type_float, type_bool, type_set, type_frozenset, type_deque, type_bytearray;
@@ -88,9 +88,8 @@ struct pm_hook_state {
 	__u32 seq;
 
 	/* of Python functions */
-	__u64 doubt; /* frame of a hit that may have been a write */
-	__u64 doubted; /* when */
-	__u32 opcode; /* at `entry`, as last seen */
+	__u64 fetch; /* where in the interpreter the watched instruction was fetched last */
+	__u32 cold; /* it is not quickened yet */
 	__u32 depth;
 	__u64 walk; /* frame */
 	__u32 seen; /* of the open calls, those whose frame is on the stack: a bit each */

@@ -15,9 +15,6 @@ const enum pm_value *use_value __attribute__((unused));
 
 /* ---- Python ---- */
 
-/* A fetch follows a write by less: 3.11 rewrites the code once, in its RESUME. */
-#define PM_WRITE_TO_FETCH 50000ull
-
 /* Takes the innermost open call, which was left without returning. */
 static __always_inline void raised(__u32 index, const struct pm_hook *h, struct pm_hook_state *s)
 {
@@ -66,11 +63,11 @@ static __always_inline void settle_open(__u32 index, const struct pm_hook *h,
 }
 
 /* Whether this hit is the interpreter's entering the function. */
-static __always_inline int enters(const struct pm_hook *h, struct pm_hook_state *s, __u64 frame,
-				  __u64 now)
+static __always_inline int enters(void *ctx, const struct pm_hook *h, struct pm_hook_state *s,
+				  __u64 frame)
 {
+	__s16 warmup;
 	__u64 at;
-	__u8 opcode;
 
 	/* What comes to the watched instruction from elsewhere, as the end of a loop
 	 * does, and what specialises it, has gone on beyond RESUME. */
@@ -78,20 +75,19 @@ static __always_inline int enters(const struct pm_hook *h, struct pm_hook_state 
 		hook_lost(s, PM_SEEN_REPEATED);
 		return 0;
 	}
-	if (read_mem(&opcode, 1, h->entry))
-		opcode = (__u8)s->opcode;
-	if (opcode != s->opcode) {
-		s->opcode = opcode;
-		s->doubt = frame;
-		s->doubted = now;
+	if (!s->cold)
 		return 1;
+	/* CPython 3.11 reads and rewrites the code of a function once, within the RESUME
+	 * of a call. The interpreter fetches the instruction only then, and from where it
+	 * did so before. */
+	if (!read_mem(&warmup, sizeof(warmup), h->warmup) && !warmup) {
+		if (s->fetch && s->fetch != instruction_pointer(ctx)) {
+			hook_lost(s, PM_SEEN_REPEATED);
+			return 0;
+		}
+		s->cold = 0;
 	}
-	if (s->doubt == frame && now - s->doubted < PM_WRITE_TO_FETCH) {
-		s->doubt = 0;
-		hook_lost(s, PM_SEEN_REPEATED);
-		return 0;
-	}
-	s->doubt = 0;
+	s->fetch = instruction_pointer(ctx);
 	return 1;
 }
 
@@ -113,7 +109,7 @@ int python_entry(void *ctx)
 		return 0;
 	}
 	now = bpf_ktime_get_ns();
-	if (!enters(h, s, of.frame, now))
+	if (!enters(ctx, h, s, of.frame))
 		return 0;
 	call = s->calls++;
 	if (s->depth)

@@ -23,7 +23,7 @@ type HooksPmHook struct {
 	Code          uint64
 	First         uint64
 	Resume        uint64
-	Entry         uint64
+	Warmup        uint64
 	ThreadState   uint64
 	None          uint64
 	TypeFloat     uint64
@@ -68,20 +68,19 @@ type HooksPmHookCalls struct {
 }
 
 type HooksPmHookState struct {
-	_       structs.HostLayout
-	Calls   uint64
-	Lost    [8]uint64
-	Window  uint64
-	Used    uint32
-	Seq     uint32
-	Doubt   uint64
-	Doubted uint64
-	Opcode  uint32
-	Depth   uint32
-	Walk    uint64
-	Seen    uint32
-	Spare   uint32
-	Open    [8]struct {
+	_      structs.HostLayout
+	Calls  uint64
+	Lost   [8]uint64
+	Window uint64
+	Used   uint32
+	Seq    uint32
+	Fetch  uint64
+	Cold   uint32
+	Depth  uint32
+	Walk   uint64
+	Seen   uint32
+	Spare  uint32
+	Open   [8]struct {
 		_     structs.HostLayout
 		At    uint64
 		Began uint64

@@ -55,6 +55,13 @@ static __always_inline __u64 entry_stack_pointer(void *ctx)
 	return AMD64(ctx, sp) - 8; /* the return address is popped */
 }
 
+static __always_inline __u64 instruction_pointer(void *ctx)
+{
+	if (machine == PM_ARM64)
+		return ARM64(ctx, pc);
+	return AMD64(ctx, ip);
+}
+
 /* What a function returns, as its caller finds it in a register. */
 static __always_inline __u64 returned_word(void *ctx)
 {

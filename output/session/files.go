@@ -75,6 +75,7 @@ type visitor struct {
 	moeCoselection func(*record.MoECoselectionRow) error
 	moeWeight      func(*record.MoEWeightRow) error
 	moeImbalance   func(*record.MoEImbalanceRow) error
+	hook           func(*record.HookRow) error
 	loss           func(*record.LossRow) error
 	done           func() error // after the last row
 }
@@ -95,6 +96,7 @@ func visit(session *Dir, visitors []visitor) error {
 	var pairs []func(*record.MoECoselectionRow) error
 	var weights []func(*record.MoEWeightRow) error
 	var imbalances []func(*record.MoEImbalanceRow) error
+	var hooks []func(*record.HookRow) error
 	var losses []func(*record.LossRow) error
 	for _, v := range visitors {
 		steps = with(steps, v.step)
@@ -111,6 +113,7 @@ func visit(session *Dir, visitors []visitor) error {
 		pairs = with(pairs, v.moeCoselection)
 		weights = with(weights, v.moeWeight)
 		imbalances = with(imbalances, v.moeImbalance)
+		hooks = with(hooks, v.hook)
 		losses = with(losses, v.loss)
 	}
 	if err := errors.Join(
@@ -128,6 +131,7 @@ func visit(session *Dir, visitors []visitor) error {
 		pass(session, pairs),
 		pass(session, weights),
 		pass(session, imbalances),
+		pass(session, hooks),
 		pass(session, losses),
 	); err != nil {
 		return err

@@ -1,0 +1,223 @@
+package probes_test
+
+import (
+	"context"
+	"encoding/json"
+	"io"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/go-quicktest/qt"
+
+	"github.com/pmtrace/pmtrace/decode"
+	"github.com/pmtrace/pmtrace/decode/record"
+	"github.com/pmtrace/pmtrace/probes"
+	"github.com/pmtrace/pmtrace/probes/hook"
+)
+
+const rounds = 600
+
+// hookedRun is what a run of testdata/hooked.py gave: by the program's own word, and by the tables.
+type hookedRun struct {
+	truth struct {
+		Calls     map[string]uint64
+		Args      map[string][][]any
+		Durations map[string][]int64
+		Seconds   float64
+	}
+	rows    map[string][]record.HookRow
+	facts   map[string]record.Hook
+	counts  map[string]record.HookCount
+	changed []record.Hook
+	losses  []record.Loss
+	missing []record.Unavailable
+}
+
+type hookRows struct {
+	record.Discard
+	rows []record.HookRow
+}
+
+func (r *hookRows) Hook(x *record.HookRow) error { r.rows = append(r.rows, *x); return nil }
+
+// specs are hooks as --hook has them.
+func specs(t testing.TB, list ...string) []hook.Spec {
+	t.Helper()
+	var out []hook.Spec
+	for _, text := range list {
+		s, err := hook.Parse(text)
+		qt.Assert(t, qt.IsNil(err))
+		out = append(out, s)
+	}
+	return out
+}
+
+// runHooked runs the program with hooks on it.
+func runHooked(t *testing.T, version string, opts probes.Options, args ...string) *hookedRun {
+	t.Helper()
+	p := startProgram(t, append([]string{interpreter(t, version), "testdata/hooked.py"}, args...))
+	tracer, err := probes.New(opts)
+	qt.Assert(t, qt.IsNil(err))
+	defer tracer.Close()
+	main, err := hook.OpenMain(p.pid, false)
+	qt.Assert(t, qt.IsNil(err))
+
+	r := &hookedRun{rows: map[string][]record.HookRow{}, facts: map[string]record.Hook{}, counts: map[string]record.HookCount{}}
+	sink := &hookRows{}
+	pipe := decode.NewPipeline(sink, decode.Options{OnError: func(err error) { t.Error(err) }})
+	fact := func(f record.Fact) {
+		b, err := json.Marshal(f)
+		qt.Assert(t, qt.IsNil(err))
+		qt.Assert(t, qt.IsNil(pipe.Record(decode.RecordFact, b)))
+	}
+	facts, missing := tracer.AttachHooks(probes.HookProcess{
+		PID: p.pid, Process: hook.Worker, Thread: main.TID, State: main.State, Python: main.Python,
+	})
+	r.missing = missing
+	for _, f := range facts {
+		r.facts[f.Name] = f
+		fact(record.Fact{Hook: &f})
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error)
+	look := func() {
+		counts, changed, err := tracer.LookAtHooks()
+		qt.Assert(t, qt.IsNil(err))
+		r.changed = append(r.changed, changed...)
+		for _, c := range counts {
+			r.counts[facts[c.Hook].Name] = c
+		}
+	}
+	go func() {
+		last := time.Now()
+		done <- tracer.Run(ctx, func(event []byte) error { return pipe.Record(decode.RecordEvent, event) }, func() error {
+			if time.Since(last) > time.Second {
+				last = time.Now()
+				look()
+			}
+			return nil
+		})
+	}()
+	_, err = io.WriteString(p.stdin, "go\n")
+	qt.Assert(t, qt.IsNil(err))
+	qt.Assert(t, qt.IsNil(json.Unmarshal([]byte(p.line()), &r.truth)))
+	cancel()
+	qt.Assert(t, qt.IsNil(<-done))
+	look()
+	r.losses, err = tracer.Losses()
+	qt.Assert(t, qt.IsNil(err))
+	_, err = pipe.Close()
+	qt.Assert(t, qt.IsNil(err))
+	for _, row := range sink.rows {
+		r.rows[row.Hook] = append(r.rows[row.Hook], row)
+	}
+	return r
+}
+
+// inWorker makes hooks those of a process that is no engine's.
+func inWorker(list []hook.Spec) []hook.Spec {
+	for i := range list {
+		list[i].Process, list[i].Rate, list[i].Limit = hook.Worker, 1e6, 0
+	}
+	return list
+}
+
+// arguments gives the captured values of a row, in the order of its hook's.
+func arguments(t *testing.T, f record.Hook, row record.HookRow) []any {
+	t.Helper()
+	var m map[string]any
+	d := json.NewDecoder(strings.NewReader(row.Arguments))
+	qt.Assert(t, qt.IsNil(d.Decode(&m)))
+	out := make([]any, len(f.Arguments))
+	for i, a := range f.Arguments {
+		out[i] = m[a.Name]
+	}
+	return out
+}
+
+// Each call is a row, with what it was called with, however functions call and leave one
+// another.
+func TestHookCalls(t *testing.T) {
+	needRoot(t)
+	const m = "py:__main__:"
+	add := m + "Worker.add(item.n, len(item.text), item.part.n, item.part.items.__len__, item.queue, self.running, flag, limit)"
+	for _, version := range versions {
+		for _, c := range []struct {
+			name  string
+			hooks []string
+		}{
+			{"arguments", []string{add, m + "Worker.loop(n)"}},
+			{"exceptions", []string{m + "Worker.fail", m + "Worker.nest_or_fail"}},
+			{"recursion", []string{m + "Worker.nest(n)", m + "Worker.ints(n)"}},
+			{"returns", []string{m + "Worker.many(n)", m + "function(item)", m + "generate(n)"}},
+			{"cells", []string{m + "Worker.closed(item.n)"}},
+			{"durations", []string{m + "Worker.wait(seconds)", m + "Worker.cold(n)"}},
+		} {
+			t.Run(version+"/"+c.name, func(t *testing.T) {
+				r := runHooked(t, version, probes.Options{Hooks: inWorker(specs(t, c.hooks...))}, "work", strconv.Itoa(rounds))
+				qt.Assert(t, qt.HasLen(r.missing, 0))
+				for full, f := range r.facts {
+					name := full[strings.LastIndexByte(full, '.')+1:]
+					calls := r.truth.Calls[name]
+					at := qt.Commentf("%s: %d rows, %+v, losses %v", full, len(r.rows[full]), r.counts[full], r.losses)
+					qt.Check(t, qt.IsTrue(calls > 0), at)
+					qt.Check(t, qt.Equals(r.counts[full].Calls, calls), at)
+					qt.Check(t, qt.Equals(uint64(len(r.rows[full])), calls-openAtEnd(name)), at)
+					qt.Check(t, qt.Equals(r.counts[full].NotTold, 0), at)
+					checkArguments(t, f, r.rows[full], r.truth.Args[name])
+				}
+				checkOutcomes(t, r)
+			})
+		}
+	}
+}
+
+// openAtEnd is how many calls go on for ever: those that an exception ended last, since
+// only the next call shows it.
+func openAtEnd(name string) uint64 {
+	if name == "nest_or_fail" {
+		return (rounds-1)%5 + 1
+	}
+	return 0
+}
+
+func checkArguments(t *testing.T, f record.Hook, rows []record.HookRow, want [][]any) {
+	t.Helper()
+	if len(f.Arguments) == 0 || want == nil {
+		return
+	}
+	for i, row := range rows {
+		got := arguments(t, f, row)
+		qt.Assert(t, qt.DeepEquals(got, want[row.Call][:len(got)]), qt.Commentf("%s, row %d: %s", f.Name, i, row.Arguments))
+	}
+}
+
+// checkOutcomes compares how calls ended, and how long they took, with what the program's
+// functions do.
+func checkOutcomes(t *testing.T, r *hookedRun) {
+	t.Helper()
+	for name, f := range r.facts {
+		for i, row := range r.rows[name] {
+			at := qt.Commentf("%s, row %d: %+v", name, i, row)
+			qt.Assert(t, qt.Equals(row.Thread, int32(f.Thread)), at)
+			switch {
+			case !f.Duration:
+				qt.Assert(t, qt.IsTrue(f.NoDuration != "" && row.Outcome == nil && row.DurNS == nil), at)
+			case strings.HasSuffix(name, "fail"):
+				qt.Assert(t, qt.IsTrue(*row.Outcome == record.HookRaised && row.DurNS == nil), at)
+			default:
+				qt.Assert(t, qt.IsTrue(*row.Outcome == record.HookReturned && *row.DurNS > 0), at)
+			}
+		}
+	}
+	// The caller's watch has the call and the return besides.
+	waits := r.rows["Worker.wait"]
+	for i, want := range r.truth.Durations["wait"] {
+		if len(waits) > 0 {
+			got := *waits[i].DurNS
+			qt.Check(t, qt.IsTrue(got <= want && want-got < 2_000_000), qt.Commentf("wait %d: %d ns, %d by its caller", i, got, want))
+		}
+	}
+}
