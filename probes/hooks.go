@@ -3,6 +3,7 @@ package probes
 import (
 	"errors"
 	"fmt"
+	"syscall"
 	"time"
 
 	"github.com/cilium/ebpf"
@@ -373,6 +374,13 @@ func (t *Tracer) hookFunction(h *hooked) error {
 		return err
 	}
 	h.fact.File, h.fact.Duration = f.Path, c.Returns == 1
+	return t.probeFunction(h, f, c.Returns == 1)
+}
+
+// errNotProbed is the kernel's ENOTSUPP, or EOPNOTSUPP.
+var errNotProbed = errors.New("the kernel cannot put a probe on the instruction that it begins with")
+
+func (t *Tracer) probeFunction(h *hooked, f *hook.NativeFunction, withReturns bool) error {
 	file, err := link.OpenExecutable(f.Functions.Path())
 	if err != nil {
 		return err
@@ -381,20 +389,23 @@ func (t *Tracer) hookFunction(h *hooked) error {
 	for _, at := range f.Offsets {
 		probes = append(probes, callProbe{at: at, cookie: uint64(h.fact.Hook), row: h.spec.Function})
 	}
-	returns := probes
-	if c.Returns == 0 {
-		returns = nil
+	var returns []callProbe
+	if withReturns {
+		returns = probes
 	}
 	p := functionPrograms{t.hookProgs.objs.FunctionEntry, t.hookProgs.objs.FunctionReturn}
-	if !t.hookProgs.multi {
+	switch pid := h.process.PID; {
+	case !t.hookProgs.multi:
 		h.links, err = setPlain(file, p, probes, returns)
-		return err
+	case filtersProcesses(file, p.entry, probes[0].at):
+		h.links, err = setMulti(file, pid, p, probes, returns)
+	default: // the programs look at the process themselves
+		h.links, err = setMulti(file, 0, p, probes, returns)
 	}
-	pid := h.process.PID
-	if !filtersProcesses(file, p.entry, probes[0].at) {
-		pid = 0 // the programs look at the process themselves
+	const notSupported = syscall.Errno(524) // ENOTSUPP
+	if errors.Is(err, notSupported) || errors.Is(err, syscall.EOPNOTSUPP) {
+		return errNotProbed
 	}
-	h.links, err = setMulti(file, pid, p, probes, returns)
 	return err
 }
 

@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"io"
+	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
@@ -219,5 +221,102 @@ func checkOutcomes(t *testing.T, r *hookedRun) {
 			got := *waits[i].DurNS
 			qt.Check(t, qt.IsTrue(got <= want && want-got < 2_000_000), qt.Commentf("wait %d: %d ns, %d by its caller", i, got, want))
 		}
+	}
+}
+
+// A function that is called as often as can be is counted to the last call, though not
+// each is told of; and it is watched no longer where that costs too much.
+func TestHotHook(t *testing.T) {
+	needRoot(t)
+	for _, version := range versions {
+		t.Run(version, func(t *testing.T) {
+			list := inWorker(specs(t, "py:__main__:Worker.hot(n)"))
+			list[0].Rate, list[0].Duration = 1000, new(bool)
+			r := runHooked(t, version, probes.Options{Hooks: list}, "heat", "1.2")
+			c := r.counts["Worker.hot"]
+			rows := uint64(len(r.rows["Worker.hot"]))
+			qt.Check(t, qt.Equals(c.Calls, r.truth.Calls["hot"]))
+			qt.Check(t, qt.Equals(c.NotTold, c.Calls-rows))
+			qt.Check(t, qt.IsTrue(rows >= 1000 && rows <= 1500), qt.Commentf("%d rows", rows))
+			qt.Check(t, qt.HasLen(r.changed, 0))
+			t.Logf("%.0f calls/s, %d told of", float64(c.Calls)/r.truth.Seconds, rows)
+		})
+	}
+	t.Run("taken off", func(t *testing.T) {
+		list := inWorker(specs(t, "py:__main__:Worker.hot(n)"))
+		list[0].Rate, list[0].Limit = 1000, 20_000
+		r := runHooked(t, "3.13", probes.Options{Hooks: list}, "heat", "4")
+		c := r.counts["Worker.hot"]
+		qt.Assert(t, qt.HasLen(r.changed, 1))
+		qt.Check(t, qt.StringContains(r.changed[0].Ended, "more than 20000"))
+		qt.Check(t, qt.IsTrue(c.Calls < r.truth.Calls["hot"]/4), qt.Commentf("%d of %d", c.Calls, r.truth.Calls["hot"]))
+		t.Logf("%d calls until it was taken off, %d in all", c.Calls, r.truth.Calls["hot"])
+	})
+	t.Run("unwatched", func(t *testing.T) {
+		r := runHooked(t, "3.13", probes.Options{}, "heat", "1.2")
+		t.Logf("%.0f calls/s", float64(r.truth.Calls["hot"])/r.truth.Seconds)
+	})
+}
+
+// A C function's calls are those that the library counts, from whichever thread.
+func TestHookLibrary(t *testing.T) {
+	needRoot(t)
+	dir := t.TempDir()
+	path := filepath.Join(dir, "libfrob.so.1")
+	out, err := exec.Command("gcc", "-O1", "-fno-omit-frame-pointer", "-shared", "-fPIC", "-o", path, "testdata/frob.c", "-lpthread").CombinedOutput()
+	qt.Assert(t, qt.IsNil(err), qt.Commentf("%s", out))
+	for _, plain := range []bool{false, true} {
+		t.Run(map[bool]string{false: "multi", true: "plain"}[plain], func(t *testing.T) {
+			list := inWorker(specs(t, "c:libfrob.so:frob(0, 1:u32, 2:ptr, 3:i32, ret)"))
+			r := runHooked(t, "3.13", probes.Options{Hooks: list, Calls: probes.Calls{Plain: plain}}, "library", path, "2000")
+			qt.Assert(t, qt.HasLen(r.missing, 0))
+			rows := r.rows["frob"]
+			qt.Assert(t, qt.Equals(r.truth.Calls["frob"], 4000))
+			qt.Assert(t, qt.Equals(r.counts["frob"].Calls, 4000))
+			qt.Assert(t, qt.HasLen(rows, 4000))
+			qt.Check(t, qt.Equals(r.facts["frob"].File, path))
+			seen, threads := map[int64]bool{}, map[int32]int{}
+			for _, row := range rows {
+				at := qt.Commentf("%+v", row)
+				got := arguments(t, r.facts["frob"], row)
+				n := got[0].(float64)
+				sign := 1.0
+				if n < 0 {
+					sign = -1
+				}
+				qt.Assert(t, qt.DeepEquals(got, []any{n, sign * n, 4096.0, -sign * n}), at)
+				qt.Assert(t, qt.Equals(*row.Result, int64(2*n)), at)
+				qt.Assert(t, qt.Equals(*row.Outcome, record.HookReturned), at)
+				qt.Assert(t, qt.IsTrue(*row.DurNS > 0), at)
+				qt.Assert(t, qt.IsFalse(seen[row.Call]), at)
+				seen[row.Call] = true
+				threads[row.Thread]++
+			}
+			qt.Check(t, qt.HasLen(threads, 2))
+			for _, n := range threads {
+				qt.Check(t, qt.Equals(n, 2000))
+			}
+		})
+	}
+}
+
+// What is not there is refused in one line, with what is.
+func TestHookNotFound(t *testing.T) {
+	needRoot(t)
+	for _, test := range []struct{ spec, want string }{
+		{"py:__main__:Worker.ad", "hook py:__main__:Worker.ad: Worker has no ad; there is add"},
+		{"py:__main__:Workers.add", "hook py:__main__:Workers.add: __main__ has no Workers; there is Worker.*"},
+		{"py:__main_:Worker.add", "hook py:__main_:Worker.add: the process has not imported __main_; there is __main__"},
+		{"py:__main__:Worker.add(items)", "hook py:__main__:Worker.add: it has no argument items; there is self, item, flag, limit"},
+		{"py:__main__:truth", "hook py:__main__:truth: it is no Python function; .*"},
+		{"py:__main__:function.add", "hook py:__main__:function.add: function is no class; .*"},
+		{"c:libfrob.so:frob", "hook c:libfrob.so:frob: process \\d+ has mapped no file libfrob.so; .*"},
+		{"c:libc.so:mallo", "hook c:libc.so:mallo: .*libc.so.6 exports no function mallo; there is .*malloc.*"},
+	} {
+		t.Run(test.spec, func(t *testing.T) {
+			r := runHooked(t, "3.12", probes.Options{Hooks: inWorker(specs(t, test.spec))}, "work", "1")
+			qt.Assert(t, qt.HasLen(r.missing, 1))
+			qt.Check(t, qt.Matches(r.missing[0].Reason, test.want))
+		})
 	}
 }
