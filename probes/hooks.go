@@ -25,6 +25,9 @@ const Breakpoints = 4
 // rateWindow is PM_HOOK_WINDOW.
 const rateWindow = 100 * time.Millisecond
 
+// NotWanted is record.Hook's NoDuration where the user did without.
+const NotWanted = "not wanted"
+
 // HookError says that a hook cannot be set.
 type HookError struct {
 	Spec hook.Spec
@@ -49,6 +52,8 @@ type HookProcess struct {
 	Thread  int  // on which Python functions are watched
 	State   uint64
 	Python  *cpython.Runtime
+	// Unreadable is why there is no Python; nil: there is.
+	Unreadable error
 }
 
 // hooked is a hook in force.
@@ -236,6 +241,9 @@ func (t *Tracer) configureHook(h *hooked, c *bpf.HooksPmHook, s *bpf.HooksPmHook
 
 // hookPython watches a Python function's entry, with one breakpoint.
 func (t *Tracer) hookPython(h *hooked) error {
+	if err := h.process.Unreadable; err != nil {
+		return fmt.Errorf("the interpreter of process %d cannot be read: %w", h.process.PID, err)
+	}
 	f, err := hook.FindPython(h.process.Python, h.spec)
 	if err != nil {
 		return err
@@ -269,7 +277,7 @@ func (t *Tracer) hookReturns(h *hooked) error {
 	why := ""
 	switch {
 	case wanted != nil && !*wanted:
-		why = "not wanted"
+		why = NotWanted
 	case f.Suspends:
 		why = "a generator or coroutine is left and entered again between its beginning and its end"
 	case len(f.Returns) == 0:
@@ -368,7 +376,7 @@ func (t *Tracer) hookFunction(h *hooked) error {
 	if h.spec.WantsReturn() {
 		c.Returns = 1
 	} else {
-		h.fact.NoDuration = "not wanted"
+		h.fact.NoDuration = NotWanted
 	}
 	if err := t.configureHook(h, &c, &bpf.HooksPmHookState{}); err != nil {
 		return err

@@ -21,6 +21,7 @@ import (
 	"github.com/pmtrace/pmtrace/decode/record"
 	"github.com/pmtrace/pmtrace/output/journal"
 	"github.com/pmtrace/pmtrace/probes/check"
+	"github.com/pmtrace/pmtrace/probes/hook"
 	"github.com/pmtrace/pmtrace/probes/target"
 )
 
@@ -149,6 +150,14 @@ func (t *fakeTracer) AttachWorker(_ worker, s workerSpec) (record.Worker, []reco
 	t.mu.Unlock()
 	return fact, nil, s.begin(fact, func() error { return nil })
 }
+
+func (t *fakeTracer) HooksOf(int) []record.Hook { return nil }
+
+func (t *fakeTracer) AttachHooks(int, hook.Process, *int, bool) ([]record.Hook, []record.Unavailable) {
+	return nil, nil
+}
+
+func (t *fakeTracer) LookAtHooks() ([]record.HookCount, []record.Hook, error) { return nil, nil, nil }
 
 func (t *fakeTracer) DetachWorker(int) error { return nil }
 

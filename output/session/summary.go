@@ -43,6 +43,7 @@ type Summary struct {
 	Operations map[string]*Stat // CPU operations
 	Samples    []GPUSamples     // by GPU
 	MoE        MoESummary
+	Hooks      []*HookSummary
 	Components components // encoder, decoder, cross-attention
 
 	KV          KVSummary
@@ -99,6 +100,7 @@ func (s *Summary) visitor() visitor {
 		gpuSample:     func(r *record.GPUSampleRow) error { s.sample(r); return nil },
 		moeActivation: func(r *record.MoEActivationRow) error { s.MoE.layers.activation(r); return nil },
 		moeImbalance:  func(r *record.MoEImbalanceRow) error { s.MoE.layers.imbalance(r); return nil },
+		hook:          func(r *record.HookRow) error { s.hook(r); return nil },
 		loss:          func(r *record.LossRow) error { s.loss(r); return nil },
 		done:          func() error { s.finish(); return nil },
 	}
@@ -206,6 +208,7 @@ func (s *Summary) finish() {
 	s.GPU.finish()
 	s.Graphs.finish()
 	s.MoE.finish()
+	s.finishHooks()
 	s.KV = KVSummary{
 		Known:      s.kv.totals != nil,
 		Blocks:     s.kv.total,

@@ -60,8 +60,13 @@ func exported(l cuda.Library) []string {
 	return all.Names()
 }
 
+// mappedLike gives the libraries whose file names contain one.
+func mappedLike(pid int, name string) ([]cuda.Library, error) {
+	return cuda.Mapped(pid, func(base string) bool { return strings.Contains(base, name) && strings.Contains(base, ".so") })
+}
+
 func mappedNames(pid int) []string {
-	libs, err := cuda.Mapped(pid, func(base string) bool { return strings.Contains(base, ".so") })
+	libs, err := mappedLike(pid, ".so")
 	if err != nil {
 		return nil
 	}

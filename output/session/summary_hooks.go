@@ -1,0 +1,76 @@
+package session
+
+import (
+	"cmp"
+	"fmt"
+	"io"
+	"slices"
+
+	"github.com/pmtrace/pmtrace/decode/record"
+)
+
+// HookSummary describes the calls of a function that the user named, of all processes.
+type HookSummary struct {
+	Name     string
+	Calls    uint64 // by the kernel's counter
+	Told     int64  // rows
+	Raised   int64
+	Duration Stat
+}
+
+func (s *Summary) hook(r *record.HookRow) {
+	h := s.hookNamed(r.Hook)
+	h.Told++
+	addKnown(&h.Duration, r.DurNS)
+	if r.Outcome != nil && *r.Outcome == record.HookRaised {
+		h.Raised++
+	}
+}
+
+func (s *Summary) hookNamed(name string) *HookSummary {
+	i := slices.IndexFunc(s.Hooks, func(h *HookSummary) bool { return h.Name == name })
+	if i < 0 {
+		i = len(s.Hooks)
+		s.Hooks = append(s.Hooks, &HookSummary{Name: name})
+	}
+	return s.Hooks[i]
+}
+
+// finishHooks adds what was counted. Where the journal ends early the newest counter may
+// be behind the rows.
+func (s *Summary) finishHooks() {
+	calls := map[string]uint64{}
+	for _, f := range s.Facts.Hooks {
+		s.hookNamed(f.Name)
+		for _, c := range s.Facts.HookCounts {
+			if c.Hook == f.Hook {
+				calls[f.Name] += c.Calls
+			}
+		}
+	}
+	for _, h := range s.Hooks {
+		h.Calls = max(calls[h.Name], uint64(h.Told))
+	}
+	slices.SortStableFunc(s.Hooks, func(a, b *HookSummary) int { return cmp.Compare(b.Calls, a.Calls) })
+}
+
+func (s *Summary) hooks(w io.Writer) {
+	if len(s.Hooks) == 0 {
+		return
+	}
+	fmt.Fprintf(w, "Hooks\tcount\tmean\tp50\tp99\tmax\n")
+	for _, h := range s.Hooks {
+		fmt.Fprintf(w, "  %s\t%d", h.Name, h.Calls)
+		if h.Duration.Count() > 0 {
+			fmt.Fprintf(w, "\t%s", times(&h.Duration, 50, 99))
+		}
+		if h.Raised > 0 {
+			fmt.Fprintf(w, "\t%d raised", h.Raised)
+		}
+		if missing := h.Calls - uint64(h.Told); missing > 0 {
+			fmt.Fprintf(w, "\t%d told of", h.Told)
+		}
+		fmt.Fprintln(w)
+	}
+	fmt.Fprintln(w)
+}
