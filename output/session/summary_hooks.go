@@ -13,6 +13,7 @@ import (
 type HookSummary struct {
 	Name     string
 	Calls    uint64 // by the kernel's counter
+	NotTold  uint64 // of them: no rows
 	Told     int64  // rows
 	Raised   int64
 	Duration Stat
@@ -39,17 +40,18 @@ func (s *Summary) hookNamed(name string) *HookSummary {
 // finishHooks adds what was counted. Where the journal ends early the newest counter may
 // be behind the rows.
 func (s *Summary) finishHooks() {
-	calls := map[string]uint64{}
+	counted := map[string]uint64{}
 	for _, f := range s.Facts.Hooks {
-		s.hookNamed(f.Name)
+		h := s.hookNamed(f.Name)
 		for _, c := range s.Facts.HookCounts {
 			if c.Hook == f.Hook {
-				calls[f.Name] += c.Calls
+				counted[f.Name] += c.Calls
+				h.NotTold += c.NotTold
 			}
 		}
 	}
 	for _, h := range s.Hooks {
-		h.Calls = max(calls[h.Name], uint64(h.Told))
+		h.Calls = max(counted[h.Name], uint64(h.Told))
 	}
 	slices.SortStableFunc(s.Hooks, func(a, b *HookSummary) int { return cmp.Compare(b.Calls, a.Calls) })
 }
@@ -67,8 +69,8 @@ func (s *Summary) hooks(w io.Writer) {
 		if h.Raised > 0 {
 			fmt.Fprintf(w, "\t%d raised", h.Raised)
 		}
-		if missing := h.Calls - uint64(h.Told); missing > 0 {
-			fmt.Fprintf(w, "\t%d told of", h.Told)
+		if h.NotTold > 0 {
+			fmt.Fprintf(w, "\t%d without a row", h.NotTold)
 		}
 		fmt.Fprintln(w)
 	}

@@ -17,8 +17,8 @@ type Candidate struct {
 	Arguments   []string `json:"arguments"`
 }
 
-// ListPython gives the functions and methods of a process's modules whose specs fit a
-// pattern as shells have them; without wildcards: that contain it.
+// ListPython gives the functions and methods of a process's modules whose specs have a
+// pattern in them, which may have wildcards as shells have them.
 func ListPython(rt *cpython.Runtime, pattern string) ([]Candidate, error) {
 	interp, err := rt.MainInterpreter()
 	if err != nil {
@@ -46,15 +46,9 @@ func ListPython(rt *cpython.Runtime, pattern string) ([]Candidate, error) {
 	return l.found, nil
 }
 
-// fits compares a spec, with and without its language.
 func fits(spec, pattern string) bool {
-	if !strings.ContainsAny(pattern, "*?[") {
-		return strings.Contains(strings.ToLower(spec), strings.ToLower(pattern))
-	}
-	_, rest, _ := strings.Cut(spec, ":")
-	whole, err := path.Match(pattern, spec)
-	part, _ := path.Match(pattern, rest)
-	return err == nil && (whole || part)
+	ok, err := path.Match("*"+strings.ToLower(pattern)+"*", strings.ToLower(spec))
+	return err == nil && ok
 }
 
 type lister struct {

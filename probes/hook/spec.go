@@ -230,11 +230,21 @@ func (s *Spec) parseArgument(text string) (Argument, error) {
 		}
 	}
 	a.Local, a.Path = steps[0], steps[1:]
+	a.Length = a.Length || saysText(steps[len(steps)-1])
 	if len(a.Path) > MaxSteps {
 		return bad(fmt.Sprintf("%q has more than %d attributes", text, MaxSteps), "begin nearer to the value")
 	}
 	return a, nil
 }
+
+var (
+	token  = regexp.MustCompile(`(^|_)tokens?(_ids?)?$`)
+	number = regexp.MustCompile(`^(num|max|min|total|n)_`)
+)
+
+// saysText says whether a name is one of tokens, of which one after the other would be
+// text: of these only lengths are read.
+func saysText(name string) bool { return token.MatchString(name) && !number.MatchString(name) }
 
 func (s *Spec) typed(text string) (Type, error) {
 	if text == "" {
