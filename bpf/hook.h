@@ -82,7 +82,8 @@ struct pm_hook_open {
 
 struct pm_hook_state {
 	__u64 calls; /* all that began */
-	__u64 lost[PM_REASONS]; /* by reason; of RING_FULL and RATE each is a call that is not told of */
+	__u64 lost
+		[PM_REASONS]; /* by reason; of RING_FULL and RATE each is a call that is not told of */
 	__u64 window; /* when it began */
 	__u32 used; /* calls told of in it */
 	__u32 seq;

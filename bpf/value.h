@@ -144,8 +144,8 @@ __noinline int find_attribute(__u32 index, __u32 arg, __u32 step, __u64 object)
 		return -1;
 	if (read_ptr(s->value + OB_TYPE, &at) || at != h->type_member)
 		return -1;
-	if (read_ptr(s->value + h->member_def, &at) ||
-	    read_mem(&kind, 4, at + h->def_type) || read_ptr(at + h->def_offset, &offset))
+	if (read_ptr(s->value + h->member_def, &at) || read_mem(&kind, 4, at + h->def_type) ||
+	    read_ptr(at + h->def_offset, &offset))
 		return -1;
 	if ((kind != MEMBER_OBJECT && kind != MEMBER_OBJECT_EX) || offset > 4096)
 		return -1;
@@ -157,8 +157,7 @@ __noinline int find_attribute(__u32 index, __u32 arg, __u32 step, __u64 object)
 
 /* An attribute of an object; 0: it has none of that name. */
 static __always_inline __u64 attribute(__u32 index, const struct pm_hook *h,
-				       struct pm_hook_state *s, __u32 arg, __u32 step,
-				       __u64 object)
+				       struct pm_hook_state *s, __u32 arg, __u32 step, __u64 object)
 {
 	struct pm_hook_known *known;
 	__u64 type, v;

@@ -8,7 +8,6 @@ import (
 
 	"github.com/pmtrace/pmtrace/decode/record"
 	"github.com/pmtrace/pmtrace/probes/hook"
-	"github.com/pmtrace/pmtrace/probes/vllm"
 )
 
 // An engine's thread has four hardware breakpoints for the watches and for hooks. Hooks
@@ -41,7 +40,11 @@ func (e *NoSlotError) remedy() string {
 		return "name fewer hooks, or end the debugger or tracer that holds them"
 	}
 	last := e.Taken[len(e.Taken)-1]
-	return fmt.Sprintf("--force-hooks gives %s up, and with it %s; so does leaving profilers out (--profilers)", last, strings.Join(columnsOfWatch(last), ", "))
+	s := fmt.Sprintf("--force-hooks gives %s up, and with it %s", last, strings.Join(columnsOfWatch(last), ", "))
+	if last != WatchFreeBlocks && slices.Contains(e.Taken, WatchFreeBlocks) {
+		s += "; --no-profilers kv_cache gives free_blocks up"
+	}
+	return s
 }
 
 func joinWatches(list []Watch) string {
@@ -76,60 +79,73 @@ func OverBudget(hooks []hook.Spec, watches []Watch, force bool) error {
 	return nil
 }
 
-// breakpointsOf sets the watches and the Python hooks of an engine, in the order of
-// their right to a breakpoint.
-func (t *Tracer) breakpointsOf(tr *traced, list []plan, index int) (lost []record.Unavailable, first error, hooks []*hooked, failed []error) {
-	watches := func(list []plan) {
-		for _, p := range list {
-			err := t.set(tr, p, uint64(index))
-			if err == nil {
-				tr.names = append(tr.names, p.name)
-				continue
-			}
-			if errors.Is(err, ErrNoSlot) && t.opts.ForceHooks && len(hooks) > 0 {
-				err = errDisplaced
-			}
-			t.opts.Log.Warn("watch not set", "watch", p.name, "err", err)
-			if first == nil && !errors.Is(err, errNotAsked) {
-				first = err
-			}
-			lost = append(lost, loss(p.name, index, err))
-		}
-	}
-	entries := func() {
-		for _, s := range t.opts.Hooks {
-			if s.Language != hook.Python || s.Process != hook.Engine {
-				continue
-			}
-			h, err := t.newHook(s, t.engineProcess(tr.engine, index))
-			if err == nil {
-				err = t.hookPython(h)
-			}
-			if err == nil && t.opts.ForceHooks && h.demandsDuration() {
-				err = t.hookReturns(h)
-			}
-			if errors.Is(err, ErrNoSlot) {
-				err = &NoSlotError{Taken: slices.Clone(tr.names), Forced: t.opts.ForceHooks}
-			}
-			if err != nil {
-				failed = append(failed, errors.Join(&HookError{s, err}, h.close()))
-				continue
-			}
-			hooks = append(hooks, h)
-		}
-	}
-	if t.opts.ForceHooks {
-		watches(list[:1])
-		entries()
-		watches(list[1:])
-	} else {
-		watches(list)
-		entries()
-	}
-	hooks, more := t.timeHooks(hooks)
-	return lost, first, hooks, append(failed, more...)
+// arming is the setting of an engine's watches and Python hooks.
+type arming struct {
+	t     *Tracer
+	tr    *traced
+	index int
+
+	lost   []record.Unavailable // with watches that are not set
+	why    error                // the first of them is not
+	hooks  []*hooked
+	failed []error // hooks that are not set
 }
 
-func (t *Tracer) engineProcess(e *vllm.Engine, index int) HookProcess {
-	return HookProcess{PID: e.PID, Process: hook.Engine, Engine: &index, Thread: e.Thread, State: e.ThreadState, Python: e.Python}
+// breakpoints sets all, in the order of their right to a breakpoint.
+func (a *arming) breakpoints(list []plan) {
+	if a.t.opts.ForceHooks {
+		a.watches(list[:1])
+		a.entries()
+		a.watches(list[1:])
+	} else {
+		a.watches(list)
+		a.entries()
+	}
+	hooks, failed := a.t.timeHooks(a.hooks)
+	a.hooks, a.failed = hooks, append(a.failed, failed...)
+}
+
+func (a *arming) watches(list []plan) {
+	for _, p := range list {
+		err := a.t.set(a.tr, p, uint64(a.index))
+		if err == nil {
+			a.tr.names = append(a.tr.names, p.name)
+			continue
+		}
+		if errors.Is(err, ErrNoSlot) && a.t.opts.ForceHooks && len(a.hooks) > 0 {
+			err = errDisplaced
+		}
+		a.t.opts.Log.Warn("watch not set", "watch", p.name, "err", err)
+		if a.why == nil && !errors.Is(err, errNotAsked) {
+			a.why = err
+		}
+		a.lost = append(a.lost, loss(p.name, a.index, err))
+	}
+}
+
+// entries sets the hooks, as far as they do not wait for what is left.
+func (a *arming) entries() {
+	for _, s := range a.t.opts.Hooks {
+		if isC(s) || s.Process != hook.Engine {
+			continue
+		}
+		h, err := a.t.newHook(s, a.process())
+		if err == nil {
+			err = a.t.setHook(h)
+		}
+		var none *NoSlotError
+		if errors.As(err, &none) {
+			none.Taken, none.Forced = slices.Clone(a.tr.names), a.t.opts.ForceHooks
+		}
+		if err != nil {
+			a.failed = append(a.failed, errors.Join(&HookError{s, err}, h.close()))
+			continue
+		}
+		a.hooks = append(a.hooks, h)
+	}
+}
+
+func (a *arming) process() HookProcess {
+	e := a.tr.engine
+	return HookProcess{PID: e.PID, Process: hook.Engine, Engine: &a.index, Thread: e.Thread, State: e.ThreadState, Python: e.Python}
 }

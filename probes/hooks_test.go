@@ -258,13 +258,19 @@ func TestHotHook(t *testing.T) {
 	})
 }
 
+// frob makes a library with a function that counts its calls.
+func frob(t *testing.T) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "libfrob.so.1")
+	out, err := exec.Command("gcc", "-O1", "-fno-omit-frame-pointer", "-shared", "-fPIC", "-o", path, "testdata/frob.c").CombinedOutput()
+	qt.Assert(t, qt.IsNil(err), qt.Commentf("%s", out))
+	return path
+}
+
 // A C function's calls are those that the library counts, from whichever thread.
 func TestHookLibrary(t *testing.T) {
 	needRoot(t)
-	dir := t.TempDir()
-	path := filepath.Join(dir, "libfrob.so.1")
-	out, err := exec.Command("gcc", "-O1", "-fno-omit-frame-pointer", "-shared", "-fPIC", "-o", path, "testdata/frob.c", "-lpthread").CombinedOutput()
-	qt.Assert(t, qt.IsNil(err), qt.Commentf("%s", out))
+	path := frob(t)
 	for _, plain := range []bool{false, true} {
 		t.Run(map[bool]string{false: "multi", true: "plain"}[plain], func(t *testing.T) {
 			list := inWorker(specs(t, "c:libfrob.so:frob(0, 1:u32, 2:ptr, 3:i32, ret)"))

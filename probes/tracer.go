@@ -116,22 +116,22 @@ func (t *Tracer) Attach(e *vllm.Engine) (int, []record.Unavailable, error) {
 	if err := t.objs.Engines.Put(uint32(index), &c); err != nil {
 		return 0, nil, fmt.Errorf("configure the BPF programs: %w", err)
 	}
-	tr := &traced{engine: e}
-	lost, first, hooks, failed := t.breakpointsOf(tr, plans(&c, &t.objs.SchedulerPrograms), index)
-	if len(tr.points) == 0 {
-		if first == nil {
-			first = errNotAsked
+	a := arming{t: t, tr: &traced{engine: e}, index: index}
+	a.breakpoints(plans(&c, &t.objs.SchedulerPrograms))
+	if len(a.tr.points) == 0 {
+		if a.why == nil {
+			a.why = errNotAsked
 		}
-		return 0, nil, errors.Join(first, closeHooked(hooks))
+		return 0, nil, errors.Join(a.why, closeHooked(a.hooks))
 	}
-	more, err := t.setHooks(t.engineProcess(e, index), isC)
-	hooks, failed = append(hooks, more...), append(failed, err...)
+	hooks, failed := t.setHooks(a.process(), isC)
+	hooks, failed = append(a.hooks, hooks...), append(a.failed, failed...)
 	if t.opts.NeedHooks && len(failed) > 0 {
-		return 0, nil, errors.Join(closePoints(tr.points), closeHooked(hooks), failed[0])
+		return 0, nil, errors.Join(closePoints(a.tr.points), closeHooked(hooks), failed[0])
 	}
-	t.engines = append(t.engines, tr)
+	t.engines = append(t.engines, a.tr)
 	t.hooks = append(t.hooks, hooks...)
-	return index, append(lost, notHooked(&index, failed)...), nil
+	return index, append(a.lost, notHooked(&index, failed)...), nil
 }
 
 var (

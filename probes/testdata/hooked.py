@@ -166,14 +166,25 @@ def work(rounds):
 def heat(seconds):
     """Calls as fast as it can."""
     w = Worker()
+    beat("hot", seconds, w.hot)
+
+
+def beat(name, seconds, function):
     n = 0
     end = time.monotonic() + seconds
+    began = time.thread_time()
     while time.monotonic() < end:
         for i in range(100):
-            w.hot(i)
+            function(i)
         n += 100
-    truth["calls"]["hot"] = n
-    truth["seconds"] = seconds
+    truth["calls"][name] = n
+    truth["seconds"] = time.thread_time() - began  # of this thread's CPU time
+
+
+def heat_library(path, seconds):
+    """The same with a C function."""
+    frob = ctypes.CDLL(path).frob
+    beat("frob", seconds, frob)
 
 
 def library(path, rounds):
@@ -197,11 +208,12 @@ def library(path, rounds):
 
 
 def main():
-    if sys.argv[1] == "library":
+    if "library" in sys.argv[1]:
         ctypes.CDLL(sys.argv[2])  # mapped before the tracer looks
     print(os.getpid(), flush=True)
     sys.stdin.readline()
     {"work": lambda: work(int(sys.argv[2])), "heat": lambda: heat(float(sys.argv[2])),
+     "heat_library": lambda: heat_library(sys.argv[2], float(sys.argv[3])),
      "library": lambda: library(sys.argv[2], int(sys.argv[3]))}[sys.argv[1]]()
     print(json.dumps(truth), flush=True)
     sys.stdin.readline()
