@@ -39,9 +39,10 @@ const (
 	// Rate is how many calls a second are told of one by one.
 	Rate = 10_000
 	// PythonLimit and CLimit are how many calls a second a function may have: above
-	// it is no longer watched. A hit costs its thread 1 to 12 µs.
-	PythonLimit = 20_000
-	CLimit      = 200_000
+	// it is no longer watched. In a virtual machine a hit costs its thread 10 µs in Python
+	// and 1 µs in C (e2e/bench/HOOKS.md): a tenth of its time.
+	PythonLimit = 10_000
+	CLimit      = 100_000
 )
 
 // Spec is a function that is to be watched.
