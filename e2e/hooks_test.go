@@ -25,6 +25,10 @@ func hooks(t *testing.T, s *server) {
   - py: vllm.v1.core.sched.scheduler:Scheduler.add_request
     name: add_request
     args: [request.num_prompt_tokens, request.max_tokens, len(self.running)]
+  - py: vllm.v1.engine.async_llm:AsyncLLM.generate
+    name: generate
+    process: api_server
+    args: [request_id]
   - c: libc.so:fsync
     args: [0:i32]
     result: i32
@@ -37,8 +41,9 @@ func hooks(t *testing.T, s *server) {
 	tr.stop(t, 0)
 	for _, want := range []string{
 		"pmtrace: hook " + hookAdd + " in process ", "pmtrace: hook c:libc.so:fsync in process ",
+		"pmtrace: hook py:vllm.v1.engine.async_llm:AsyncLLM.generate in process ", "without durations: a generator or coroutine ",
 		"not available: forward_pass (3 columns): a hook has its hardware breakpoint (--force-hooks)",
-		"\nHooks ", "\n  add_request  150",
+		"\nHooks ", "\n  add_request  150", "\n  generate     150",
 	} {
 		if !strings.Contains(tr.stderr.String(), want) {
 			t.Errorf("pmtrace does not say %q: %s", want, tr.stderr.String())
@@ -64,9 +69,12 @@ func hookedRequests(t *testing.T, path string) [][2]int {
 		if err != nil {
 			t.Fatal(err)
 		}
+		if row.Hook != "add_request" {
+			continue
+		}
 		var got map[string]int
-		if err := json.Unmarshal([]byte(row.Arguments), &got); err != nil || len(got) != 3 || row.Hook != "add_request" {
-			t.Fatalf("hook %s: %s: %v", row.Hook, row.Arguments, err)
+		if err := json.Unmarshal([]byte(row.Arguments), &got); err != nil || len(got) != 3 {
+			t.Fatalf("%s: %v", row.Arguments, err)
 		}
 		out = append(out, [2]int{got["request.num_prompt_tokens"], got["request.max_tokens"]})
 	}

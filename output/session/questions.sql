@@ -150,7 +150,7 @@ order by engine, total_ms desc;
 
 -- Calls of the functions that were named with --hook, and how long they took.
 create or replace view q_hooks as
-select hook, pid, count(*) as calls, max(call) + 1 - count(*) as not_told,
+select hook, pid, count(*) as calls, max(call) + 1 - count(*) as without_row,
        count(*) filter (outcome = 'raised') as raised,
        avg(duration_ns) / 1e6 as mean_ms, quantile_cont(duration_ns, 0.5) / 1e6 as p50_ms,
        quantile_cont(duration_ns, 0.99) / 1e6 as p99_ms, max(duration_ns) / 1e6 as max_ms
