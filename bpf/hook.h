@@ -20,7 +20,6 @@
 #define PM_HOOK_DEPTH 8 /* calls within calls whose ends are awaited */
 #define PM_HOOK_FRAMES 64 /* looked at for calls that go on */
 #define PM_HOOK_KNOWN 4 /* types remembered for an attribute */
-#define PM_HOOK_WINDOW 100000000ull /* ns for which `rate` calls are told of */
 
 /* An attribute. Its name is compared, not its address: no object is known before. */
 struct pm_hook_step {
@@ -38,7 +37,8 @@ struct pm_hook_arg {
 
 struct pm_hook {
 	__u32 process;
-	__u32 rate; /* calls told of in PM_HOOK_WINDOW; 0: all */
+	__u32 rate; /* calls told of in a window; 0: all */
+	__u64 window; /* ns */
 	__u8 args;
 	__u8 returns; /* the returns are watched, too */
 	__u8 spare[6];
@@ -82,14 +82,15 @@ struct pm_hook_open {
 
 struct pm_hook_state {
 	__u64 calls; /* all that began */
-	__u64 lost
-		[PM_REASONS]; /* by reason; of RING_FULL and RATE each is a call that is not told of */
+	__u64 lost[PM_REASONS]; /* RING_FULL and RATE: calls that are not told of */
 	__u64 window; /* when it began */
 	__u32 used; /* calls told of in it */
 	__u32 seq;
 
 	/* of Python functions */
 	__u64 fetch; /* where in the interpreter the watched instruction was fetched last */
+	__u64 quickened; /* frame of the call that quickened the code, where fetch was not known */
+	__u64 quickened_at;
 	__u32 cold; /* it is not quickened yet */
 	__u32 depth;
 	__u64 walk; /* frame */
@@ -173,7 +174,7 @@ static __always_inline int told(const struct pm_hook *h, struct pm_hook_state *s
 {
 	if (!h->rate)
 		return 1;
-	if (now - s->window >= PM_HOOK_WINDOW) {
+	if (now - s->window >= h->window) {
 		s->window = now;
 		s->used = 0;
 	}

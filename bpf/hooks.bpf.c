@@ -62,32 +62,51 @@ static __always_inline void settle_open(__u32 index, const struct pm_hook *h,
 	}
 }
 
+/*
+ * CPython 3.11 reads and rewrites the code of a function once, within the RESUME of a
+ * call. The interpreter fetches the watched instruction only then, and from where it
+ * did so before. Where that is not known the first hit counts, and none of the same
+ * frame for so many ns.
+ */
+#define PM_QUICKENING 500000ull
+
+static __always_inline int quickens(void *ctx, const struct pm_hook *h, struct pm_hook_state *s,
+				    __u64 frame, __u64 now)
+{
+	__u64 at = instruction_pointer(ctx);
+	__s16 warmup;
+
+	if (s->quickened == frame && now - s->quickened_at < PM_QUICKENING)
+		return 1;
+	s->quickened = 0;
+	if (!s->cold)
+		return 0;
+	if (!read_mem(&warmup, sizeof(warmup), h->warmup) && !warmup) {
+		if (s->fetch && s->fetch != at)
+			return 1;
+		if (!s->fetch) {
+			s->quickened = frame;
+			s->quickened_at = now;
+		}
+		s->cold = 0;
+	}
+	s->fetch = at;
+	return 0;
+}
+
 /* Whether this hit is the interpreter's entering the function. */
 static __always_inline int enters(void *ctx, const struct pm_hook *h, struct pm_hook_state *s,
-				  __u64 frame)
+				  __u64 frame, __u64 now)
 {
-	__s16 warmup;
 	__u64 at;
 
 	/* What comes to the watched instruction from elsewhere, as the end of a loop
 	 * does, and what specialises it, has gone on beyond RESUME. */
-	if (read_ptr(frame + h->py.frame_instr, &at) || at > h->resume || at + 2 < h->first) {
+	if (read_ptr(frame + h->py.frame_instr, &at) || at > h->resume || at + 2 < h->first ||
+	    (h->warmup && quickens(ctx, h, s, frame, now))) {
 		hook_lost(s, PM_SEEN_REPEATED);
 		return 0;
 	}
-	if (!s->cold)
-		return 1;
-	/* CPython 3.11 reads and rewrites the code of a function once, within the RESUME
-	 * of a call. The interpreter fetches the instruction only then, and from where it
-	 * did so before. */
-	if (!read_mem(&warmup, sizeof(warmup), h->warmup) && !warmup) {
-		if (s->fetch && s->fetch != instruction_pointer(ctx)) {
-			hook_lost(s, PM_SEEN_REPEATED);
-			return 0;
-		}
-		s->cold = 0;
-	}
-	s->fetch = instruction_pointer(ctx);
 	return 1;
 }
 
@@ -109,7 +128,7 @@ int python_entry(void *ctx)
 		return 0;
 	}
 	now = bpf_ktime_get_ns();
-	if (!enters(ctx, h, s, of.frame))
+	if (!enters(ctx, h, s, of.frame, now))
 		return 0;
 	call = s->calls++;
 	if (s->depth)

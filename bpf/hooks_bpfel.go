@@ -17,6 +17,7 @@ type HooksPmHook struct {
 	_             structs.HostLayout
 	Process       uint32
 	Rate          uint32
+	Window        uint64
 	Args          uint8
 	Returns       uint8
 	Spare         [6]uint8
@@ -68,19 +69,21 @@ type HooksPmHookCalls struct {
 }
 
 type HooksPmHookState struct {
-	_      structs.HostLayout
-	Calls  uint64
-	Lost   [8]uint64
-	Window uint64
-	Used   uint32
-	Seq    uint32
-	Fetch  uint64
-	Cold   uint32
-	Depth  uint32
-	Walk   uint64
-	Seen   uint32
-	Spare  uint32
-	Open   [8]struct {
+	_           structs.HostLayout
+	Calls       uint64
+	Lost        [8]uint64
+	Window      uint64
+	Used        uint32
+	Seq         uint32
+	Fetch       uint64
+	Quickened   uint64
+	QuickenedAt uint64
+	Cold        uint32
+	Depth       uint32
+	Walk        uint64
+	Seen        uint32
+	Spare       uint32
+	Open        [8]struct {
 		_     structs.HostLayout
 		At    uint64
 		Began uint64

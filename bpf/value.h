@@ -253,7 +253,7 @@ static __always_inline __u8 evaluate(const struct pm_hook *h, __u64 object, __u6
 	return PM_VALUE_OTHER;
 }
 
-/* One argument into the open call on top; `count` has its place. */
+/* One argument, into the call behind the open ones. */
 static long argument_one(__u32 i, struct of_hook *of)
 {
 	struct pm_hook_state *s = hook_state(of->index);

@@ -16,13 +16,10 @@ import (
 	"github.com/pmtrace/pmtrace/probes/hook"
 )
 
-// MaxHooks is how many hooks one tracer has in force, each process's counted.
-const MaxHooks = 64
-
 // Breakpoints is how many hardware breakpoints a thread has on x86-64.
 const Breakpoints = 4
 
-// rateWindow is PM_HOOK_WINDOW.
+// rateWindow is for how long a hook's rate is counted.
 const rateWindow = 100 * time.Millisecond
 
 // NotWanted is record.Hook's NoDuration where the user did without.
@@ -203,14 +200,14 @@ func closeHooked(hooks []*hooked) error {
 // newHook takes the next index.
 func (t *Tracer) newHook(s hook.Spec, p HookProcess) (*hooked, error) {
 	h := &hooked{spec: s, process: p}
-	if t.nextHook == MaxHooks {
-		return h, fmt.Errorf("more than %d hooks in all processes together", MaxHooks)
-	}
 	if err := sameNamespace(p.PID); s.Language == hook.C && err != nil {
 		return h, err
 	}
 	if err := t.loadHooks(); err != nil {
 		return h, err
+	}
+	if most := int(t.hookProgs.objs.Hooks.MaxEntries()); t.nextHook == most {
+		return h, fmt.Errorf("more than %d hooks in all processes together", most)
 	}
 	h.fact = record.Hook{
 		Hook: t.nextHook, Name: s.Name, Spec: s.String(), PID: p.PID, Engine: p.Engine, Rate: s.Rate, Result: string(s.Result),
@@ -227,6 +224,7 @@ func (t *Tracer) newHook(s hook.Spec, p HookProcess) (*hooked, error) {
 // configureHook tells the programs of a hook, whose state is blank.
 func (t *Tracer) configureHook(h *hooked, c *bpf.HooksPmHook, s *bpf.HooksPmHookState) error {
 	c.Rate = uint32(max(1, h.spec.Rate*int(rateWindow/time.Millisecond)/1000))
+	c.Window = uint64(rateWindow)
 	c.Args = uint8(len(h.spec.Arguments))
 	index := uint32(h.fact.Hook)
 	err := t.hookProgs.objs.HookStates.Put(index, s)
@@ -451,7 +449,8 @@ func (t *Tracer) LookAtHooks() (counts []record.HookCount, changed []record.Hook
 		}
 		counts = append(counts, record.HookCount{
 			Hook: h.fact.Hook, Calls: s.Calls,
-			NotTold: s.Lost[bpf.SchedulerPmReasonPM_LOST_RATE] + s.Lost[bpf.SchedulerPmReasonPM_LOST_RING_FULL],
+			NotTold:  s.Lost[bpf.SchedulerPmReasonPM_LOST_RATE] + s.Lost[bpf.SchedulerPmReasonPM_LOST_RING_FULL],
+			NoValues: s.Lost[bpf.SchedulerPmReasonPM_LOST_LAYOUT],
 		})
 		since := time.Since(h.looked)
 		if since < time.Second/2 {
@@ -486,7 +485,11 @@ func (t *Tracer) hookLosses() ([]record.Loss, error) {
 			engine = *h.process.Engine
 		}
 		for _, r := range reasons {
-			sums.add(engine, record.HookProbe+h.fact.Name, r.name, s.Lost[r.reason], r.lost)
+			name, lost := r.name, r.lost
+			if r.reason == bpf.SchedulerPmReasonPM_LOST_LAYOUT {
+				name, lost = "no_value", false // an object that has not what was asked for
+			}
+			sums.add(engine, record.HookProbe+h.fact.Name, name, s.Lost[r.reason], lost)
 		}
 	}
 	return sums, nil

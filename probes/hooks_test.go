@@ -6,6 +6,7 @@ import (
 	"io"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -214,13 +215,33 @@ func checkOutcomes(t *testing.T, r *hookedRun) {
 			}
 		}
 	}
-	// The caller's watch has the call and the return besides.
+	// The caller's watch has the call and the return besides, and the machine may do something
+	// else between the two.
+	var more []int64
 	waits := r.rows["Worker.wait"]
 	for i, want := range r.truth.Durations["wait"] {
 		if len(waits) > 0 {
-			got := *waits[i].DurNS
-			qt.Check(t, qt.IsTrue(got <= want && want-got < 2_000_000), qt.Commentf("wait %d: %d ns, %d by its caller", i, got, want))
+			more = append(more, want-*waits[i].DurNS)
+			qt.Check(t, qt.IsTrue(*waits[i].DurNS >= int64(i%7+1)*1_000_000 && more[i] >= 0), qt.Commentf("wait %d: %d ns, %d by its caller", i, *waits[i].DurNS, want))
 		}
+	}
+	if slices.Sort(more); len(more) > 0 {
+		qt.Check(t, qt.IsTrue(more[len(more)/2] < 500_000), qt.Commentf("median of the difference: %d ns", more[len(more)/2]))
+	}
+}
+
+// However often a function was called before it is watched, also as CPython 3.11 is about to
+// quicken its code, each call from then on is one.
+func TestWarmHook(t *testing.T) {
+	needRoot(t)
+	for before := range 10 {
+		t.Run(strconv.Itoa(before), func(t *testing.T) {
+			r := runHooked(t, "3.11", probes.Options{Hooks: inWorker(specs(t, "py:__main__:Worker.cold(n)"))}, "warm", strconv.Itoa(before))
+			qt.Assert(t, qt.Equals(r.counts["Worker.cold"].Calls, 12), qt.Commentf("%v", r.losses))
+			qt.Assert(t, qt.HasLen(r.rows["Worker.cold"], 12))
+			checkArguments(t, r.facts["Worker.cold"], r.rows["Worker.cold"], r.truth.Args["cold"])
+			checkOutcomes(t, r)
+		})
 	}
 }
 

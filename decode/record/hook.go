@@ -41,6 +41,9 @@ type HookCount struct {
 	Calls uint64 `json:"calls"` // that began
 	// NotTold are those that are no row: too many a second, or no room in the ring.
 	NotTold uint64 `json:"not_told"`
+	// NoValues are captured values that are null, since an object had no such attribute or
+	// was of a kind that is not read.
+	NoValues uint64 `json:"no_values"`
 }
 
 // HookProbe begins the name of a hook among the probes of losses.

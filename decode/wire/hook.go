@@ -3,8 +3,8 @@ package wire
 // HookSize is that of struct pm_hook_call, without its values.
 const HookSize = 56
 
-// maxHookValues is PM_HOOK_VALUES.
-const maxHookValues = 8
+// MaxHookValues is PM_HOOK_VALUES.
+const MaxHookValues = 8
 
 // ValueKind is enum pm_value: what a captured value is.
 type ValueKind uint8
@@ -52,8 +52,8 @@ func (k *Hook) Read(h Header, b []byte) error {
 		return sizeError(h, b, HookSize)
 	}
 	n := int(b[48])
-	if n > maxHookValues {
-		return &Error{Kind: h.Kind, Reason: ReasonRows, Got: n, Want: maxHookValues}
+	if n > MaxHookValues {
+		return &Error{Kind: h.Kind, Reason: ReasonRows, Got: n, Want: MaxHookValues}
 	}
 	if want := HookSize + 8*n; len(b) != want {
 		return sizeError(h, b, want)

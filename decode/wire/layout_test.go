@@ -130,7 +130,7 @@ int main(void)
 	/* The names that have no field of their own. */
 	__u32 names[] = { PM_ROWS, PM_ROW_GRAPH_LAUNCH, PM_ROW_LAUNCH, PM_ROW_ALL_REDUCE, PM_ROW_RECV, PM_PHASES,
 		PM_CALL_FAILED, PM_CALL_THROWAWAY, PM_CALL_DUMMY,
-		PM_HOOK_RAISED, PM_VALUE_NOT, PM_VALUE_BOOL, PM_VALUE_LENGTH, PM_VALUE_NONE, PM_VALUE_BIG, PM_VALUE_OTHER };
+		PM_HOOK_RAISED, PM_HOOK_VALUES, PM_VALUE_NOT, PM_VALUE_BOOL, PM_VALUE_LENGTH, PM_VALUE_NONE, PM_VALUE_BIG, PM_VALUE_OTHER };
 	add(names, sizeof(names)); end();
 	return 0;
 }
@@ -341,7 +341,7 @@ func TestLayout(t *testing.T) {
 	out = out[4+n:]
 	qt.Assert(t, qt.DeepEquals(names, []int{
 		32, int(wire.RowGraphLaunch), int(wire.RowLaunch), int(wire.RowAllReduce), int(wire.RowRecv), int(wire.Phases),
-		wire.CallFailed, wire.CallThrowaway, wire.CallDummy, wire.HookRaised,
+		wire.CallFailed, wire.CallThrowaway, wire.CallDummy, wire.HookRaised, wire.MaxHookValues,
 		int(wire.ValueNot), int(wire.ValueBool), int(wire.ValueLength), int(wire.ValueNone), int(wire.ValueBig), int(wire.ValueOther),
 	}))
 	qt.Assert(t, qt.HasLen(out, 0))

@@ -14,6 +14,8 @@ type HookSummary struct {
 	Name     string
 	Calls    uint64 // by the kernel's counter
 	NotTold  uint64 // of them: no rows
+	NoValues uint64 // captured values that are null
+	Ended    string // why it was taken off; "": it was not
 	Told     int64  // rows
 	Raised   int64
 	Duration Stat
@@ -43,10 +45,14 @@ func (s *Summary) finishHooks() {
 	counted := map[string]uint64{}
 	for _, f := range s.Facts.Hooks {
 		h := s.hookNamed(f.Name)
+		if f.Ended != "" {
+			h.Ended = f.Ended
+		}
 		for _, c := range s.Facts.HookCounts {
 			if c.Hook == f.Hook {
 				counted[f.Name] += c.Calls
 				h.NotTold += c.NotTold
+				h.NoValues += c.NoValues
 			}
 		}
 	}
@@ -73,6 +79,14 @@ func (s *Summary) hooks(w io.Writer) {
 			fmt.Fprintf(w, "\t%d without a row", h.NotTold)
 		}
 		fmt.Fprintln(w)
+	}
+	for _, h := range s.Hooks {
+		if h.NoValues > 0 {
+			fmt.Fprintf(w, "  %s: %d values are not there: objects without such an attribute, or of a kind that is not read\n", h.Name, h.NoValues)
+		}
+		if h.Ended != "" {
+			fmt.Fprintf(w, "  %s: %s\n", h.Name, h.Ended)
+		}
 	}
 	fmt.Fprintln(w)
 }

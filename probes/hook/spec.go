@@ -31,7 +31,7 @@ const (
 const (
 	MaxArguments = 8
 	MaxSteps     = 4
-	maxName      = 48
+	MaxName      = 48 // bytes of an attribute's
 )
 
 // Defaults of a Spec.
@@ -226,8 +226,8 @@ func (s *Spec) parseArgument(text string) (Argument, error) {
 		if !identifier.MatchString(step) {
 			return bad(fmt.Sprintf("%q is no path", text), "write an argument of the function and attributes: self.scheduler.running, len(request.prompt_token_ids)")
 		}
-		if len(step) > maxName {
-			return bad(fmt.Sprintf("%q is longer than %d bytes", step, maxName), "leave it out")
+		if len(step) > MaxName {
+			return bad(fmt.Sprintf("%q is longer than %d bytes", step, MaxName), "leave it out")
 		}
 	}
 	a.Local, a.Path = steps[0], steps[1:]

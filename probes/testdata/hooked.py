@@ -163,6 +163,15 @@ def work(rounds):
         w.cold(i)
 
 
+def chill():
+    """Calls with pauses."""
+    w = Worker()
+    for i in range(12):
+        time.sleep(0.002)
+        count("cold", [i])
+        w.cold(i)
+
+
 def heat(seconds):
     """Calls as fast as it can."""
     w = Worker()
@@ -210,10 +219,13 @@ def library(path, rounds):
 def main():
     if "library" in sys.argv[1]:
         ctypes.CDLL(sys.argv[2])  # mapped before the tracer looks
+    if sys.argv[1] == "warm":
+        for i in range(int(sys.argv[2])):
+            Worker().cold(i)
     print(os.getpid(), flush=True)
     sys.stdin.readline()
     {"work": lambda: work(int(sys.argv[2])), "heat": lambda: heat(float(sys.argv[2])),
-     "heat_library": lambda: heat_library(sys.argv[2], float(sys.argv[3])),
+     "warm": chill, "heat_library": lambda: heat_library(sys.argv[2], float(sys.argv[3])),
      "library": lambda: library(sys.argv[2], int(sys.argv[3]))}[sys.argv[1]]()
     print(json.dumps(truth), flush=True)
     sys.stdin.readline()
