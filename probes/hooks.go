@@ -184,7 +184,7 @@ const hooksProfiler = "hooks"
 func notHooked(engine *int, failed []error) []record.Unavailable {
 	var out []record.Unavailable
 	for _, err := range failed {
-		out = append(out, record.Unavailable{Profiler: hooksProfiler, Engine: engine, Columns: []string{"hooks"}, Reason: err.Error()})
+		out = append(out, record.Unavailable{Profiler: hooksProfiler, Engine: engine, Reason: err.Error()})
 	}
 	return out
 }

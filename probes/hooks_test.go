@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"io"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
@@ -60,7 +61,11 @@ func specs(t testing.TB, list ...string) []hook.Spec {
 // runHooked runs the program with hooks on it.
 func runHooked(t *testing.T, version string, opts probes.Options, args ...string) *hookedRun {
 	t.Helper()
-	p := startProgram(t, append([]string{interpreter(t, version), "testdata/hooked.py"}, args...))
+	return runProgram(t, startProgram(t, append([]string{interpreter(t, version), "testdata/hooked.py"}, args...)), opts)
+}
+
+func runProgram(t *testing.T, p *program, opts probes.Options) *hookedRun {
+	t.Helper()
 	tracer, err := probes.New(opts)
 	qt.Assert(t, qt.IsNil(err))
 	defer tracer.Close()
@@ -323,6 +328,30 @@ func TestHookLibrary(t *testing.T) {
 			for _, n := range threads {
 				qt.Check(t, qt.Equals(n, 2000))
 			}
+		})
+	}
+}
+
+// In a container: a PID namespace of its own, and a library that only its mounts have.
+func TestHookNamespaces(t *testing.T) {
+	needRoot(t)
+	library, place := frob(t), t.TempDir()
+	inside := filepath.Join(place, filepath.Base(library))
+	script := `mount -t tmpfs none "$1" && cp "$2" "$1/" && shift 2 && exec "$@"`
+	for _, version := range []string{"3.11", "3.14"} {
+		t.Run(version, func(t *testing.T) {
+			p := startProgram(t, []string{"unshare", "--pid", "--mount", "--fork", "--mount-proc", "sh", "-c", script, "sh", place, library,
+				interpreter(t, version), "testdata/hooked.py", "library", inside, "500"})
+			p.pid = childOf(t, p.cmd.Process.Pid)
+			_, err := os.Stat(inside)
+			qt.Assert(t, qt.ErrorIs(err, os.ErrNotExist))
+			r := runProgram(t, p, probes.Options{Hooks: inWorker(specs(t, "c:libfrob.so:frob(0, ret)", "py:__main__:library(rounds)"))})
+			qt.Assert(t, qt.HasLen(r.missing, 0))
+			qt.Check(t, qt.Equals(r.facts["frob"].File, inside))
+			qt.Check(t, qt.Equals(r.truth.Calls["frob"], 1000))
+			qt.Check(t, qt.HasLen(r.rows["frob"], 1000))
+			qt.Assert(t, qt.HasLen(r.rows["library"], 1))
+			qt.Check(t, qt.Equals(r.rows["library"][0].Arguments, `{"rounds":500}`))
 		})
 	}
 }
