@@ -492,7 +492,25 @@ func (t *Tracer) hookLosses() ([]record.Loss, error) {
 			sums.add(engine, record.HookProbe+h.fact.Name, name, s.Lost[r.reason], lost)
 		}
 	}
-	return sums, nil
+	err := t.busyHooks(&sums)
+	return sums, err
+}
+
+// busyHooks counts the calls for which the kernel ran no program: it runs none on a CPU where
+// one is running.
+func (t *Tracer) busyHooks(sums *lossSums) error {
+	if t.hookProgs == nil {
+		return nil
+	}
+	o := &t.hookProgs.objs
+	for _, p := range []*ebpf.Program{o.PythonEntry, o.PythonReturn, o.FunctionEntry, o.FunctionReturn} {
+		s, err := p.Stats()
+		if err != nil {
+			return fmt.Errorf("statistics of the programs of hooks: %w", err)
+		}
+		sums.add(-1, "hooks", "program_busy", s.RecursionMisses, true)
+	}
+	return nil
 }
 
 // closeHooks takes all hooks off.
