@@ -33,7 +33,7 @@ ROOT := $(if $(filter 0,$(shell id -u)),,sudo -E env "PATH=$(PATH)" "HOME=$(HOME
 ROOT_TESTS := ./bpf/... ./probes/...
 PURE_TESTS = $(shell go list ./... | grep -vE '/(bpf|probes)(/|$$)|/e2e$$')
 
-.PHONY: help build generate injection charts check-generated fmt lint lint-quick test test-pure test-root cross e2e e2e-quick demo bench bench-calls fuzz install clean setup setup-clang setup-cpython setup-vllm setup-vllm-old setup-lint setup-analysis setup-perfetto setup-browser
+.PHONY: help build generate injection charts check-generated fmt lint lint-quick test test-pure test-root cross e2e e2e-quick demo bench bench-calls bench-hooks fuzz install clean setup setup-clang setup-cpython setup-vllm setup-vllm-old setup-lint setup-analysis setup-perfetto setup-browser
 
 help: ## print this list
 	@sed -nE 's/^([a-z0-9-]+):[^#]*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | awk -F'\t' '{ printf "%-16s %s\n", $$1, $$2 }'
@@ -101,6 +101,9 @@ bench: build setup-vllm setup-cpython ## what tracing costs, into e2e/bench/RESU
 
 bench-calls: setup-cpython ## what each probed call of CUDA and NCCL costs, into e2e/bench/CALLS.md (root)
 	@$(STEP) "what a probed call costs" $(ROOT) env PMTRACE_ROW_COSTS=$(CURDIR)/e2e/bench/CALLS.md go test -count=1 -timeout 30m -run TestRowCosts ./probes
+
+bench-hooks: setup-cpython ## what a call of a function watched by --hook costs, into e2e/bench/HOOKS.md (root)
+	@$(STEP) "what a watched function's call costs" $(ROOT) env PMTRACE_HOOK_COSTS=$(CURDIR)/e2e/bench/HOOKS.md go test -count=1 -timeout 30m -run TestHookCosts ./probes
 
 fuzz: ## run each fuzz target for FUZZTIME (30s)
 	@e2e/fuzz.sh $(FUZZTIME)

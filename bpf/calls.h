@@ -11,6 +11,7 @@
 #include "config.h"
 #include "python.h"
 #include "registers.h"
+#include "ids.h"
 
 #define PM_MAX_WORKERS 64
 #define PM_MAX_THREADS 1024 /* that call */
@@ -197,24 +198,6 @@ struct {
 	__type(key, __u32);
 	__type(value, struct pm_call_losses);
 } call_losses SEC(".maps");
-
-/* The PID namespace of user space, of which all ids are; inode 0: the first one. */
-const volatile __u64 namespace_device;
-const volatile __u64 namespace_inode;
-
-/* Process and thread, as bpf_get_current_pid_tgid has them; 0: of another namespace. */
-static __always_inline __u64 current_ids(void)
-{
-	struct {
-		__u32 thread, process;
-	} ids;
-
-	if (!namespace_inode)
-		return bpf_get_current_pid_tgid();
-	if (bpf_get_ns_current_pid_tgid(namespace_device, namespace_inode, &ids, sizeof(ids)))
-		return 0;
-	return (__u64)ids.process << 32 | ids.thread;
-}
 
 static __always_inline void lose_call(__u32 worker, __u32 row, __u32 reason)
 {

@@ -213,6 +213,7 @@ enum pm_reason {
 	PM_LOST_NOT_CONFIGURED = 4, /* a hit for an engine we were told nothing of */
 	PM_SEEN_FOREIGN = 5, /* another code read the watched address: not a loss */
 	PM_SEEN_REPEATED = 6, /* the same hit again (specialisation): not a loss */
+	PM_LOST_RATE = 7, /* more calls of a hook than are told of */
 	PM_REASONS = 8,
 };
 

@@ -49,6 +49,7 @@ const (
 	CudaPmKindPM_EV_CALL         CudaPmKind = 32
 	CudaPmKindPM_EV_PHASE        CudaPmKind = 33
 	CudaPmKindPM_EV_WORKER_STEP  CudaPmKind = 34
+	CudaPmKindPM_EV_HOOK         CudaPmKind = 40
 )
 
 type CudaPmMachine uint32
@@ -139,6 +140,7 @@ const (
 	CudaPmReasonPM_LOST_NOT_CONFIGURED CudaPmReason = 4
 	CudaPmReasonPM_SEEN_FOREIGN        CudaPmReason = 5
 	CudaPmReasonPM_SEEN_REPEATED       CudaPmReason = 6
+	CudaPmReasonPM_LOST_RATE           CudaPmReason = 7
 	CudaPmReasonPM_REASONS             CudaPmReason = 8
 )
 

@@ -47,6 +47,9 @@ enum pm_kind {
 	PM_EV_CALL = 32, /* a call that is recorded one by one: struct pm_call */
 	PM_EV_PHASE = 33, /* the thread went on to another phase: struct pm_phase_change */
 	PM_EV_WORKER_STEP = 34, /* execute_model of a worker process: struct pm_worker_step */
+
+	/* Calls of functions that the user named. hdr.engine is the hook's index. */
+	PM_EV_HOOK = 40, /* struct pm_hook_call + u64[] */
 };
 
 /* The calls that are probed; the attach cookie names one (calls.h). What a, b and c
@@ -307,6 +310,36 @@ struct pm_worker_step {
 	__u32 requests; /* len(num_scheduled_tokens) */
 	__u32 bad;
 	__u32 spare;
+};
+
+#define PM_HOOK_VALUES 8 /* captured of a call, at most */
+
+/* What a captured value is. */
+enum pm_value {
+	PM_VALUE_NOT = 0, /* not to be had: there is no such attribute, or it could not be read */
+	PM_VALUE_INT = 1, /* a signed number */
+	PM_VALUE_FLOAT = 2, /* bits of a double */
+	PM_VALUE_BOOL = 3,
+	PM_VALUE_LENGTH = 4, /* of a str, bytes, list, tuple, dict, set or deque */
+	PM_VALUE_NONE = 5, /* Python's None */
+	PM_VALUE_BIG = 6, /* an int that 64 bits do not hold */
+	PM_VALUE_OTHER = 7, /* an object of another kind */
+	PM_VALUE_RAW = 8, /* 64 bits of a register or of the stack */
+};
+
+#define PM_HOOK_RETURNED 1 /* pm_hook_call.flags: duration and, of a C function, result are known */
+#define PM_HOOK_RAISED 2 /* the function was left by an exception */
+
+struct pm_hook_call {
+	struct pm_hdr hdr; /* ktime: of the entry */
+	__u64 duration;
+	__u64 result;
+	__u32 thread; /* 0: the one thread that the hook is on */
+	__u32 call; /* counts the calls of this hook from 0, those that are not sent, too */
+	__u8 kinds[PM_HOOK_VALUES]; /* enum pm_value */
+	__u8 values; /* that follow */
+	__u8 flags;
+	__u8 spare[6];
 };
 
 #endif

@@ -44,6 +44,27 @@ func TestLoadCuda(t *testing.T) {
 	}
 }
 
+// So are the programs of hooks.
+func TestLoadHooks(t *testing.T) {
+	for _, attach := range []ebpf.AttachType{ebpf.AttachTraceUprobeMulti, ebpf.AttachNone} {
+		t.Run(attach.String(), func(t *testing.T) {
+			var scheduler SchedulerObjects
+			verified(t, LoadSchedulerObjects(&scheduler, nil))
+			defer scheduler.Close()
+			spec, err := LoadHooks()
+			verified(t, err)
+			for _, name := range []string{"function_entry", "function_return"} {
+				spec.Programs[name].AttachType = attach
+			}
+			var objs HooksObjects
+			verified(t, spec.LoadAndAssign(&objs, &ebpf.CollectionOptions{
+				MapReplacements: map[string]*ebpf.Map{"events": scheduler.Events},
+			}))
+			objs.Close()
+		})
+	}
+}
+
 func verified(t *testing.T, err error) {
 	t.Helper()
 	var ve *ebpf.VerifierError

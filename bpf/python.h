@@ -82,25 +82,35 @@ static __always_inline __u32 read_long(const struct pm_python *py, __u64 object)
 	return long_value(object, py->long_tagged);
 }
 
-/* The frame that the thread runs now. */
-static __always_inline __u64 current_frame(const struct pm_engine *e)
+/* The frame that a thread runs now, by its PyThreadState. */
+static __always_inline __u64 thread_frame(const struct pm_python *py, __u64 state)
 {
-	__u64 at = e->thread_state, frame = 0;
+	__u64 at = state, frame = 0;
 
-	if (e->py.cframe && read_ptr(at + e->py.cframe, &at))
+	if (py->cframe && read_ptr(at + py->cframe, &at))
 		return 0;
-	if (read_ptr(at + e->py.current_frame, &frame))
+	if (read_ptr(at + py->current_frame, &frame))
 		return 0;
 	return frame;
 }
 
-static __always_inline __u64 frame_code(const struct pm_engine *e, __u64 frame)
+static __always_inline __u64 code_of(const struct pm_python *py, __u64 frame)
 {
 	__u64 code = 0;
 
-	if (!frame || read_ptr(frame + e->py.frame_code, &code))
+	if (!frame || read_ptr(frame + py->frame_code, &code))
 		return 0;
-	return code & e->py.ref_mask;
+	return code & py->ref_mask;
+}
+
+static __always_inline __u64 current_frame(const struct pm_engine *e)
+{
+	return thread_frame(&e->py, e->thread_state);
+}
+
+static __always_inline __u64 frame_code(const struct pm_engine *e, __u64 frame)
+{
+	return code_of(&e->py, frame);
 }
 
 static __always_inline __u64 local(const struct pm_engine *e, const __u64 *locals, __u16 which)
@@ -181,9 +191,9 @@ static __always_inline int read_keys(__u64 at, struct keys *k)
 	return 0;
 }
 
-/* One attribute of an object whose storage was resolved beforehand. */
-static __always_inline __u64 read_attr(const struct pm_engine *e, __u64 object,
-				       const struct pm_attr *a)
+/* One attribute of an object whose storage is known. */
+static __always_inline __u64 attr_value(const struct pm_python *py, __u64 object,
+					const struct pm_attr *a)
 {
 	__u64 values, dict, at, entry[2];
 	struct keys k;
@@ -192,7 +202,7 @@ static __always_inline __u64 read_attr(const struct pm_engine *e, __u64 object,
 		return 0;
 	if (a->storage == PM_STORED_SLOT)
 		return read_ptr(object + a->at, &at) ? 0 : at;
-	if (instance(&e->py, object, &values, &dict))
+	if (instance(py, object, &values, &dict))
 		return 0;
 	if (a->storage == PM_STORED_INLINE && values)
 		return read_ptr(values + 8ull * a->at, &at) ? 0 : at;
@@ -201,6 +211,12 @@ static __always_inline __u64 read_attr(const struct pm_engine *e, __u64 object,
 	if (read_mem(entry, 16, k.entries + 16ull * a->at) || entry[0] != a->key)
 		return 0;
 	return entry[1];
+}
+
+static __always_inline __u64 read_attr(const struct pm_engine *e, __u64 object,
+				       const struct pm_attr *a)
+{
+	return attr_value(&e->py, object, a);
 }
 
 #endif

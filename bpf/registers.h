@@ -55,11 +55,24 @@ static __always_inline __u64 entry_stack_pointer(void *ctx)
 	return AMD64(ctx, sp) - 8; /* the return address is popped */
 }
 
-static __always_inline __s32 returned(void *ctx)
+static __always_inline __u64 instruction_pointer(void *ctx)
 {
 	if (machine == PM_ARM64)
-		return (__s32)ARM64(ctx, regs[0]);
-	return (__s32)AMD64(ctx, ax);
+		return ARM64(ctx, pc);
+	return AMD64(ctx, ip);
+}
+
+/* What a function returns, as its caller finds it in a register. */
+static __always_inline __u64 returned_word(void *ctx)
+{
+	if (machine == PM_ARM64)
+		return ARM64(ctx, regs[0]);
+	return AMD64(ctx, ax);
+}
+
+static __always_inline __s32 returned(void *ctx)
+{
+	return (__s32)returned_word(ctx);
 }
 
 /* What a function was called with, none of it a floating-point number or a struct

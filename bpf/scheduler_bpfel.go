@@ -98,6 +98,7 @@ const (
 	SchedulerPmKindPM_EV_CALL         SchedulerPmKind = 32
 	SchedulerPmKindPM_EV_PHASE        SchedulerPmKind = 33
 	SchedulerPmKindPM_EV_WORKER_STEP  SchedulerPmKind = 34
+	SchedulerPmKindPM_EV_HOOK         SchedulerPmKind = 40
 )
 
 type SchedulerPmKvOp uint32
@@ -184,6 +185,7 @@ const (
 	SchedulerPmReasonPM_LOST_NOT_CONFIGURED SchedulerPmReason = 4
 	SchedulerPmReasonPM_SEEN_FOREIGN        SchedulerPmReason = 5
 	SchedulerPmReasonPM_SEEN_REPEATED       SchedulerPmReason = 6
+	SchedulerPmReasonPM_LOST_RATE           SchedulerPmReason = 7
 	SchedulerPmReasonPM_REASONS             SchedulerPmReason = 8
 )
 

@@ -35,6 +35,7 @@ func (n *null) MoEActivation(*record.MoEActivationRow) error   { n.rows++; retur
 func (n *null) MoECoselection(*record.MoECoselectionRow) error { n.rows++; return nil }
 func (n *null) MoEWeight(*record.MoEWeightRow) error           { n.rows++; return nil }
 func (n *null) MoEImbalance(*record.MoEImbalanceRow) error     { n.rows++; return nil }
+func (n *null) Hook(*record.HookRow) error                     { n.rows++; return nil }
 func (n *null) Loss(*record.LossRow) error                     { n.rows++; return nil }
 
 // BenchmarkPipeline decodes and joins a load of 64 requests at a time; the

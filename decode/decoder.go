@@ -23,6 +23,7 @@ type Handler interface {
 	Call(*wire.Call) error
 	PhaseChange(*wire.PhaseChange) error
 	WorkerStep(*wire.WorkerStep) error
+	Hook(*wire.Hook) error
 	CUPTICall(*wire.CUPTICall) error
 	CUPTIReplay(*wire.CUPTIReplay) error
 	CUPTIKernel(*wire.CUPTIKernel) error
@@ -54,6 +55,7 @@ type Decoder struct {
 	call   wire.Call
 	change wire.PhaseChange
 	worker wire.WorkerStep
+	hook   wire.Hook
 
 	launch wire.CUPTICall
 	replay wire.CUPTIReplay
@@ -159,7 +161,7 @@ func (d *Decoder) dispatch(h wire.Header, raw []byte) (handled bool, err error) 
 	return d.dispatchCall(h, raw)
 }
 
-// dispatchCall is dispatch for the events of CUDA calls.
+// dispatchCall is dispatch for the events of CUDA calls and of hooks.
 func (d *Decoder) dispatchCall(h wire.Header, raw []byte) (handled bool, err error) {
 	switch h.Kind {
 	case wire.KindCall:
@@ -177,6 +179,11 @@ func (d *Decoder) dispatchCall(h wire.Header, raw []byte) (handled bool, err err
 			return false, err
 		}
 		return true, d.h.WorkerStep(&d.worker)
+	case wire.KindHook:
+		if err := d.hook.Read(h, raw); err != nil {
+			return false, err
+		}
+		return true, d.h.Hook(&d.hook)
 	}
 	return d.dispatchCUPTI(h, raw)
 }

@@ -35,6 +35,7 @@ type tables struct {
 	Coselections  []record.MoECoselectionRow
 	Weights       []record.MoEWeightRow
 	Imbalances    []record.MoEImbalanceRow
+	Hooks         []record.HookRow
 	Losses        []record.LossRow
 }
 
@@ -69,6 +70,7 @@ func (t *tables) MoEActivation(r *record.MoEActivationRow) error   { return keep
 func (t *tables) MoECoselection(r *record.MoECoselectionRow) error { return keep(&t.Coselections, r) }
 func (t *tables) MoEWeight(r *record.MoEWeightRow) error           { return keep(&t.Weights, r) }
 func (t *tables) MoEImbalance(r *record.MoEImbalanceRow) error     { return keep(&t.Imbalances, r) }
+func (t *tables) Hook(r *record.HookRow) error                     { return keep(&t.Hooks, r) }
 func (t *tables) Loss(r *record.LossRow) error                     { return keep(&t.Losses, r) }
 
 // replay runs records through a Pipeline.

@@ -114,6 +114,9 @@ func TestServer(t *testing.T) {
 
 	t.Run("bad cases", func(t *testing.T) { badCases(t, s) })
 
+	t.Run("hooks", func(t *testing.T) { hooks(t, s.in(t)) })
+	t.Run("bad hooks", func(t *testing.T) { badHooks(t, s.in(t)) })
+
 	t.Run("events are lost", func(t *testing.T) {
 		full(t)
 		s := s.in(t)

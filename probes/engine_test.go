@@ -7,6 +7,7 @@ import (
 
 	"github.com/pmtrace/pmtrace/bpf"
 	"github.com/pmtrace/pmtrace/probes/cpython"
+	"github.com/pmtrace/pmtrace/probes/hook"
 	"github.com/pmtrace/pmtrace/probes/vllm"
 )
 
@@ -61,4 +62,15 @@ func TestUnknownBlocks(t *testing.T) {
 			qt.Assert(t, qt.Equals(c.Ops[0].Blocks == list, test.bytes > 0))
 		})
 	}
+}
+
+// The programs have room for what a hook may say.
+func TestHookRoom(t *testing.T) {
+	var c bpf.HooksPmHook
+	qt.Check(t, qt.HasLen(c.Arg, hook.MaxArguments))
+	qt.Check(t, qt.HasLen(c.Arg[0].Step, hook.MaxSteps))
+	qt.Check(t, qt.Equals(8*len(c.Arg[0].Step[0].Name), hook.MaxName))
+	s := attributeName("num_prompt_tokens")
+	qt.Check(t, qt.Equals(s.Bytes, 17))
+	qt.Check(t, qt.DeepEquals(s.Name[:], []uint64{0x6d6f72705f6d756e, 0x6e656b6f745f7470, 0x73, 0, 0, 0}))
 }

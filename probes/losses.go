@@ -2,6 +2,7 @@ package probes
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/pmtrace/pmtrace/bpf"
 	"github.com/pmtrace/pmtrace/decode/record"
@@ -19,6 +20,7 @@ var reasons = []struct {
 	{bpf.SchedulerPmReasonPM_LOST_LAYOUT, "unexpected_layout", true},
 	{bpf.SchedulerPmReasonPM_LOST_LIMIT, "too_long", true},
 	{bpf.SchedulerPmReasonPM_LOST_NOT_CONFIGURED, "not_configured", true},
+	{bpf.SchedulerPmReasonPM_LOST_RATE, "rate_limited", true},
 	{bpf.SchedulerPmReasonPM_SEEN_FOREIGN, "foreign_hit", false},
 	{bpf.SchedulerPmReasonPM_SEEN_REPEATED, "repeated_hit", false},
 }
@@ -54,7 +56,11 @@ func (t *Tracer) Losses() ([]record.Loss, error) {
 		}
 	}
 	calls, err := t.callLosses()
-	return append(out, calls...), err
+	if err != nil {
+		return out, err
+	}
+	hooks, err := t.hookLosses()
+	return slices.Concat(out, calls, hooks), err
 }
 
 // callLosses reads the counters of CUDA calls. An engine may have several workers:

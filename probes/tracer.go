@@ -15,6 +15,7 @@ import (
 
 	"github.com/pmtrace/pmtrace/bpf"
 	"github.com/pmtrace/pmtrace/decode/record"
+	"github.com/pmtrace/pmtrace/probes/hook"
 	"github.com/pmtrace/pmtrace/probes/vllm"
 )
 
@@ -34,7 +35,14 @@ type Options struct {
 	Watches []Watch
 	// Calls into CUDA that are probed in workers.
 	Calls Calls
-	Log   *slog.Logger
+	// Hooks are functions that are watched besides. A Python function of an engine takes
+	// one of its thread's breakpoints that the watches leave free; with ForceHooks it
+	// comes before all watches but the first.
+	Hooks      []hook.Spec
+	ForceHooks bool
+	// NeedHooks: rather no engine than one without all of its hooks.
+	NeedHooks bool
+	Log       *slog.Logger
 }
 
 // Tracer holds the programs and the watches in force.
@@ -48,6 +56,10 @@ type Tracer struct {
 	calls   *programs // nil: no worker yet
 	workers []*worker
 	events  uint64
+
+	hookProgs *hookPrograms // nil: no hook yet
+	hooks     []*hooked
+	nextHook  int
 
 	// By worker, for the goroutine of Run.
 	handles [MaxWorkers]atomic.Pointer[handles]
@@ -104,29 +116,22 @@ func (t *Tracer) Attach(e *vllm.Engine) (int, []record.Unavailable, error) {
 	if err := t.objs.Engines.Put(uint32(index), &c); err != nil {
 		return 0, nil, fmt.Errorf("configure the BPF programs: %w", err)
 	}
-	tr := &traced{engine: e}
-	var lost []record.Unavailable
-	var first error
-	for _, p := range plans(&c, &t.objs.SchedulerPrograms) {
-		err := t.set(tr, p, uint64(index))
-		if err == nil {
-			tr.names = append(tr.names, p.name)
-			continue
+	a := arming{t: t, tr: &traced{engine: e}, index: index}
+	a.breakpoints(plans(&c, &t.objs.SchedulerPrograms))
+	if len(a.tr.points) == 0 {
+		if a.why == nil {
+			a.why = errNotAsked
 		}
-		t.opts.Log.Warn("watch not set", "watch", p.name, "err", err)
-		if first == nil && !errors.Is(err, errNotAsked) {
-			first = err
-		}
-		lost = append(lost, loss(p.name, index, err))
+		return 0, nil, errors.Join(a.why, closeHooked(a.hooks))
 	}
-	if len(tr.points) == 0 {
-		if first == nil {
-			first = errNotAsked
-		}
-		return 0, nil, first
+	hooks, failed := t.setHooks(a.process(), isC)
+	hooks, failed = append(a.hooks, hooks...), append(a.failed, failed...)
+	if t.opts.NeedHooks && len(failed) > 0 {
+		return 0, nil, errors.Join(closePoints(a.tr.points), closeHooked(hooks), failed[0])
 	}
-	t.engines = append(t.engines, tr)
-	return index, lost, nil
+	t.engines = append(t.engines, a.tr)
+	t.hooks = append(t.hooks, hooks...)
+	return index, append(a.lost, notHooked(&index, failed)...), nil
 }
 
 var (
@@ -210,32 +215,41 @@ func (t *Tracer) Close() error {
 	if t.calls != nil {
 		errs = append(errs, t.calls.close())
 	}
-	return errors.Join(append(errs, t.ring.close(), t.objs.Close())...)
+	return errors.Join(append(errs, t.closeHooks(), t.ring.close(), t.objs.Close())...)
 }
 
 // loss says which columns a missing watch leaves empty.
 func loss(w Watch, index int, err error) record.Unavailable {
-	u := record.Unavailable{Engine: &index, Reason: err.Error()}
+	u := record.Unavailable{Engine: &index, Reason: err.Error(), Columns: columnsOfWatch(w)}
 	if errors.Is(err, ErrNoSlot) {
 		u.Remedy = "end the debugger or tracer that holds them (gdb, perf, bpftrace), then attach again"
 	}
 	switch w {
-	case WatchScheduleReturn:
+	case WatchScheduleReturn, WatchUpdateReturn:
 		u.Profiler = "batch"
-		u.Columns = []string{"steps", "step_requests", "requests"}
 	case WatchFreeBlocks:
 		u.Profiler = "kv_cache"
-		u.Columns = []string{"kv_usage", "kv_blocks", "kv_evictions", "preemptions.blocks_freed"}
+	case WatchUpdateEntry:
+		u.Profiler = "forward_pass"
+	}
+	return u
+}
+
+// columnsOfWatch are the columns that come from a watch.
+func columnsOfWatch(w Watch) []string {
+	switch w {
+	case WatchScheduleReturn:
+		return []string{"steps", "step_requests", "requests"}
+	case WatchFreeBlocks:
+		return []string{"kv_usage", "kv_blocks", "kv_evictions", "preemptions.blocks_freed"}
 	case WatchUpdateReturn:
-		u.Profiler = "batch"
-		u.Columns = []string{
+		return []string{
 			"steps.end_ns", "steps.update_ns", "steps.output_tokens", "steps.finished_requests",
 			"step_requests.output_tokens", "requests.first_token_ns", "requests.output_tokens",
 			"requests.finish_reason",
 		}
 	case WatchUpdateEntry:
-		u.Profiler = "forward_pass"
-		u.Columns = []string{"steps.update_start_ns", "steps.update_ns", "steps.forward_ns"}
+		return []string{"steps.update_start_ns", "steps.update_ns", "steps.forward_ns"}
 	}
-	return u
+	return nil
 }

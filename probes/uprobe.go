@@ -114,7 +114,7 @@ func (t *Tracer) setProbes(pid int, path string, probes []callProbe) ([]link.Lin
 		if !filtersProcesses(file, t.calls.multi.CallEntry, probes[0].at) {
 			pid = 0 // the programs look at the process themselves
 		}
-		links, err := setMulti(file, pid, &t.calls.multi, probes, returns)
+		links, err := setMulti(file, pid, pairOf(&t.calls.multi), probes, returns)
 		if err == nil || isGone(err) {
 			return links, err
 		}
@@ -123,7 +123,7 @@ func (t *Tracer) setProbes(pid int, path string, probes []callProbe) ([]link.Lin
 			return nil, err
 		}
 	}
-	return setPlain(file, &t.calls.plain, probes, returns)
+	return setPlain(file, pairOf(&t.calls.plain), probes, returns)
 }
 
 // filtersProcesses tells kernels that compare the process from those (6.6 to 6.9,
@@ -137,7 +137,12 @@ func filtersProcesses(file *link.Executable, prog *ebpf.Program, at uint64) bool
 	return errors.Is(err, syscall.EINVAL)
 }
 
-func setMulti(file *link.Executable, pid int, p *bpf.CudaPrograms, entries, returns []callProbe) ([]link.Link, error) {
+// functionPrograms is the program on functions' entries, and the one on their returns.
+type functionPrograms struct{ entry, returns *ebpf.Program }
+
+func pairOf(p *bpf.CudaPrograms) functionPrograms { return functionPrograms{p.CallEntry, p.CallReturn} }
+
+func setMulti(file *link.Executable, pid int, p functionPrograms, entries, returns []callProbe) ([]link.Link, error) {
 	var links []link.Link
 	set := func(probes []callProbe, attach func([]string, *ebpf.Program, *link.UprobeMultiOptions) (link.Link, error), prog *ebpf.Program) error {
 		if len(probes) == 0 {
@@ -154,9 +159,9 @@ func setMulti(file *link.Executable, pid int, p *bpf.CudaPrograms, entries, retu
 		}
 		return err
 	}
-	err := set(returns, file.UretprobeMulti, p.CallReturn)
+	err := set(returns, file.UretprobeMulti, p.returns)
 	if err == nil {
-		err = set(entries, file.UprobeMulti, p.CallEntry)
+		err = set(entries, file.UprobeMulti, p.entry)
 	}
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("attach to %d functions: %w", len(entries), err), closeAll(links))
@@ -165,7 +170,7 @@ func setMulti(file *link.Executable, pid int, p *bpf.CudaPrograms, entries, retu
 	return links, nil
 }
 
-func setPlain(file *link.Executable, p *bpf.CudaPrograms, entries, returns []callProbe) ([]link.Link, error) {
+func setPlain(file *link.Executable, p functionPrograms, entries, returns []callProbe) ([]link.Link, error) {
 	var links []link.Link
 	set := func(probes []callProbe, attach func(string, *ebpf.Program, *link.UprobeOptions) (link.Link, error), prog *ebpf.Program) error {
 		for _, c := range probes {
@@ -177,9 +182,9 @@ func setPlain(file *link.Executable, p *bpf.CudaPrograms, entries, returns []cal
 		}
 		return nil
 	}
-	err := set(returns, file.Uretprobe, p.CallReturn)
+	err := set(returns, file.Uretprobe, p.returns)
 	if err == nil {
-		err = set(entries, file.Uprobe, p.CallEntry)
+		err = set(entries, file.Uprobe, p.entry)
 	}
 	if err != nil {
 		return nil, errors.Join(err, closeAll(links))

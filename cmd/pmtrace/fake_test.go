@@ -21,6 +21,7 @@ import (
 	"github.com/pmtrace/pmtrace/decode/record"
 	"github.com/pmtrace/pmtrace/output/journal"
 	"github.com/pmtrace/pmtrace/probes/check"
+	"github.com/pmtrace/pmtrace/probes/hook"
 	"github.com/pmtrace/pmtrace/probes/target"
 )
 
@@ -102,6 +103,9 @@ type fakeTracer struct {
 	fail     error // of Run, after some events
 	lost     uint64
 	closed   bool
+	hooks    []record.Hook        // of the engine
+	hooked   map[hook.Process]int // calls of AttachHooks
+	ended    bool                 // the first hook was taken off
 }
 
 func (t *fakeTracer) Attach(engine) (record.Engine, []record.Unavailable, error) {
@@ -148,6 +152,30 @@ func (t *fakeTracer) AttachWorker(_ worker, s workerSpec) (record.Worker, []reco
 	fact := record.Worker{Worker: t.workers - 1}
 	t.mu.Unlock()
 	return fact, nil, s.begin(fact, func() error { return nil })
+}
+
+func (t *fakeTracer) HooksOf(int) []record.Hook { return t.hooks }
+
+func (t *fakeTracer) AttachHooks(pid int, kind hook.Process, _ *int, _ bool) ([]record.Hook, []record.Unavailable) {
+	if t.hooked == nil {
+		t.hooked = map[hook.Process]int{}
+	}
+	t.hooked[kind]++
+	return []record.Hook{{Hook: len(t.hooks), PID: pid, Spec: "py:m:served"}}, []record.Unavailable{{Profiler: "hooks", Reason: "hook py:m:g: m has no g"}}
+}
+
+// LookAtHooks takes the first hook off at the first look.
+func (t *fakeTracer) LookAtHooks() (counts []record.HookCount, changed []record.Hook, err error) {
+	for _, h := range t.hooks {
+		counts = append(counts, record.HookCount{Hook: h.Hook, Calls: 5, NotTold: 1})
+	}
+	if len(t.hooks) > 0 && !t.ended {
+		t.ended = true
+		h := t.hooks[0]
+		h.Ended = "called 30000 times a second"
+		changed = append(changed, h)
+	}
+	return counts, changed, nil
 }
 
 func (t *fakeTracer) DetachWorker(int) error { return nil }

@@ -124,6 +124,7 @@ func watchGPUs(t *testing.T, gpus *fakeGPUs, sampler *fakeSampler) (*gpuWatch, *
 	tr.hunt, tr.workers = newHunt(tr), newWorkers(tr)
 	tr.gpu = newGPUWatch(tr)
 	tr.cupti = newCUPTIWatch(tr)
+	tr.hooks = newHookWatch(tr)
 	return tr.gpu, b
 }
 

@@ -107,6 +107,9 @@ func (h *hunt) look(ctx context.Context) error {
 		}
 	}
 	if len(h.armed) > 0 {
+		if err := h.t.hooks.look(server); err != nil {
+			return err
+		}
 		return h.processes()
 	}
 	return h.giveUp(candidates)
@@ -151,7 +154,11 @@ func (h *hunt) unreadableFor(pid int) time.Duration {
 
 func (h *hunt) refuse(p target.Process, why string) {
 	h.t.log.Error("engine cannot be traced", "pid", p.PID, "why", why)
-	h.refused = impossible(fmt.Sprintf("cannot trace process %d (%s)", p.PID, printable(p.Title)), printable(why), "see pmtrace check --pid "+fmt.Sprint(p.PID))
+	h.refuseWith(impossible(fmt.Sprintf("cannot trace process %d (%s)", p.PID, printable(p.Title)), printable(why), "see pmtrace check --pid "+fmt.Sprint(p.PID)))
+}
+
+func (h *hunt) refuseWith(f *failure) {
+	h.refused = f
 	if len(h.armed) > 0 || h.t.mode == modeRecord { // tracing does not end with it
 		h.t.status.done()
 		fmt.Fprintln(h.t.app.stderr, "pmtrace:", h.refused.Error())
@@ -229,6 +236,10 @@ func (h *hunt) arm(p target.Process, e engine) error {
 	}
 	if err != nil {
 		h.dead[p.PID] = true
+		if f := hookFailure(err); f != nil {
+			h.refuseWith(f)
+			return nil
+		}
 		h.refuse(p, oneLine(err))
 		return nil
 	}
@@ -262,6 +273,9 @@ func (h *hunt) attach(e engine) ([]record.Fact, error) {
 	for i := range missing {
 		facts = append(facts, record.Fact{Unavailable: &missing[i]})
 	}
+	hooks := h.t.tracer.HooksOf(fact.PID)
+	facts = append(facts, hookFacts(hooks)...)
+	defer h.t.hooks.say(hooks)
 	h.say(fact, missing, time.Since(began))
 	return facts, nil
 }
@@ -287,7 +301,7 @@ func (h *hunt) say(f record.Engine, missing []record.Unavailable, took time.Dura
 	fmt.Fprintf(h.t.app.stderr, "pmtrace: tracing engine %d (process %d, vLLM %s, Python %s, %s)\n",
 		f.Engine, f.PID, orDash(printable(f.VLLM)), orDash(printable(f.Python)), orDash(printable(f.Model)))
 	for i := range missing {
-		if slices.Contains(h.t.opts.on, missing[i].Profiler) { // else switched off: nobody misses it
+		if missing[i].Profiler == session.Hooks || slices.Contains(h.t.opts.on, missing[i].Profiler) { // else switched off: nobody misses it
 			h.t.app.notAvailable(&missing[i])
 		}
 	}

@@ -29,6 +29,7 @@ type traceOptions struct {
 	cudaCalls   []string // recorded one by one
 	gpuSampling string
 	gpuInterval seconds
+	hooks       hookOptions
 
 	on    []string // profilers, when resolved
 	place string   // where sessions go, when resolved
@@ -51,6 +52,7 @@ func (o *traceOptions) flags(f *pflag.FlagSet) {
 	})
 	f.StringVar(&o.gpuSampling, "gpu-sampling", samplingOff, "sample the GPU's hardware counters: "+strings.Join(samplingModes(), ", ")+"; takes the device's one counter session")
 	f.Var(&o.gpuInterval, "gpu-interval", "time between samples of power, clocks and utilisation, at least "+gpu.Interval.String())
+	o.hooks.flags(f)
 	f.UintVar(&o.logInterval, "log-interval", 1000, "steps between status lines where stderr is no terminal; 0: none")
 	f.BoolVarP(&o.verbose, "verbose", "v", false, "show pmtrace's own log, and log more")
 	f.BoolVar(&o.force, "force", false, "go on although it does not look like vLLM, or its versions are unknown")
@@ -65,6 +67,9 @@ func (o *traceOptions) resolve(env environment) error {
 	o.place = session.Place(o.outputDir, env.get)
 	if err == nil {
 		err = o.resolveGPU()
+	}
+	if err == nil {
+		err = o.hooks.resolve(o.on)
 	}
 	return err
 }
@@ -100,6 +105,7 @@ func (o *traceOptions) arguments() []string {
 	}
 	args = append(args, "--gpu-sampling="+o.gpuSampling, "--gpu-interval="+o.gpuInterval.String())
 	args = append(args, o.injected.arguments()...)
+	args = append(args, o.hooks.arguments()...)
 	if o.duration > 0 {
 		args = append(args, "--duration="+o.duration.String())
 	}

@@ -46,6 +46,7 @@ type trace struct {
 	workers *workers
 	gpu     *gpuWatch
 	cupti   *cuptiWatch
+	hooks   *hookWatch
 	ended   chan error // of tracer.Run
 	stop    context.CancelFunc
 }
@@ -83,6 +84,7 @@ func (a *app) trace(ctx context.Context, o *traceOptions, mode string, s target.
 	defer t.handle.Close()
 	t.tracer, err = a.world.tracer(tracerOptions{
 		ringBytes: int(o.ringSize), profilers: o.on, calls: o.cudaCalls, log: t.log,
+		hooks: o.hooks, needHooks: mode == modeAttach,
 	})
 	if err != nil {
 		return result{err: impossible("cannot load the BPF programs", oneLine(err), "pmtrace check says what is missing")}
@@ -91,6 +93,7 @@ func (a *app) trace(ctx context.Context, o *traceOptions, mode string, s target.
 	t.workers = newWorkers(t)
 	t.gpu = newGPUWatch(t)
 	t.cupti = newCUPTIWatch(t)
+	t.hooks = newHookWatch(t)
 	t.cupti.open()
 	defer t.cupti.close()
 	return t.run(ctx)
@@ -182,6 +185,9 @@ func (t *trace) second(now time.Time, losses, clock bool) error {
 		if err := t.writeLosses(); err != nil {
 			return err
 		}
+	}
+	if err := t.hooks.count(losses); err != nil {
+		return err
 	}
 	if clock {
 		c := t.clock()
@@ -282,6 +288,9 @@ func (t *trace) finish(why error) result {
 	t.hunt.rest()
 	t.workers.rest()
 	r := result{path: t.dir.Path()}
+	if err := t.hooks.count(true); err != nil {
+		t.log.Error("last counts of hooks", "error", err)
+	}
 	if err := t.writeLosses(); err != nil {
 		t.log.Error("last losses", "error", err)
 	}

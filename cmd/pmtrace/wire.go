@@ -15,6 +15,7 @@ import (
 	"github.com/pmtrace/pmtrace/output/journal"
 	"github.com/pmtrace/pmtrace/output/session"
 	"github.com/pmtrace/pmtrace/probes"
+	"github.com/pmtrace/pmtrace/probes/hook"
 	"github.com/pmtrace/pmtrace/probes/vllm"
 )
 
@@ -69,6 +70,7 @@ type realTracer struct{ *probes.Tracer }
 func newTracer(o tracerOptions) (tracer, error) {
 	t, err := probes.New(probes.Options{
 		RingBytes: o.ringBytes, Watches: watchesFor(o.profilers), Calls: callsFor(o.profilers, o.calls), Log: o.log,
+		Hooks: o.hooks.specs, ForceHooks: o.hooks.force, NeedHooks: o.needHooks,
 	})
 	if err != nil {
 		return nil, err
@@ -165,6 +167,16 @@ func (t realTracer) AttachWorker(found worker, s workerSpec) (record.Worker, []r
 		err = errNoCUDA
 	}
 	return fact, missing, err
+}
+
+func (t realTracer) AttachHooks(pid int, kind hook.Process, engine *int, force bool) ([]record.Hook, []record.Unavailable) {
+	p := probes.HookProcess{PID: pid, Process: kind, Engine: engine}
+	if main, err := hook.OpenMain(pid, force); err != nil {
+		p.Unreadable = err // its C functions can be watched all the same
+	} else {
+		p.Thread, p.State, p.Python = main.TID, main.State, main.Python
+	}
+	return t.Tracer.AttachHooks(p)
 }
 
 func (t realTracer) Cost() ([]programCost, error) {

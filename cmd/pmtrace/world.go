@@ -11,6 +11,7 @@ import (
 
 	"github.com/pmtrace/pmtrace/decode/record"
 	"github.com/pmtrace/pmtrace/probes/check"
+	"github.com/pmtrace/pmtrace/probes/hook"
 	"github.com/pmtrace/pmtrace/probes/target"
 )
 
@@ -53,6 +54,8 @@ type tracerOptions struct {
 	ringBytes int
 	profilers []string
 	calls     []string // CUDA calls asked for by --cuda-calls
+	hooks     hookOptions
+	needHooks bool // rather no engine than one without all of its hooks
 	log       *slog.Logger
 }
 
@@ -79,6 +82,13 @@ type tracer interface {
 	// Look, about once a second, follows what the workers have become; it returns
 	// what is new.
 	Look() []record.Fact
+	// HooksOf gives the hooks that Attach has set in a process.
+	HooksOf(pid int) []record.Hook
+	// AttachHooks sets the hooks of a process that is no engine.
+	AttachHooks(pid int, kind hook.Process, engine *int, force bool) ([]record.Hook, []record.Unavailable)
+	// LookAtHooks, about once a second, reads the counters of hooks; changed are those
+	// that were taken off.
+	LookAtHooks() (counts []record.HookCount, changed []record.Hook, err error)
 	// Run hands on what comes until ctx ends and all is handed on. idle is called
 	// each time that nothing is waiting, a few times a second.
 	Run(ctx context.Context, sink func(kind byte, payload []byte) error, idle func() error) error

@@ -174,6 +174,9 @@ func (j *Joiner) Malformed(h wire.Header) error {
 	if h.Kind >= wire.KindCall && h.Kind <= wire.KindWorkerStep {
 		return nil // the thread that numbered it is not known: its next event shows the gap
 	}
+	if h.Kind == wire.KindHook {
+		return nil // what is missing of them the kernel counts
+	}
 	if h.Kind >= wire.KindCUPTICall && h.Kind <= wire.KindLast {
 		if in := j.injections[h.Engine]; in != nil {
 			in.order.synced = false // it may have been a replay

@@ -21,6 +21,7 @@ type Joiner struct {
 	order   []*engine // by index
 	workers [256]*worker
 	devices [256]*device
+	hooks   [256]*hook
 
 	injections [256]*injected // by ring
 	processes  []*injected    // the same, in the order in which they came
@@ -44,7 +45,9 @@ type Joiner struct {
 	// What rows' columns of few values point to.
 	cpuBound, eventBound, gpuSampled, cupti string
 	full, piecewise, none                   string
+	returned, raised                        string
 	yes, no                                 bool
+	text                                    []byte // reused
 
 	rows struct {
 		step       record.StepRow
@@ -57,6 +60,7 @@ type Joiner struct {
 		cpu        record.CPUOperationRow
 		process    record.ProcessRow
 		loss       record.LossRow
+		hook       record.HookRow
 
 		graph       record.GraphRow
 		graphLaunch record.GraphLaunchRow
@@ -162,6 +166,7 @@ func New(sink record.Sink) *Joiner {
 		sink: sink, ptr: newNullable(),
 		cpuBound: record.TimingCPUBound, eventBound: record.TimingEventBound, gpuSampled: record.TimingGPUSampled, cupti: record.TimingCUPTI,
 		full: modeFull, piecewise: modePiecewise, none: modeNone, yes: true,
+		returned: record.HookReturned, raised: record.HookRaised,
 	}
 	j.losses.init()
 	j.stats.Unreadable = map[string]int64{}
@@ -220,6 +225,9 @@ func (j *Joiner) Fact(f *record.Fact) error {
 		j.engine(uint8(f.Engine.Engine)).attach(f.Engine)
 	}
 	j.gpuFact(f)
+	if f.Hook != nil {
+		j.hookFact(f.Hook)
+	}
 	if i := f.Injected; i != nil && i.Ring >= 0 && i.Ring < len(j.injections) {
 		j.injected(uint8(i.Ring)).status(i)
 	}

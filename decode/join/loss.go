@@ -147,7 +147,7 @@ func (j *Joiner) kernelLosses(f *record.Losses) {
 			continue
 		}
 		from, to := b.at, now
-		if ring := strings.HasPrefix(c.Reason, "ring"); ring {
+		if numbered := !strings.HasPrefix(c.Probe, record.HookProbe); numbered && strings.HasPrefix(c.Reason, "ring") {
 			g := b.engine(ringOf(&c))
 			g.kernel += n
 			if g.span.count > 0 {

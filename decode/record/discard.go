@@ -34,4 +34,5 @@ func (d *Discard) MoEActivation(*MoEActivationRow) error   { return d.drop() }
 func (d *Discard) MoECoselection(*MoECoselectionRow) error { return d.drop() }
 func (d *Discard) MoEWeight(*MoEWeightRow) error           { return d.drop() }
 func (d *Discard) MoEImbalance(*MoEImbalanceRow) error     { return d.drop() }
+func (d *Discard) Hook(*HookRow) error                     { return d.drop() }
 func (d *Discard) Loss(*LossRow) error                     { return d.drop() }

@@ -17,6 +17,8 @@ type Fact struct {
 	Sampler     *Sampler     `json:"gpu_sampler,omitempty"`
 	GPUClock    *GPUClock    `json:"gpu_clock,omitempty"`
 	Injected    *Injected    `json:"injected,omitempty"`
+	Hook        *Hook        `json:"hook,omitempty"`
+	HookCounts  *HookCounts  `json:"hook_counts,omitempty"`
 	Losses      *Losses      `json:"losses,omitempty"`
 	Unavailable *Unavailable `json:"unavailable,omitempty"`
 	End         *End         `json:"end,omitempty"`

@@ -573,5 +573,6 @@ type Sink interface {
 	MoECoselection(*MoECoselectionRow) error
 	MoEWeight(*MoEWeightRow) error
 	MoEImbalance(*MoEImbalanceRow) error
+	Hook(*HookRow) error
 	Loss(*LossRow) error
 }

@@ -29,6 +29,8 @@ const (
 	KindPhase      Kind = 33
 	KindWorkerStep Kind = 34
 
+	KindHook Kind = 40
+
 	// From within a recorded process: bpf/cupti.h.
 	KindCUPTICall   Kind = 48
 	KindCUPTIReplay Kind = 49
@@ -72,6 +74,8 @@ func (k Kind) String() string {
 		return "phase"
 	case KindWorkerStep:
 		return "worker_step"
+	case KindHook:
+		return "hook"
 	case KindCUPTICall:
 		return "cupti_call"
 	case KindCUPTIReplay:

@@ -24,6 +24,22 @@ func FuzzCalls(f *testing.F) {
 	})
 }
 
+// FuzzHook: no bytes make the reading of a hook's calls panic.
+func FuzzHook(f *testing.F) {
+	f.Add(make([]byte, wire.HookSize))
+	full := make([]byte, wire.HookSize+8*8)
+	full[48] = 8
+	f.Add(full)
+	f.Fuzz(func(_ *testing.T, b []byte) {
+		var h wire.Header
+		if h.Read(b) != nil {
+			return
+		}
+		var k wire.Hook
+		_ = k.Read(h, b)
+	})
+}
+
 // FuzzCounters: what is read of a batch of samples is what it holds.
 func FuzzCounters(f *testing.F) {
 	f.Add(wire.AppendCounters(nil, 1, 2, []uint64{3, 4}, []uint32{5, 6}, [][]float32{{7, 8}, {9, 10}}))

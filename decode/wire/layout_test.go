@@ -3,6 +3,7 @@ package wire_test
 import (
 	"bytes"
 	"encoding/binary"
+	"math"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -89,6 +90,11 @@ int main(void)
 	struct pm_worker_step w = { .hdr = hdr(PM_EV_WORKER_STEP), .output = 1, .thread = 2, .step = 3, .tokens = 4, .requests = 5, .bad = 6 };
 	add(&w, sizeof(w)); end();
 
+	struct pm_hook_call hk = { .hdr = hdr(PM_EV_HOOK), .duration = 1, .result = 2, .thread = 3, .call = 4,
+		.kinds = { PM_VALUE_INT, PM_VALUE_FLOAT, PM_VALUE_RAW }, .values = 3, .flags = PM_HOOK_RETURNED };
+	__u64 captured[3] = { 5, bits(6.5), 7 };
+	add(&hk, sizeof(hk)); add(captured, sizeof(captured)); end();
+
 	struct pm_cupti_call cc = { .hdr = hdr(PM_EV_CUPTI_CALL), .began = 1, .ended = 2, .exec = 3, .stream = 4, .thread = 5,
 		.correlation = 6, .runtime = 7 };
 	add(&cc, sizeof(cc)); end();
@@ -123,7 +129,8 @@ int main(void)
 
 	/* The names that have no field of their own. */
 	__u32 names[] = { PM_ROWS, PM_ROW_GRAPH_LAUNCH, PM_ROW_LAUNCH, PM_ROW_ALL_REDUCE, PM_ROW_RECV, PM_PHASES,
-		PM_CALL_FAILED, PM_CALL_THROWAWAY, PM_CALL_DUMMY };
+		PM_CALL_FAILED, PM_CALL_THROWAWAY, PM_CALL_DUMMY,
+		PM_HOOK_RAISED, PM_HOOK_VALUES, PM_VALUE_NOT, PM_VALUE_BOOL, PM_VALUE_LENGTH, PM_VALUE_NONE, PM_VALUE_BIG, PM_VALUE_OTHER };
 	add(names, sizeof(names)); end();
 	return 0;
 }
@@ -262,6 +269,15 @@ func TestLayout(t *testing.T) {
 	qt.Assert(t, qt.IsNil(worker.Read(h, b)))
 	qt.Assert(t, qt.Equals(worker, wire.WorkerStep{Header: h, Output: 1, Thread: 2, Step: 3, Tokens: 4, Requests: 5, Bad: 6}))
 
+	h, b = next(wire.KindHook)
+	var hk wire.Hook
+	qt.Assert(t, qt.IsNil(hk.Read(h, b)))
+	qt.Assert(t, qt.DeepEquals(hk, wire.Hook{
+		Header: h, Duration: 1, Result: 2, Thread: 3, Call: 4, Flags: wire.HookReturned, Values: []wire.HookValue{
+			{Kind: wire.ValueInt, Bits: 5}, {Kind: wire.ValueFloat, Bits: math.Float64bits(6.5)}, {Kind: wire.ValueRaw, Bits: 7},
+		},
+	}))
+
 	h, b = next(wire.KindCUPTICall)
 	var launched wire.CUPTICall
 	qt.Assert(t, qt.IsNil(launched.Read(h, b)))
@@ -325,7 +341,8 @@ func TestLayout(t *testing.T) {
 	out = out[4+n:]
 	qt.Assert(t, qt.DeepEquals(names, []int{
 		32, int(wire.RowGraphLaunch), int(wire.RowLaunch), int(wire.RowAllReduce), int(wire.RowRecv), int(wire.Phases),
-		wire.CallFailed, wire.CallThrowaway, wire.CallDummy,
+		wire.CallFailed, wire.CallThrowaway, wire.CallDummy, wire.HookRaised, wire.MaxHookValues,
+		int(wire.ValueNot), int(wire.ValueBool), int(wire.ValueLength), int(wire.ValueNone), int(wire.ValueBig), int(wire.ValueOther),
 	}))
 	qt.Assert(t, qt.HasLen(out, 0))
 }

@@ -51,3 +51,29 @@ func (t *trace) collectives(dir *session.Dir) error {
 		t.instant(t.group(p), r.TimeNS, "collective", r.Collective, a)
 	})
 }
+
+// hooks shows calls of the functions that the user named; those whose end was not seen
+// as instants.
+func (t *trace) hooks(dir *session.Dir) error {
+	return each(t, dir, func(r *record.HookRow) {
+		end := r.TimeNS
+		if r.DurNS != nil {
+			end += *r.DurNS
+		}
+		if !t.window.overlaps(r.TimeNS, end) {
+			return
+		}
+		group := t.group(place{t.engineOf(r.Engine), rankHooks, "hooks"})
+		a := t.args().
+			int("call", r.Call).
+			text("arguments", r.Arguments).
+			optInt("result", r.Result).
+			optText("outcome", r.Outcome)
+		thread := number("thread", r.Thread)
+		if r.DurNS == nil {
+			t.instant(t.group(place{group, 1, thread + ", no end seen"}), r.TimeNS, "hook", r.Hook, a)
+			return
+		}
+		t.lanes(place{group, 0, thread}).slice(r.TimeNS, end, "hook", r.Hook, a)
+	})
+}

@@ -33,6 +33,7 @@ func Perfetto(w io.Writer, dir *session.Dir, origin session.Origin, o Options) (
 		t.components(dir),
 		t.collectives(dir),
 		t.operations(dir),
+		t.hooks(dir),
 		t.samples(dir),
 		t.requests(dir, o.Requests, &shown),
 	)

@@ -112,6 +112,8 @@ func server(tables *session.Tables) error {
 		tables.CPUOperation(&record.CPUOperationRow{StepID: ptr(int64(1)), TimeNS: 110, DurNS: 80, Operation: "model_execution", Thread: 42, Context: "phase=mixed"}),
 		tables.CPUOperation(&record.CPUOperationRow{StepID: ptr(int64(1)), TimeNS: 112, DurNS: 5, Operation: "prepare_inputs", Thread: 42}),
 		tables.EncoderDecoder(&record.EncoderDecoderRow{TimeNS: 118, DurNS: 9, Component: record.ComponentEncoder, TimingSource: record.TimingEventBound}),
+		tables.Hook(&record.HookRow{Engine: ptr(int32(0)), Hook: "Scheduler.add_request", TimeNS: 104, DurNS: ptr(int64(3)), Thread: 42, Arguments: `{"n":1}`}),
+		tables.Hook(&record.HookRow{Engine: ptr(int32(0)), Hook: "Scheduler.add_request", TimeNS: 109, Thread: 42, Arguments: "{}"}),
 		tables.Collective(&record.CollectiveRow{Engine: ptr(int32(0)), TimeNS: 125, Collective: "all_reduce", Bytes: 128, Count: 64, Type: "bfloat16"}),
 		tables.GPUSample(&record.GPUSampleRow{TimeNS: 100, SMPct: ptr(50.0), PowerW: ptr(300.5)}),
 		tables.GPUSample(&record.GPUSampleRow{TimeNS: 200, SMPct: ptr(50.0), PowerW: ptr(310.0)}),
@@ -152,6 +154,8 @@ func TestPerfetto(t *testing.T) {
 		"no engine/GPU/kernels, device 0, stream 0, worker -1":    "copy device_to_host 131+4",
 		"engine 0/CPU/thread 42":                                  "scheduling 100+10, model_execution 110+80, prepare_inputs 112+5",
 		"engine 0/encoder/decoder, worker 0":                      "encoder 118+9",
+		"engine 0/hooks/thread 42":                                "Scheduler.add_request 104+3",
+		"engine 0/hooks/thread 42, no end seen":                   "Scheduler.add_request 109",
 		"engine 0/collectives, worker 0":                          "all_reduce 125",
 		"engine 0/counters/running":                               "=3 110", // it does not change
 		"engine 0/counters/KV used":                               "=9 110",
@@ -165,7 +169,7 @@ func TestPerfetto(t *testing.T) {
 		qt.Check(t, qt.Equals(written(c.at(path)), want), qt.Commentf("%s", path))
 	}
 	qt.Check(t, qt.Equals(c.Tree["engine 0/CPU/thread 42"].Depth, 2))
-	qt.Check(t, qt.HasLen(c.Tree, 19+2)) // and waiting of engine 0, tokens of engine 1
+	qt.Check(t, qt.HasLen(c.Tree, 21+2)) // and waiting of engine 0, tokens of engine 1
 }
 
 // The window has what lies in it in part, the limit leaves requests out.

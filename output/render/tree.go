@@ -9,6 +9,7 @@ const (
 	rankComponents
 	rankCollectives
 	rankCPU
+	rankHooks
 	rankCounters
 	rankRequests
 )

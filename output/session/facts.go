@@ -27,6 +27,9 @@ const (
 // no profiler, but asked for by itself.
 const GPUSampling = "gpu_sampling"
 
+// Hooks is how it names functions that the user named.
+const Hooks = "hooks"
+
 // CUPTI is how it names pmtrace's library in the server (record --cupti).
 const CUPTI = "cupti"
 
@@ -41,10 +44,12 @@ type Facts struct {
 	Workers     []record.Worker // the newest of each
 	Readings    []GraphReading  // the newest of each worker
 	GPUs        []record.GPU
-	Samplers    []record.Sampler  // the newest of each GPU
-	Clocks      []record.Clock    // the first and the newest
-	Injected    []record.Injected // the newest of each process with pmtrace's library
-	End         *record.End       // nil: the session did not end in order
+	Samplers    []record.Sampler   // the newest of each GPU
+	Clocks      []record.Clock     // the first and the newest
+	Injected    []record.Injected  // the newest of each process with pmtrace's library
+	Hooks       []record.Hook      // the newest of each
+	HookCounts  []record.HookCount // the newest of each
+	End         *record.End        // nil: the session did not end in order
 
 	NeverScheduled int64 // requests that ended without having been scheduled
 	Bounds         BoundCheck
@@ -101,6 +106,12 @@ func (f *Facts) Add(fact record.Fact) {
 	}
 	if u := fact.Unavailable; u != nil {
 		f.Unavailable = append(f.Unavailable, *u)
+	}
+	if h := fact.Hook; h != nil {
+		f.Hooks = put(f.Hooks, *h, func(a, b record.Hook) int { return cmp.Compare(a.Hook, b.Hook) })
+	}
+	if c := fact.HookCounts; c != nil {
+		f.HookCounts = c.Counts
 	}
 	if fact.End != nil {
 		f.End = fact.End

@@ -76,6 +76,7 @@ type Visitor struct {
 	MoECoselection func(*record.MoECoselectionRow) error
 	MoEWeight      func(*record.MoEWeightRow) error
 	MoEImbalance   func(*record.MoEImbalanceRow) error
+	Hook           func(*record.HookRow) error
 	Loss           func(*record.LossRow) error
 	Done           func() error // after the last row
 }
@@ -97,6 +98,7 @@ func Visit(session *Dir, visitors ...Visitor) error {
 	var pairs []func(*record.MoECoselectionRow) error
 	var weights []func(*record.MoEWeightRow) error
 	var imbalances []func(*record.MoEImbalanceRow) error
+	var hooks []func(*record.HookRow) error
 	var losses []func(*record.LossRow) error
 	for _, v := range visitors {
 		steps = with(steps, v.Step)
@@ -114,6 +116,7 @@ func Visit(session *Dir, visitors ...Visitor) error {
 		pairs = with(pairs, v.MoECoselection)
 		weights = with(weights, v.MoEWeight)
 		imbalances = with(imbalances, v.MoEImbalance)
+		hooks = with(hooks, v.Hook)
 		losses = with(losses, v.Loss)
 	}
 	if err := errors.Join(
@@ -132,6 +135,7 @@ func Visit(session *Dir, visitors ...Visitor) error {
 		pass(session, pairs),
 		pass(session, weights),
 		pass(session, imbalances),
+		pass(session, hooks),
 		pass(session, losses),
 	); err != nil {
 		return err

@@ -48,6 +48,8 @@ type metadata struct {
 	GraphReadings       []GraphReading       `json:"graph_readings"`
 	GraphCoverage       *graphCoverage       `json:"graph_coverage"` // null: no step whose graphs are known
 	Experts             *expertsInfo         `json:"moe"`            // null: no choice of an expert was seen
+	Hooks               []record.Hook        `json:"hooks"`
+	HookCounts          []record.HookCount   `json:"hook_counts"`
 	Steps               int64                `json:"steps"`
 	Requests            int64                `json:"requests"`
 	NeverScheduled      int64                `json:"requests_never_scheduled"`
@@ -116,6 +118,8 @@ func metadataOf(f *Facts, s *Summary) metadata {
 		Workers: notNil(f.Workers), GraphReadings: notNil(f.Readings), GraphCoverage: coverageOf(&s.Graphs),
 		ForwardTimings: s.TimingSources, ForwardColumns: s.TimingColumns,
 		Experts:        expertsOf(f, &s.MoE),
+		Hooks:          notNil(f.Hooks),
+		HookCounts:     notNil(f.HookCounts),
 		Steps:          s.Steps + s.EmptySteps,
 		Requests:       s.Requests,
 		NeverScheduled: f.NeverScheduled,

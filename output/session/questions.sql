@@ -149,3 +149,19 @@ select engine, class, name, kernels, duration_ns / 1e6 as total_ms,
        100.0 * bandwidth_share as bandwidth_pct, tensor_active_pct, method
 from kernel_classes
 order by engine, name is not null, total_ms desc;
+
+-- Calls of the functions that were named with --hook, and how long they took.
+create or replace view q_hooks as
+select hook, pid, count(*) as calls, max(call) + 1 - count(*) as without_row,
+       count(*) filter (outcome = 'raised') as raised,
+       avg(duration_ns) / 1e6 as mean_ms, quantile_cont(duration_ns, 0.5) / 1e6 as p50_ms,
+       quantile_cont(duration_ns, 0.99) / 1e6 as p99_ms, max(duration_ns) / 1e6 as max_ms
+from hooks
+group by all
+order by hook, pid;
+
+-- What they were called with: a row an argument.
+create or replace view q_hook_arguments as
+select hook, pid, call, time_ns, argument, json_extract_string(arguments, concat('$."', argument, '"')) as value
+from (select *, unnest(json_keys(try_cast(arguments as json))) as argument from hooks)
+order by hook, pid, call, argument;

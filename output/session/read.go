@@ -65,6 +65,8 @@ func tableOf[T any]() string {
 		return TableMoEWeights
 	case *record.MoEImbalanceRow:
 		return TableMoEImbalance
+	case *record.HookRow:
+		return TableHooks
 	case *record.LossRow:
 		return TableLosses
 	}

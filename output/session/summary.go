@@ -44,6 +44,7 @@ type Summary struct {
 	Samples    []GPUSamples     // by GPU
 	Kernels    KernelSummary
 	MoE        MoESummary
+	Hooks      []*HookSummary
 	Components components // encoder, decoder, cross-attention
 
 	KV          KVSummary
@@ -103,6 +104,7 @@ func (s *Summary) Visitor() Visitor {
 		KernelClass:   func(r *record.KernelClassRow) error { s.Kernels.add(r); return nil },
 		MoEActivation: func(r *record.MoEActivationRow) error { s.MoE.layers.activation(r); return nil },
 		MoEImbalance:  func(r *record.MoEImbalanceRow) error { s.MoE.layers.imbalance(r); return nil },
+		Hook:          func(r *record.HookRow) error { s.hook(r); return nil },
 		Loss:          func(r *record.LossRow) error { s.loss(r); return nil },
 		Done:          func() error { s.finish(); return nil },
 	}
@@ -210,6 +212,7 @@ func (s *Summary) finish() {
 	s.GPU.finish()
 	s.Graphs.finish()
 	s.MoE.finish()
+	s.finishHooks()
 	s.KV = KVSummary{
 		Known:      s.kv.totals != nil,
 		Blocks:     s.kv.total,

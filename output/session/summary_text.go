@@ -34,6 +34,7 @@ func (s *Summary) WriteText(w io.Writer) error {
 	s.steps(t)
 	s.requests(t)
 	s.operations(t)
+	s.hooks(t)
 	s.rates(t)
 	s.gpu(t)
 	if err := t.Flush(); err != nil {

@@ -40,6 +40,7 @@ const (
 	TableMoECoselection = "moe_coselection"
 	TableMoEWeights     = "moe_weights"
 	TableMoEImbalance   = "moe_imbalance"
+	TableHooks          = "hooks"
 	TableLosses         = "losses"
 )
 
@@ -94,6 +95,7 @@ type Tables struct {
 	moeCoselection *table[record.MoECoselectionRow]
 	moeWeights     *table[record.MoEWeightRow]
 	moeImbalance   *table[record.MoEImbalanceRow]
+	hooks          *table[record.HookRow]
 	losses         *table[record.LossRow]
 
 	closers []interface{ close() error }
@@ -162,6 +164,7 @@ func createTables(session *Dir, name string, about About) (*Tables, error) {
 		begin(b, TableMoECoselection, &t.moeCoselection),
 		begin(b, TableMoEWeights, &t.moeWeights),
 		begin(b, TableMoEImbalance, &t.moeImbalance),
+		begin(b, TableHooks, &t.hooks),
 		begin(b, TableLosses, &t.losses),
 	)
 	if err != nil {
@@ -206,6 +209,7 @@ func (t *Tables) MoEWeight(r *record.MoEWeightRow) error {
 func (t *Tables) MoEImbalance(r *record.MoEImbalanceRow) error {
 	return t.moeImbalance.add(r)
 }
+func (t *Tables) Hook(r *record.HookRow) error { return t.hooks.add(r) }
 func (t *Tables) Loss(r *record.LossRow) error { return t.losses.add(r) }
 
 // Close completes all tables. A table without rows gets one part with the

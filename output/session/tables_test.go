@@ -75,7 +75,7 @@ func fillAll(t testing.TB, tables *Tables) {
 			tables.MoECoselection(fill[record.MoECoselectionRow](n)),
 			tables.MoEWeight(fill[record.MoEWeightRow](n)),
 			tables.MoEImbalance(fill[record.MoEImbalanceRow](n)),
-			tables.Loss(fill[record.LossRow](n)))))
+			tables.Loss(fill[record.LossRow](n)), tables.Hook(fill[record.HookRow](n)))))
 	}
 }
 
@@ -117,6 +117,7 @@ func TestRowsComeBack(t *testing.T) {
 	check[record.MoEWeightRow](t, d)
 	check[record.MoEImbalanceRow](t, d)
 	check[record.LossRow](t, d)
+	check[record.HookRow](t, d)
 	for range Rows[record.StepRow](d) {
 		break // an iteration may end early
 	}
@@ -129,7 +130,7 @@ func TestSchemas(t *testing.T) {
 	var got strings.Builder
 	parts, err := fs.Glob(d.FS(), "parquet/*/part-*.parquet")
 	qt.Assert(t, qt.IsNil(err))
-	qt.Assert(t, qt.HasLen(parts, 25))
+	qt.Assert(t, qt.HasLen(parts, 26))
 	for _, part := range parts {
 		f, err := d.root.Open(part)
 		qt.Assert(t, qt.IsNil(err))

@@ -20,7 +20,7 @@ var viewed = []string{
 	TableSteps, TableStepRequests, TableRequests, TablePreemptions, TableKVUsage, TableKVBlocks, TableKVEvictions,
 	TableCPUOperations, TableGraphs, TableGraphLaunches, TableEncoderDecoder, TableCollectives, TableLaunches, TableCopies,
 	TableKernels, TableKernelWindows, TableKernelClasses, TableMoEActivations, TableMoECoselection, TableMoEImbalance, TableMoEWeights,
-	TableGPUSamples, TableGPUCounters, TableProcesses, TableLosses,
+	TableGPUSamples, TableGPUCounters, TableHooks, TableProcesses, TableLosses,
 }
 
 // LackingError says that a session lacks a table that this version makes.

@@ -20,7 +20,7 @@ func TestViews(t *testing.T) {
 	script, err := filepath.Abs("testdata/views.py")
 	qt.Assert(t, qt.IsNil(err))
 	asked := regexp.MustCompile(`(?m)^-- .*\.(?: .*)?\n(?:-- .*\n)*create or replace view (q_\w+) as$`).FindAllStringSubmatch(questions, -1)
-	qt.Assert(t, qt.HasLen(asked, 12))
+	qt.Assert(t, qt.HasLen(asked, 14))
 	for name, more := range map[string]func(*Tables){
 		"filled": func(tables *Tables) { fillAll(t, tables) },
 		"empty":  nil,

@@ -13,7 +13,8 @@ type Code struct {
 	// first.
 	Units       int
 	Bytecode    uint64
-	ArgCount    int
+	ArgCount    int // positional ones
+	KeywordOnly int
 	Flags       uint32
 	Nlocalsplus int
 	// LocalNames are the names of the slots of Frame.Localsplus: arguments,
@@ -38,7 +39,7 @@ func (r *Runtime) Code(addr uint64) (Code, error) {
 	}
 	o := &r.off.Code
 	offs := []int{
-		o.Units, o.Flags, o.ArgCount, o.FirstLine, o.Nlocalsplus, o.LocalNames, o.LocalKinds,
+		o.Units, o.Flags, o.ArgCount, o.KeywordOnly, o.FirstLine, o.Nlocalsplus, o.LocalNames, o.LocalKinds,
 		o.Filename, o.Name, o.Qualname, o.LineTable,
 	}
 	if o.Monitoring != Absent {
@@ -49,7 +50,7 @@ func (r *Runtime) Code(addr uint64) (Code, error) {
 		return Code{}, err
 	}
 	c := Code{
-		Addr: addr, Bytecode: addr + uint64(o.Adaptive), FirstLine: v.i32(o.FirstLine), ArgCount: v.i32(o.ArgCount),
+		Addr: addr, Bytecode: addr + uint64(o.Adaptive), FirstLine: v.i32(o.FirstLine), ArgCount: v.i32(o.ArgCount), KeywordOnly: v.i32(o.KeywordOnly),
 		Flags: v.u32(o.Flags), lineTable: v.u64(o.LineTable),
 	}
 	if o.Monitoring != Absent {
@@ -90,6 +91,36 @@ func (r *Runtime) readLocals(c *Code, names, kinds uint64) error {
 		}
 	}
 	return nil
+}
+
+const (
+	hasVarArgs     = 0x4
+	hasVarKeywords = 0x8
+)
+
+// Parameters are the names of the function's arguments.
+func (c Code) Parameters() []string {
+	n := c.ArgCount + c.KeywordOnly
+	for _, flag := range []uint32{hasVarArgs, hasVarKeywords} {
+		if c.Flags&flag != 0 {
+			n++
+		}
+	}
+	if n < 0 || n > len(c.LocalNames) {
+		return nil
+	}
+	return c.LocalNames[:n]
+}
+
+// WarmupAddr is where 3.11 counts a function's calls until it quickens its code, in the
+// RESUME of the one that makes it 0; 0: this version does not. Cold: it has not yet.
+func (r *Runtime) WarmupAddr(c Code) (addr uint64, cold bool, err error) {
+	if r.off.Code.Warmup == Absent {
+		return 0, false, nil
+	}
+	addr = c.Addr + uint64(r.off.Code.Warmup)
+	b, err := r.bytes("code", addr, 2)
+	return addr, err == nil && (b[0] != 0 || b[1] != 0), err
 }
 
 // LocalIndex gives the slot of a local, argument, cell or free variable.

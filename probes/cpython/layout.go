@@ -81,7 +81,8 @@ type CodeOffsets struct {
 	Units, Flags, ArgCount, FirstLine, Nlocalsplus   int
 	LocalNames, LocalKinds, Filename, Name, Qualname int
 	LineTable, Consts, Names, FirstTraceable         int
-	Monitoring, Adaptive                             int
+	KeywordOnly, Monitoring, Adaptive                int
+	Warmup                                           int // 3.11: an int16, 0 once the code was quickened
 }
 
 // MonitoringOffsets is _PyCoMonitoringData, which keeps the opcodes that

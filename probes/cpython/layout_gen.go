@@ -38,6 +38,7 @@ func layout311() Offsets {
 	o.Code.Units = 16
 	o.Code.Flags = 48
 	o.Code.ArgCount = 56
+	o.Code.KeywordOnly = 64
 	o.Code.FirstLine = 72
 	o.Code.Nlocalsplus = 76
 	o.Code.LocalNames = 96
@@ -50,6 +51,7 @@ func layout311() Offsets {
 	o.Code.Names = 32
 	o.Code.FirstTraceable = 168
 	o.Code.Adaptive = 184
+	o.Code.Warmup = 52
 	o.Code.Monitoring = -1
 	o.Monitoring.Lines = -1
 	o.Monitoring.PerInstruction = -1
@@ -181,6 +183,7 @@ func layout312() Offsets {
 	o.Code.Units = 16
 	o.Code.Flags = 48
 	o.Code.ArgCount = 52
+	o.Code.KeywordOnly = 60
 	o.Code.FirstLine = 68
 	o.Code.Nlocalsplus = 72
 	o.Code.LocalNames = 96
@@ -196,6 +199,7 @@ func layout312() Offsets {
 	o.Code.Monitoring = 168
 	o.Monitoring.Lines = 40
 	o.Monitoring.PerInstruction = 56
+	o.Code.Warmup = -1
 	o.Monitoring.LinesHaveWidth = false
 	o.Object.Type = 8
 	o.Type.Name = 24
@@ -324,6 +328,7 @@ func layout313() Offsets {
 	o.Code.Units = 16
 	o.Code.Flags = 48
 	o.Code.ArgCount = 52
+	o.Code.KeywordOnly = 60
 	o.Code.FirstLine = 68
 	o.Code.Nlocalsplus = 72
 	o.Code.LocalNames = 96
@@ -339,6 +344,7 @@ func layout313() Offsets {
 	o.Code.Monitoring = 176
 	o.Monitoring.Lines = 32
 	o.Monitoring.PerInstruction = 48
+	o.Code.Warmup = -1
 	o.Monitoring.LinesHaveWidth = true
 	o.Object.Type = 8
 	o.Type.Name = 24
@@ -467,6 +473,7 @@ func layout314() Offsets {
 	o.Code.Units = 16
 	o.Code.Flags = 48
 	o.Code.ArgCount = 52
+	o.Code.KeywordOnly = 60
 	o.Code.FirstLine = 68
 	o.Code.Nlocalsplus = 72
 	o.Code.LocalNames = 96
@@ -482,6 +489,7 @@ func layout314() Offsets {
 	o.Code.Monitoring = 176
 	o.Monitoring.Lines = 96
 	o.Monitoring.PerInstruction = 112
+	o.Code.Warmup = -1
 	o.Monitoring.LinesHaveWidth = true
 	o.Object.Type = 8
 	o.Type.Name = 24

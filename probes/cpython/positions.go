@@ -27,7 +27,13 @@ type Positions struct {
 	// without one.
 	Entry    Position
 	HasEntry bool
-	Returns  []Return
+	// Body is the instruction behind it, which is a better place to watch than RESUME
+	// itself: compilers fetch that before they publish the new frame (seen on 3.14),
+	// and specialisation rewrites it. A loop that begins the function may come back
+	// to it.
+	Body    Position
+	HasBody bool
+	Returns []Return
 
 	lines map[int][]Position
 }
@@ -84,6 +90,9 @@ func positionsOf(c Code, ins []Instruction, lines []int) Positions {
 		switch {
 		case in.isEntry() && !p.HasEntry:
 			p.Entry, p.HasEntry = at(in.Index), true
+			if i+1 < len(ins) {
+				p.Body, p.HasBody = at(ins[i+1].Start), true
+			}
 		case in.isReturn():
 			ret := Return{Position: at(in.Index), Const: in.Name == "RETURN_CONST"}
 			if i > 0 && !ret.Const {

@@ -28,7 +28,7 @@ func TestNames(t *testing.T) {
 		"/usr/lib/libnccl-net.so":                                "",
 		"/venv/nvidia/cu13/lib/libcudart.so.13.extra/some/other": "",
 	} {
-		m, _ := interesting(name)
+		m, _ := isCUDA(name)
 		qt.Check(t, qt.Equals(m.kind, kind), qt.Commentf("%s", name))
 		qt.Check(t, qt.Equals(m.isGone, strings.Contains(name, "deleted")))
 	}
@@ -43,7 +43,7 @@ func TestParseMaps(t *testing.T) {
 garbage /v/libcuda.so.1
 zz-7f0000008000 rw-p 00000000 00:00 7 /v/libcuda.so.1
 `
-	got, err := parseMaps(1, strings.NewReader(maps))
+	got, err := parseMaps(1, strings.NewReader(maps), isCUDA)
 	qt.Assert(t, qt.IsNil(err))
 	qt.Assert(t, qt.HasLen(got, 2))
 	qt.Assert(t, qt.Equals(got[0].inode, 100))
@@ -80,7 +80,7 @@ func TestChoose(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			var libs []Library
 			for _, p := range test.mapped {
-				m, _ := interesting(p)
+				m, _ := isCUDA(p)
 				libs = append(libs, Library{Path: p, Kind: m.kind})
 			}
 			choose(libs, func() []string { return test.needed }, func(l Library) string { return sonames[l.Path] })

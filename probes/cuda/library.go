@@ -3,8 +3,10 @@ package cuda
 import (
 	"debug/elf"
 	"fmt"
+	"maps"
 	"os"
 	"path"
+	"slices"
 	"strings"
 )
 
@@ -35,7 +37,7 @@ func (l Library) ID() string { return l.file.device + " " + l.Path }
 // their addresses. Of several copies of libcudart those are Skipped that torch
 // does not link.
 func Find(pid int) ([]Library, error) {
-	files, err := mappedFiles(pid)
+	files, err := mappedFiles(pid, isCUDA)
 	if err != nil {
 		return nil, fmt.Errorf("mappings of process %d: %w", pid, err)
 	}
@@ -49,6 +51,23 @@ func Find(pid int) ([]Library, error) {
 		libs = append(libs, Library{Path: f.path, Kind: f.kind, file: f})
 	}
 	choose(libs, func() []string { return needed(torch) }, soname)
+	return libs, nil
+}
+
+// Mapped gives the files that a process has mapped under names that fit, whatever
+// they are.
+func Mapped(pid int, fits func(base string) bool) ([]Library, error) {
+	files, err := mappedFiles(pid, func(name string) (mapped, bool) {
+		m := named(name)
+		return m, fits(m.loadedAs)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("mappings of process %d: %w", pid, err)
+	}
+	var libs []Library
+	for _, f := range files {
+		libs = append(libs, Library{Path: f.path, file: f})
+	}
 	return libs, nil
 }
 
@@ -162,6 +181,9 @@ func (l Library) Open(wanted func(name string) bool) (*Functions, error) {
 
 // Path leads this process, and no other, to the file. Valid until Close.
 func (f *Functions) Path() string { return fmt.Sprintf("/proc/self/fd/%d", f.file.Fd()) }
+
+// Names are those of the functions that were found.
+func (f *Functions) Names() []string { return slices.Sorted(maps.Keys(f.offsets)) }
 
 // Offsets are those of a function in the file: none where there is no such
 // function, several where there are several versions.

@@ -24,20 +24,20 @@ type mapped struct {
 	loadedAs string // base name
 }
 
-// maxMapped is far more copies than a process has.
-const maxMapped = 64
+// maxMapped is more files than a process has mapped.
+const maxMapped = 1024
 
 // mappedFiles gives the files of interest among the process's mappings.
-func mappedFiles(pid int) ([]mapped, error) {
+func mappedFiles(pid int, interesting func(name string) (mapped, bool)) ([]mapped, error) {
 	f, err := os.Open(fmt.Sprintf("/proc/%d/maps", pid))
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	return parseMaps(pid, f)
+	return parseMaps(pid, f, interesting)
 }
 
-func parseMaps(pid int, r io.Reader) ([]mapped, error) {
+func parseMaps(pid int, r io.Reader, interesting func(name string) (mapped, bool)) ([]mapped, error) {
 	var out []mapped
 	seen := map[string]bool{}
 	s := bufio.NewScanner(r)
@@ -62,11 +62,16 @@ func parseMaps(pid int, r io.Reader) ([]mapped, error) {
 	return out, s.Err()
 }
 
-// interesting says what a file is by its name.
-func interesting(name string) (mapped, bool) {
+func named(name string) mapped {
 	m := mapped{}
 	m.path, m.isGone = strings.CutSuffix(name, " (deleted)")
 	m.loadedAs = path.Base(m.path)
+	return m
+}
+
+// isCUDA says what a file is by its name.
+func isCUDA(name string) (mapped, bool) {
+	m := named(name)
 	switch {
 	case isLibrary(m.loadedAs, "libcudart"):
 		m.kind = Runtime

@@ -72,11 +72,10 @@ func (r *resolver) function(typ uint64, name string) (Function, error) {
 		return Function{}, err
 	}
 	f := Function{Code: code}
-	if pos.HasEntry {
-		if f.Entry, err = r.afterResume(code, pos.Entry.Index); err != nil {
-			return Function{}, err
-		}
+	if pos.HasEntry && !pos.HasBody {
+		return Function{}, cpython.NotFound
 	}
+	f.Entry = pos.Body.Addr
 	if len(pos.Returns) == 0 {
 		return Function{}, errors.New("no return instruction")
 	}
@@ -84,22 +83,6 @@ func (r *resolver) function(typ uint64, name string) (Function, error) {
 	// exception that __exit__ swallowed; compilers put that path last.
 	f.Return = pos.Returns[0].Addr
 	return f, nil
-}
-
-// afterResume gives the instruction behind a function's RESUME, which is a
-// better place to watch than RESUME itself: compilers fetch that before they
-// publish the new frame (seen on 3.14), and specialisation rewrites it.
-func (r *resolver) afterResume(code cpython.Code, resume int) (uint64, error) {
-	ins, err := r.rt.Instructions(code)
-	if err != nil {
-		return 0, err
-	}
-	for _, in := range ins {
-		if in.Start > resume {
-			return code.UnitAddr(in.Start), nil
-		}
-	}
-	return 0, cpython.NotFound
 }
 
 // method gives the code object of a class's method.

@@ -134,6 +134,7 @@ static void code(void)
 	AT("Code.Units", PyVarObject, ob_size);
 	AT("Code.Flags", C, co_flags);
 	AT("Code.ArgCount", C, co_argcount);
+	AT("Code.KeywordOnly", C, co_kwonlyargcount);
 	AT("Code.FirstLine", C, co_firstlineno);
 	AT("Code.Nlocalsplus", C, co_nlocalsplus);
 	AT("Code.LocalNames", C, co_localsplusnames);
@@ -150,7 +151,9 @@ static void code(void)
 	AT("Code.Monitoring", C, _co_monitoring);
 	AT("Monitoring.Lines", _PyCoMonitoringData, lines);
 	AT("Monitoring.PerInstruction", _PyCoMonitoringData, per_instruction_opcodes);
+	OUT("Code.Warmup", -1);
 #else
+	AT("Code.Warmup", C, co_warmup);
 	OUT("Code.Monitoring", -1);
 	OUT("Monitoring.Lines", -1);
 	OUT("Monitoring.PerInstruction", -1);
