@@ -29,6 +29,7 @@ type traceOptions struct {
 	cudaCalls   []string // recorded one by one
 	gpuSampling string
 	gpuInterval seconds
+	monitorOptions
 
 	on    []string // profilers, when resolved
 	place string   // where sessions go, when resolved
@@ -57,6 +58,7 @@ func (o *traceOptions) flags(f *pflag.FlagSet) {
 	f.BoolVar(&o.strict, "strict", false, "exit with 4 if events were lost")
 	f.BoolVar(&o.noCSV, "no-csv", false, "write Parquet only")
 	f.Var(&o.ringSize, "ring-size", "bytes of the ring buffer between kernel and pmtrace, a power of two")
+	o.monitorOptions.flags(f)
 }
 
 func (o *traceOptions) resolve(env environment) error {
@@ -65,6 +67,9 @@ func (o *traceOptions) resolve(env environment) error {
 	o.place = session.Place(o.outputDir, env.get)
 	if err == nil {
 		err = o.resolveGPU()
+	}
+	if err == nil {
+		err = o.monitorOptions.resolve()
 	}
 	return err
 }
@@ -99,6 +104,7 @@ func (o *traceOptions) arguments() []string {
 		args = append(args, "--cuda-calls="+strings.Join(o.cudaCalls, ","))
 	}
 	args = append(args, "--gpu-sampling="+o.gpuSampling, "--gpu-interval="+o.gpuInterval.String())
+	args = append(args, o.monitorOptions.arguments()...)
 	args = append(args, o.injected.arguments()...)
 	if o.duration > 0 {
 		args = append(args, "--duration="+o.duration.String())

@@ -109,7 +109,7 @@ func TestStatus(t *testing.T) {
 	s := newStatus(&w, "", false, 100)
 	at := time.Unix(100, 0)
 	for i, steps := range []int64{10, 99, 150, 160, 390, 400} {
-		s.show(at.Add(time.Duration(i)*time.Second), live{steps: steps, tokens: 10 * steps, running: 3, waiting: 1, kvUsed: 1, kvTotal: 8, lost: 2})
+		s.show(at.Add(time.Duration(i)*time.Second), progress{steps: steps, tokens: 10 * steps, running: 3, waiting: 1, kvUsed: 1, kvTotal: 8, lost: 2}, "")
 	}
 	s.done()
 	qt.Check(t, qt.Equals(w.String(), `pmtrace: 150 steps, - tokens/s, 3 running, 1 waiting, KV 12.5 %, 2 events lost
@@ -118,8 +118,8 @@ pmtrace: 400 steps, 100 tokens/s, 3 running, 1 waiting, KV 12.5 %, 2 events lost
 `))
 	w.Reset()
 	s = newStatus(&w, "server 7", true, 0)
-	s.show(at, live{steps: 1})
-	s.show(at.Add(time.Second), live{steps: 2, tokens: 9})
+	s.show(at, progress{steps: 1}, "")
+	s.show(at.Add(time.Second), progress{steps: 2, tokens: 9}, "")
 	s.done()
 	qt.Check(t, qt.Equals(w.String(), "\r\x1b[Kserver 7: 1 steps, - tokens/s, 0 running, 0 waiting, KV -, 0 events lost"+
 		"\r\x1b[Kserver 7: 2 steps, 9 tokens/s, 0 running, 0 waiting, KV -, 0 events lost\r\x1b[K"))

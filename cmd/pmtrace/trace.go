@@ -46,6 +46,7 @@ type trace struct {
 	workers *workers
 	gpu     *gpuWatch
 	cupti   *cuptiWatch
+	monitor *monitor
 	ended   chan error // of tracer.Run
 	stop    context.CancelFunc
 }
@@ -93,6 +94,10 @@ func (a *app) trace(ctx context.Context, o *traceOptions, mode string, s target.
 	t.cupti = newCUPTIWatch(t)
 	t.cupti.open()
 	defer t.cupti.close()
+	if t.monitor, err = newMonitor(t); err != nil {
+		return result{err: err}
+	}
+	defer t.monitor.close()
 	return t.run(ctx)
 }
 
@@ -190,7 +195,8 @@ func (t *trace) second(now time.Time, losses, clock bool) error {
 		}
 	}
 	l, _ := t.rec.live()
-	t.status.show(now, l)
+	t.monitor.second(l)
+	t.status.show(now, l, t.monitor.dropped())
 	return t.rec.broken()
 }
 
@@ -228,7 +234,7 @@ func (t *trace) begin(c record.Clock) error {
 	if rec.journal, err = dir.Journal(func() { rec.rotated = true }); err != nil {
 		return sessionFailure(err)
 	}
-	if rec.pipe, err = dir.Tables(start, false, t.log); err != nil {
+	if rec.pipe, err = dir.Tables(start, false, t.monitor.listeners(), t.log); err != nil {
 		rec.journal.Close()
 		return sessionFailure(err)
 	}
@@ -300,6 +306,7 @@ func (t *trace) finish(why error) result {
 		t.log.Error("end", "error", err)
 	}
 	t.rec.close()
+	t.monitor.rest()
 	r.err = t.close(why)
 	return r
 }

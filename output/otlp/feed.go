@@ -1,0 +1,47 @@
+package otlp
+
+import (
+	"slices"
+
+	"github.com/pmtrace/pmtrace/decode/record"
+)
+
+// maxPreempted bounds the requests whose preemptions wait for their end.
+const maxPreempted = 1 << 14
+
+// feed is the record.Sink that puts requests together with their preemptions, whose rows
+// come before.
+type feed struct {
+	record.Discard
+	offer     func(request)
+	preempted map[key][]record.PreemptionRow
+}
+
+type key struct {
+	engine int32
+	uid    int64
+}
+
+func newFeed(offer func(request)) *feed {
+	return &feed{offer: offer, preempted: map[key][]record.PreemptionRow{}}
+}
+
+func (f *feed) Preemption(r *record.PreemptionRow) error {
+	k := key{r.Engine, r.RequestUID}
+	if f.preempted[k] == nil && len(f.preempted) >= maxPreempted {
+		return nil // its request's end was lost, or many of them
+	}
+	f.preempted[k] = append(f.preempted[k], *r)
+	return nil
+}
+
+func (f *feed) Request(r *record.RequestRow) error {
+	k := key{r.Engine, r.RequestUID}
+	out := request{RequestRow: *r, preemptions: f.preempted[k]}
+	delete(f.preempted, k)
+	if out.ended() {
+		slices.SortFunc(out.preemptions, func(a, b record.PreemptionRow) int { return int(a.TimeNS - b.TimeNS) })
+		f.offer(out)
+	}
+	return nil
+}
