@@ -92,10 +92,10 @@ func (o *monitorOptions) arguments() (args []string) {
 }
 
 // monitor tells others what a trace shows while it goes on. Nothing that they do, or do
-// not, holds it up.
+// not, holds it up. nil tells nobody.
 type monitor struct {
 	log    *slog.Logger
-	totals *live.Totals // nil: nobody is told
+	totals *live.Totals
 	otlp   *otlp.Exporter
 	server *http.Server
 	served chan error
@@ -107,15 +107,14 @@ type monitor struct {
 
 func newMonitor(t *trace) (*monitor, error) {
 	o := &t.opts.monitorOptions
-	m := &monitor{log: t.log, mono: t.app.world.monotonic}
+	if o.prometheus == "" && o.otlp == "" {
+		return nil, nil
+	}
+	m := &monitor{log: t.log, mono: t.app.world.monotonic, totals: live.NewTotals()}
 	m.say = func(format string, args ...any) {
 		t.status.done()
 		fmt.Fprintf(t.app.stderr, "pmtrace: "+format+"\n", args...)
 	}
-	if o.prometheus == "" && o.otlp == "" {
-		return m, nil
-	}
-	m.totals = live.NewTotals()
 	if o.prometheus != "" {
 		if err := m.serve(o.prometheus); err != nil {
 			return nil, err
@@ -170,10 +169,10 @@ func (m *monitor) send(to otlp.Endpoint, now func() time.Time) error {
 
 // listeners are given the trace's rows.
 func (m *monitor) listeners() []listener {
-	m.began = m.mono()
-	if m.totals == nil {
+	if m == nil {
 		return nil
 	}
+	m.began = m.mono()
 	list := []listener{m.totals}
 	if m.otlp != nil {
 		list = append(list, m.otlp.Listener())
@@ -183,7 +182,7 @@ func (m *monitor) listeners() []listener {
 
 // second is told each second how the trace goes.
 func (m *monitor) second(l progress) {
-	if m.totals == nil {
+	if m == nil {
 		return
 	}
 	s := live.State{DurationNS: m.mono() - m.began, DelayNS: l.delayNS, Lost: int64(l.lost)}
@@ -195,7 +194,7 @@ func (m *monitor) second(l progress) {
 
 // dropped says what could not be sent; "" if nothing.
 func (m *monitor) dropped() string {
-	if m.otlp == nil {
+	if m == nil || m.otlp == nil {
 		return ""
 	}
 	var parts []string
@@ -215,7 +214,7 @@ const restPatience = 5 * time.Second
 
 // rest sends what is left, when all rows have come.
 func (m *monitor) rest() {
-	if m.otlp == nil || m.rested {
+	if m == nil || m.otlp == nil || m.rested {
 		return
 	}
 	m.rested = true
@@ -233,11 +232,16 @@ func (m *monitor) rest() {
 
 // close ends what was begun, however the trace has ended.
 func (m *monitor) close() {
-	m.rest()
-	if m.server != nil {
-		m.server.Close()
-		if err := <-m.served; !errors.Is(err, http.ErrServerClosed) {
-			m.log.Warn("prometheus", "error", err)
-		}
+	if m == nil {
+		return
 	}
+	m.rest()
+	if m.server == nil {
+		return
+	}
+	m.server.Close()
+	if err := <-m.served; !errors.Is(err, http.ErrServerClosed) {
+		m.log.Warn("prometheus", "error", err)
+	}
+	m.server = nil
 }
