@@ -152,4 +152,3 @@ func eachRow[T any](dir *session.Dir, add func(*T) error) error {
 	}
 	return nil
 }
-

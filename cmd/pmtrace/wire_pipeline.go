@@ -65,7 +65,7 @@ func (p *realPipeline) Live() progress {
 	l := p.decode.Live()
 	return progress{
 		delayNS: l.ClockNS - l.SettledNS,
-		steps: l.Steps, tokens: l.ScheduledTokens, running: int(l.Running), waiting: int(l.Waiting),
+		steps:   l.Steps, tokens: l.ScheduledTokens, running: int(l.Running), waiting: int(l.Waiting),
 		kvUsed: int(l.KVUsed), kvTotal: int(l.KVTotal), lost: uint64(max(l.Lost, 0)),
 	}
 }
