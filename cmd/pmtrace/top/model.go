@@ -15,6 +15,9 @@ import (
 // listed is how many requests are asked for: more than a screen has room for.
 const listed = 40
 
+// aboveLists is how many lines a screen has besides two lists of requests, with one GPU.
+const aboveLists = 30
+
 // model is the screen's state.
 type model struct {
 	source   Source
@@ -85,7 +88,7 @@ func (m model) screen() string {
 	if m.width == 0 {
 		return ""
 	}
-	content := text(&m.frame, m.style)
+	content := text(&m.frame, m.style, max((m.height-aboveLists)/2, 2))
 	if m.help {
 		content = helpText
 	}

@@ -22,7 +22,7 @@ func Screen(ctx context.Context, in io.Reader, out io.Writer, environment []stri
 	return err
 }
 
-// listedInLines is how many requests a block of lines has at most.
+// listedInLines is how many requests of each list a block of lines has at most.
 const listedInLines = 5
 
 // Lines writes a block, or a line of JSON, each interval, until the session has ended or

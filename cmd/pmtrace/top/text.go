@@ -26,10 +26,11 @@ func colored() style {
 
 // Block is a frame as plain lines, each at most width wide; 0: as wide as it is.
 func Block(f *Frame, width int) string {
-	return cut(text(f, plain()), width)
+	return cut(text(f, plain(), listedInLines), width)
 }
 
-func text(f *Frame, s style) string {
+// text has two lists of requests, of rows at most each.
+func text(f *Frame, s style, rows int) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s  %s\n", s.bold.Render(f.Title), s.state(f))
 	fmt.Fprintf(&b, "%s\n\n", s.faint.Render(windowWords(&f.View)))
@@ -37,8 +38,8 @@ func text(f *Frame, s style) string {
 	b.WriteString(steps(f, s))
 	b.WriteString(latencies(f, s))
 	b.WriteString(losses(f, s))
-	b.WriteString(running(f, s))
-	b.WriteString(slowest(f, s))
+	b.WriteString(running(f, s, rows))
+	b.WriteString(slowest(f, s, rows))
 	return b.String()
 }
 
@@ -149,24 +150,24 @@ func losses(f *Frame, s style) string {
 	return s.alarm.Render(fmt.Sprintf("Lost events  %d", f.Lost)) + "  " + strings.Join(parts, ", ") + "\n\n"
 }
 
-func running(f *Frame, s style) string {
+func running(f *Frame, s style, rows int) string {
 	if len(f.Longest) == 0 {
 		return ""
 	}
 	t := newTable(s, fmt.Sprintf("Longest of %d unended", f.Unended), "age", "ttft", "prompt", "out", "state")
-	for i := range f.Longest {
+	for i := range f.Longest[:min(rows, len(f.Longest))] {
 		r := &f.Longest[i]
 		t.Row("  "+clean(r.ID), known(r.AgeNS), known(r.TTFTNS), number(r.PromptTokens), number(r.OutputTokens), r.State)
 	}
 	return rendered(t)
 }
 
-func slowest(f *Frame, s style) string {
+func slowest(f *Frame, s style, rows int) string {
 	if len(f.Slowest) == 0 {
 		return ""
 	}
 	t := newTable(s, "Slowest by "+string(f.SlowestBy), "whole", "ttft", "tpot", "queue", "prompt", "out", "preempted", "reason")
-	for i := range f.Slowest {
+	for i := range f.Slowest[:min(rows, len(f.Slowest))] {
 		r := &f.Slowest[i]
 		t.Row("  "+clean(r.ID), known(r.TotalNS), known(r.TTFTNS), known(r.TPOTNS), known(r.QueueNS),
 			number(r.PromptTokens), number(r.OutputTokens), strconv.Itoa(int(r.Preemptions)), r.Reason)
