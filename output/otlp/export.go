@@ -2,6 +2,7 @@ package otlp
 
 import (
 	"context"
+	"math"
 	"time"
 
 	"github.com/pmtrace/pmtrace/decode/record"
@@ -37,7 +38,7 @@ func Export(ctx context.Context, e Endpoint, dir *session.Dir, s *live.Snapshot,
 
 func (done *Exported) requests(ctx context.Context, out *sender, dir *session.Dir, t live.Target) error {
 	var list []request
-	f := newFeed(func(r request) { list = append(list, r) })
+	f := newFeed(func(r request) { list = append(list, r) }, math.MaxInt, nil)
 	for p, err := range session.Rows[record.PreemptionRow](dir) {
 		if err != nil {
 			return err

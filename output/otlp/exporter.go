@@ -39,6 +39,7 @@ type Exporter struct {
 	failing bool
 
 	requests, rounds counts
+	preemptions      atomic.Int64 // dropped
 
 	stop    chan struct{}      // send what is left
 	cancel  context.CancelFunc // do not
@@ -81,7 +82,7 @@ func (x *Exporter) Listener() *Listener {
 		default:
 			x.requests.dropped.Add(1)
 		}
-	}), x}
+	}, maxPreempted, func() { x.preemptions.Add(1) }), x}
 }
 
 // Describe takes what is known of the server.
@@ -92,12 +93,17 @@ func (l *Listener) Describe(f *session.Facts) {
 	l.exporter.target = t
 }
 
-// Stats counts requests, and rounds of metrics.
+// Stats counts requests, rounds of metrics, and where there are any the preemptions that
+// are missing in requests.
 func (x *Exporter) Stats() []live.Export {
-	return []live.Export{
+	list := []live.Export{
 		{Exporter: "otlp", Signal: "requests", Sent: x.requests.sent.Load(), Dropped: x.requests.dropped.Load()},
 		{Exporter: "otlp", Signal: "metrics", Sent: x.rounds.sent.Load(), Dropped: x.rounds.dropped.Load()},
 	}
+	if n := x.preemptions.Load(); n > 0 {
+		list = append(list, live.Export{Exporter: "otlp", Signal: "preemptions", Dropped: n})
+	}
+	return list
 }
 
 // Close sends what is left, until ctx ends, and counts the rest as dropped. No row may

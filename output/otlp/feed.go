@@ -6,7 +6,8 @@ import (
 	"github.com/pmtrace/pmtrace/decode/record"
 )
 
-// maxPreempted bounds the requests whose preemptions wait for their end.
+// maxPreempted bounds the requests whose preemptions wait for their end while tracing:
+// ends that are lost never come.
 const maxPreempted = 1 << 14
 
 // feed is the record.Sink that puts requests together with their preemptions, whose rows
@@ -14,6 +15,8 @@ const maxPreempted = 1 << 14
 type feed struct {
 	record.Discard
 	offer     func(request)
+	limit     int    // of preempted
+	lose      func() // beyond it
 	preempted map[key][]record.PreemptionRow
 }
 
@@ -22,14 +25,15 @@ type key struct {
 	uid    int64
 }
 
-func newFeed(offer func(request)) *feed {
-	return &feed{offer: offer, preempted: map[key][]record.PreemptionRow{}}
+func newFeed(offer func(request), limit int, lose func()) *feed {
+	return &feed{offer: offer, limit: limit, lose: lose, preempted: map[key][]record.PreemptionRow{}}
 }
 
 func (f *feed) Preemption(r *record.PreemptionRow) error {
 	k := key{r.Engine, r.RequestUID}
-	if f.preempted[k] == nil && len(f.preempted) >= maxPreempted {
-		return nil // its request's end was lost, or many of them
+	if f.preempted[k] == nil && len(f.preempted) >= f.limit {
+		f.lose()
+		return nil
 	}
 	f.preempted[k] = append(f.preempted[k], *r)
 	return nil
