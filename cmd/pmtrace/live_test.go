@@ -34,7 +34,7 @@ func recordedSessions(t *testing.T, use func(t *testing.T, dir *session.Dir)) {
 }
 
 // records hands on a journal's records.
-func records(t *testing.T, dir *session.Dir, use func(kind byte, payload []byte)) {
+func records(t testing.TB, dir *session.Dir, use func(kind byte, payload []byte)) {
 	r, err := journal.Open(os.DirFS(filepath.Join(dir.Path(), "journal")))
 	qt.Assert(t, qt.IsNil(err))
 	defer r.Close()

@@ -26,6 +26,8 @@ type watch struct {
 	recent  *live.Recent
 	facts   session.Facts
 	grown   time.Time // when the newest record came; zero: none has
+	clock   int64     // of the newest event, or of a fact that has a time
+	ticked  time.Time // when that came
 	reading bool      // records come from before
 	over    string    // how it ended; "": it has not
 }
@@ -53,7 +55,11 @@ func (w *watch) Record(kind byte, payload []byte) error {
 		}
 	}
 	w.grown = w.now()
-	return w.decode.Record(kind, payload)
+	err := w.decode.Record(kind, payload)
+	if l := w.decode.Live(); l.ClockNS > w.clock {
+		w.clock, w.ticked = l.ClockNS, w.grown
+	}
+	return err
 }
 
 func (w *watch) Live() progress {
@@ -109,12 +115,7 @@ func (w *watch) frame(n int, by live.Order) top.Frame {
 		f.State, f.Note = top.Silent, fmt.Sprintf("nothing was recorded for %s; was the tracer killed?", since.Round(time.Second))
 	default:
 		f.State = top.Tracing
-		if since > settling { // the server is idle
-			if m.SettledNS == m.NowNS {
-				m.SettledNS += int64(since)
-			}
-			m.NowNS += int64(since)
-		}
+		w.advance(&m)
 	}
 	if e := w.facts.End; e != nil {
 		m.NowNS = max(m.NowNS, w.facts.DurationNS())
@@ -122,6 +123,18 @@ func (w *watch) frame(n int, by live.Order) top.Frame {
 	}
 	f.View = w.recent.Look(&m, n, by)
 	return f
+}
+
+// advance lets time pass while the server is idle.
+func (w *watch) advance(m *live.Moment) {
+	idle := w.now().Sub(w.ticked)
+	if w.ticked.IsZero() || idle <= settling {
+		return
+	}
+	if m.SettledNS == m.NowNS {
+		m.SettledNS += int64(idle)
+	}
+	m.NowNS += int64(idle)
 }
 
 // word is what is waited for, as far as it is known.
