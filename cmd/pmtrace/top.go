@@ -185,7 +185,7 @@ func (a *app) topProcess(ctx context.Context, o *topOptions, w *watch) error {
 // show shows what w has until the user or ctx ends it.
 func (a *app) show(ctx context.Context, o *topOptions, w *watch) error {
 	interval := time.Duration(o.interval)
-	if !o.json && isTerminal(a.stdout) {
+	if !o.json && isTerminal(a.stdout) && a.env.get("TERM") != "dumb" {
 		return top.Screen(ctx, a.stdin, a.stdout, a.env.list(), w.frame, interval)
 	}
 	err := top.Lines(ctx, a.stdout, w.frame, interval, o.json)

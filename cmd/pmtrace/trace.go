@@ -306,8 +306,8 @@ func (t *trace) finish(why error) result {
 		t.log.Error("end", "error", err)
 	}
 	t.rec.close()
-	t.monitor.rest()
 	r.err = t.close(why)
+	t.monitor.rest()
 	return r
 }
 
