@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/go-quicktest/qt"
+	"golang.org/x/sys/unix"
 
 	"github.com/pmtrace/pmtrace/output/live"
 	"github.com/pmtrace/pmtrace/output/otlp"
@@ -37,7 +38,7 @@ func BenchmarkListeners(b *testing.B) {
 		},
 	} {
 		b.Run(name, func(b *testing.B) {
-			steps := int64(0)
+			steps, used := int64(0), time.Duration(0)
 			for b.Loop() {
 				b.StopTimer()
 				to, err := session.Create(b.TempDir(), time.Now(), session.Owner{})
@@ -46,14 +47,22 @@ func BenchmarkListeners(b *testing.B) {
 				pipe, err := kept.Tables(startOf(kinds[0], payloads[0], "x"), false, also(), slog.New(slog.DiscardHandler))
 				qt.Assert(b, qt.IsNil(err))
 				b.StartTimer()
+				before := processorTime()
 				for i := range kinds {
 					qt.Assert(b, qt.IsNil(pipe.Record(kinds[i], payloads[i])))
 				}
 				qt.Assert(b, qt.IsNil(pipe.Close()))
+				used += processorTime() - before
 				steps += pipe.Live().steps
 				to.Close()
 			}
-			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(steps), "ns/step")
+			b.ReportMetric(float64(used.Nanoseconds())/float64(steps), "cpu-ns/step")
 		})
 	}
+}
+
+func processorTime() time.Duration {
+	var use unix.Rusage
+	_ = unix.Getrusage(unix.RUSAGE_SELF, &use)
+	return time.Duration(use.Utime.Nano() + use.Stime.Nano())
 }

@@ -6,7 +6,6 @@ import (
 	"io"
 	"io/fs"
 	"log/slog"
-	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -188,11 +187,7 @@ func (a *app) show(ctx context.Context, o *topOptions, w *watch) error {
 	if !o.json && isTerminal(a.stdout) && a.env.get("TERM") != "dumb" {
 		return top.Screen(ctx, a.stdin, a.stdout, a.env.list(), w.frame, interval)
 	}
-	err := top.Lines(ctx, a.stdout, w.frame, interval, o.json)
-	if errors.Is(err, os.ErrClosed) {
-		return nil
-	}
-	return err
+	return top.Lines(ctx, a.stdout, w.frame, interval, o.json)
 }
 
 // unwritten is a session of which nothing is kept.

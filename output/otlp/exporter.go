@@ -2,9 +2,13 @@ package otlp
 
 import (
 	"context"
+	"errors"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"google.golang.org/grpc/status"
 
 	"github.com/pmtrace/pmtrace/output/live"
 	"github.com/pmtrace/pmtrace/output/session"
@@ -198,6 +202,17 @@ func (x *Exporter) sendMetrics(ctx context.Context) {
 	}
 }
 
+// shorten takes what gRPC wraps around a cause away.
+func shorten(err error) error {
+	if err == nil {
+		return nil
+	}
+	if s, ok := status.FromError(err); ok {
+		return errors.New(strings.TrimPrefix(strings.Trim(strings.TrimPrefix(s.Message(), "connection error: desc = "), `"`), "transport: "))
+	}
+	return err
+}
+
 // count takes note of how a delivery went, and says so where that has changed. What an
 // endpoint has refused in part counts as dropped.
 func (x *Exporter) count(c *counts, n int64, err error) {
@@ -211,6 +226,6 @@ func (x *Exporter) count(c *counts, n int64, err error) {
 	x.failing = err != nil
 	x.mu.Unlock()
 	if changed && x.opts.Report != nil {
-		x.opts.Report(err)
+		x.opts.Report(shorten(err))
 	}
 }

@@ -92,3 +92,17 @@ func TestFeedIsBounded(t *testing.T) {
 	qt.Check(t, qt.Equals(len(f.preempted), maxPreempted))
 	qt.Check(t, qt.Equals(lost, maxPreempted))
 }
+
+// What a request with all of its parts costs to be made spans of.
+func BenchmarkSpans(b *testing.B) {
+	ns := func(n int64) *int64 { return &n }
+	n, reason := int32(7), "stop"
+	m := newSpanMaker(live.Target{SessionID: "s", StartWall: 1e18, Model: "model"}, nil)
+	r := request{RequestRow: record.RequestRow{
+		ArrivalNS: ns(1), ScheduledNS: ns(5), FirstTokNS: ns(20), FinishedNS: ns(30), QueueNS: ns(4), PrefillNS: ns(15), DecodeNS: ns(10),
+		Reason: &reason, PromptTokens: &n, OutputTokens: &n, CachedTokens: &n, MaxTokens: &n, ExternalID: "id",
+	}, preemptions: []record.PreemptionRow{{TimeNS: 22, ResumedNS: ns(25)}}}
+	for b.Loop() {
+		m.spans(&r)
+	}
+}
