@@ -313,3 +313,18 @@ func TestTopRefuses(t *testing.T) {
 		qt.Check(t, qt.StringContains(errs.String(), c.says))
 	}
 }
+
+// The README shows a real server's screen: halfway through a recorded session.
+func TestReadmeTop(t *testing.T) {
+	readme, err := os.ReadFile("../../README.md")
+	qt.Assert(t, qt.IsNil(err))
+	g := newGrowing(t, llama8b)
+	now := time.Now()
+	w := newWatch(10*time.Second, func() time.Time { return now })
+	for i := range len(g.records) * 55 / 100 {
+		qt.Assert(t, qt.IsNil(w.Record(g.kinds[i], g.records[i])))
+	}
+	f := w.frame(3, live.ByTotal)
+	block := strings.TrimSpace(top.Block(&f, 0))
+	qt.Check(t, qt.IsTrue(strings.Contains(string(readme), "\n"+block+"\n")), qt.Commentf("it has not:\n%s", block))
+}
