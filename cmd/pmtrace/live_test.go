@@ -195,9 +195,9 @@ func TestTopAndSummary(t *testing.T) {
 		near("window", float64(v.ToNS-v.FromNS)/1e9, seconds)
 		near("steps/s", v.StepsPerS, float64(sum.Steps)/seconds)
 		near("tokens in/s", v.TokensInPerS, float64(sum.InputTokens)/seconds)
-		near("tokens out/s", v.TokensOutPerS, float64(sum.OutputTokens)/seconds)
+		near("tokens out/s", *v.TokensOutPerS, float64(sum.OutputTokens)/seconds)
 		near("requests/s", v.RequestsPerS, float64(finished)/seconds)
-		near("evictions/s", v.EvictionsPerS, float64(sum.KV.Evictions)/seconds)
+		near("evictions/s", *v.EvictionsPerS, float64(sum.KV.Evictions)/seconds)
 		near("preemptions/s", v.PreemptedPerS, float64(preemptions)/seconds)
 		qt.Check(t, qt.Equals(len(v.Phases), len(sum.Phases)))
 		for _, p := range v.Phases {

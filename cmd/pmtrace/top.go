@@ -127,6 +127,8 @@ func follow(ctx context.Context, r *journal.Reader, w *watch) error {
 		rec, err := r.Next()
 		if err != nil { // there is no more yet
 			w.catchUp(false)
+			list, more := r.Damage()
+			w.damage(len(list) + more)
 			if w.ended() {
 				return w.Close()
 			}

@@ -19,6 +19,7 @@ import (
 	"github.com/go-quicktest/qt"
 
 	"github.com/pmtrace/pmtrace/cmd/pmtrace/top"
+	"github.com/pmtrace/pmtrace/decode/record"
 	"github.com/pmtrace/pmtrace/output/journal"
 	"github.com/pmtrace/pmtrace/output/live"
 	"github.com/pmtrace/pmtrace/output/session"
@@ -327,4 +328,41 @@ func TestReadmeTop(t *testing.T) {
 	f := w.frame(3, live.ByTotal)
 	block := strings.TrimSpace(top.Block(&f, 0))
 	qt.Check(t, qt.IsTrue(strings.Contains(string(readme), "\n"+block+"\n")), qt.Commentf("it has not:\n%s", block))
+}
+
+// What the journal has lost is shown, and what nobody watched is not shown as none.
+func TestTopMissing(t *testing.T) {
+	place := decoded(t, pressure)
+	file := filepath.Join(place, "journal", "00000.pmj")
+	b, err := os.ReadFile(file)
+	qt.Assert(t, qt.IsNil(err))
+	b[len(b)/2] ^= 0xff
+	qt.Assert(t, qt.IsNil(os.WriteFile(file, b, 0o600)))
+	var out bytes.Buffer
+	qt.Assert(t, qt.Equals(run(t.Context(), []string{"top", "--interval", "100ms", "--json", place}, nil, &out, io.Discard, nil), 0))
+	lines := strings.Split(strings.TrimSpace(out.String()), "\n")
+	var last top.Frame
+	qt.Assert(t, qt.IsNil(json.Unmarshal([]byte(lines[len(lines)-1]), &last)))
+	qt.Check(t, qt.Equals(last.Damaged, 1))
+	qt.Check(t, qt.StringContains(top.Block(&last, 0), "The journal is damaged in 1 places"))
+	qt.Check(t, qt.IsTrue(last.Lost > 0))
+	qt.Check(t, qt.StringContains(top.Block(&last, 0), " ring: sequence_gap"))
+
+	w := newWatch(time.Minute, time.Now)
+	for _, f := range []record.Fact{
+		{Start: &record.Start{MonoNS: 1, Profilers: []string{session.ProfilerKVCache}}},
+		{Engine: &record.Engine{VLLM: "0.33.0", Model: "m", Watches: []string{"schedule_return"}}},
+		{Unavailable: &record.Unavailable{Profiler: session.ProfilerKVCache, Reason: "the slots are taken"}},
+		{Unavailable: &record.Unavailable{Profiler: session.ProfilerCPU, Reason: "nobody asked for it"}},
+	} {
+		payload, err := json.Marshal(f)
+		qt.Assert(t, qt.IsNil(err))
+		qt.Assert(t, qt.IsNil(w.Record(journal.KindFact, payload)))
+	}
+	f := w.frame(1, live.ByTotal)
+	qt.Check(t, qt.IsNil(f.EvictionsPerS))
+	qt.Check(t, qt.IsNil(f.TokensOutPerS))
+	qt.Check(t, qt.DeepEquals(f.Unavailable, []string{"kv_cache: the slots are taken"}))
+	qt.Check(t, qt.StringContains(top.Block(&f, 0), "– evictions/s"))
+	qt.Check(t, qt.StringContains(top.Block(&f, 0), "Unavailable  kv_cache: the slots are taken"))
 }

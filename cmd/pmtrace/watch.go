@@ -29,6 +29,7 @@ type watch struct {
 	clock   int64     // of the newest event, or of a fact that has a time
 	ticked  time.Time // when that came
 	reading bool      // records come from before
+	damaged int       // places in the journal that cannot be read
 	over    string    // how it ended; "": it has not
 }
 
@@ -88,6 +89,28 @@ func (w *watch) ended() bool {
 	return w.facts.End != nil
 }
 
+// unavailable is what was asked for and cannot be had, with the reason.
+func (w *watch) unavailable() (list []string) {
+	for _, u := range w.facts.Missing() {
+		if !w.facts.On(u.Profiler) && u.Profiler != session.GPUSampling {
+			continue
+		}
+		what := u.Profiler
+		if len(u.Columns) > 0 {
+			what += " (" + strings.Join(u.Columns, ", ") + ")"
+		}
+		list = append(list, printable(what+": "+u.Reason))
+	}
+	return list
+}
+
+// damage takes note of how many places of the journal cannot be read.
+func (w *watch) damage(n int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.damaged = n
+}
+
 // catchUp says whether records from before are being read.
 func (w *watch) catchUp(reading bool) {
 	w.mu.Lock()
@@ -99,9 +122,12 @@ func (w *watch) catchUp(reading bool) {
 func (w *watch) frame(n int, by live.Order) top.Frame {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	f := top.Frame{Title: w.title()}
+	f := top.Frame{Title: w.title(), Unavailable: w.unavailable(), Damaged: w.damaged}
 	l := w.decode.Live()
-	m := live.Moment{NowNS: l.ClockNS, SettledNS: l.SettledNS, Lost: l.Lost}
+	m := live.Moment{
+		NowNS: l.ClockNS, SettledNS: l.SettledNS, Lost: l.Lost,
+		OutputsKnown: w.facts.OutputsKnown(), EvictionsKnown: w.facts.EvictionsKnown(),
+	}
 	m.Longest, m.Unended = w.decode.Running(n)
 	since := w.now().Sub(w.grown)
 	switch {

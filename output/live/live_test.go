@@ -94,12 +94,13 @@ func TestWindow(t *testing.T) {
 			qt.Assert(t, qt.IsNil(r.KVEviction(&record.KVEvictionRow{TimeNS: i * s / 10})))
 		}
 	}
-	v := r.Look(&Moment{NowNS: 29 * s, SettledNS: 28 * s}, 5, ByTotal)
+	v := r.Look(&Moment{NowNS: 29 * s, SettledNS: 28 * s, EvictionsKnown: true}, 5, ByTotal)
 	qt.Check(t, qt.Equals(v.FromNS, 18*s))
 	qt.Check(t, qt.Equals(v.ToNS, 28*s))
 	qt.Check(t, qt.Equals(v.DelayNS, s))
 	qt.Check(t, qt.Equals(v.StepsPerS, 10))
-	qt.Check(t, qt.Equals(v.EvictionsPerS, 1.1)) // from 18 s and to 28 s, both included
+	qt.Check(t, qt.Equals(*v.EvictionsPerS, 1.1)) // from 18 s and to 28 s, both included
+	qt.Check(t, qt.IsNil(v.TokensOutPerS))        // not known
 	qt.Check(t, qt.Equals(v.Phases[0].MeanRequests, 4))
 	qt.Check(t, qt.Equals(v.Phases[0].Step.P99, float64(s/20)))
 	qt.Check(t, qt.Equals(*v.Running, 4))

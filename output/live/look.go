@@ -15,6 +15,9 @@ type Moment struct {
 	Lost      int64
 	Longest   []record.Running // the requests that have run longest
 	Unended   int              // all of those
+
+	// Whether these are watched at all.
+	OutputsKnown, EvictionsKnown bool
 }
 
 // Look returns the figures of the last seconds before m: those of all that has come, and
@@ -34,8 +37,11 @@ func (r *Recent) Look(m *Moment, n int, by Order) View {
 		}
 		return float64(n) / (float64(to-from) / 1e9)
 	}
-	v.EvictionsPerS, v.PreemptedPerS = perS(r.evictions.between(from, to)), perS(r.preemptions.between(from, to))
-	r.lookSteps(&v, perS)
+	v.PreemptedPerS = perS(r.preemptions.between(from, to))
+	if m.EvictionsKnown {
+		v.EvictionsPerS = new(perS(r.evictions.between(from, to)))
+	}
+	r.lookSteps(&v, m.OutputsKnown, perS)
 	r.lookRequests(&v, perS, n)
 	r.lookEngines(&v)
 	for i := range m.Longest {
@@ -50,7 +56,7 @@ type phaseSum struct {
 	step, gpu               session.Stat
 }
 
-func (r *Recent) lookSteps(v *View, perS func(int64) float64) {
+func (r *Recent) lookSteps(v *View, outputs bool, perS func(int64) float64) {
 	sums := map[string]*phaseSum{}
 	var steps, in, out int64
 	var g graphSum
@@ -73,7 +79,10 @@ func (r *Recent) lookSteps(v *View, perS func(int64) float64) {
 		g.add(&s)
 		gpu.add(&s, v.FromNS)
 	}
-	v.StepsPerS, v.TokensInPerS, v.TokensOutPerS = perS(steps), perS(in), perS(out)
+	v.StepsPerS, v.TokensInPerS = perS(steps), perS(in)
+	if outputs {
+		v.TokensOutPerS = new(perS(out))
+	}
 	for _, phase := range []string{record.PhasePrefill, record.PhaseMixed, record.PhaseDecode, record.PhaseUnknown} {
 		if s := sums[phase]; s != nil {
 			n := float64(s.steps)

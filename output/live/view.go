@@ -11,10 +11,11 @@ type View struct {
 	ToNS    int64 `json:"to_ns"`
 	DelayNS int64 `json:"delay_ns"`
 
-	StepsPerS     float64 `json:"steps_per_s"` // with tokens
-	RequestsPerS  float64 `json:"requests_finished_per_s"`
-	TokensInPerS  float64 `json:"tokens_in_per_s"` // prompt tokens computed
-	TokensOutPerS float64 `json:"tokens_out_per_s"`
+	StepsPerS    float64 `json:"steps_per_s"` // with tokens
+	RequestsPerS float64 `json:"requests_finished_per_s"`
+	TokensInPerS float64 `json:"tokens_in_per_s"` // prompt tokens computed
+	// Null where nobody watched what steps hand out.
+	TokensOutPerS *float64 `json:"tokens_out_per_s"`
 
 	Phases []Phase `json:"phases"` // that there were
 
@@ -28,14 +29,14 @@ type View struct {
 	SlowestBy Order       `json:"slowest_by"`
 
 	// Now, all engines together.
-	Running       *int64  `json:"running"`
-	Waiting       *int64  `json:"waiting"`
-	KVUsed        *int64  `json:"kv_used_blocks"`
-	KVBlocks      *int64  `json:"kv_blocks"`
-	Unended       int     `json:"requests_unended"` // scheduled, and not seen to end
-	Longest       []Age   `json:"longest_running"`
-	EvictionsPerS float64 `json:"kv_evictions_per_s"`
-	PreemptedPerS float64 `json:"preemptions_per_s"`
+	Running       *int64   `json:"running"`
+	Waiting       *int64   `json:"waiting"`
+	KVUsed        *int64   `json:"kv_used_blocks"`
+	KVBlocks      *int64   `json:"kv_blocks"`
+	Unended       int      `json:"requests_unended"` // scheduled, and not seen to end
+	Longest       []Age    `json:"longest_running"`
+	EvictionsPerS *float64 `json:"kv_evictions_per_s"` // null: nobody watched
+	PreemptedPerS float64  `json:"preemptions_per_s"`
 
 	GPU     *GPUShare `json:"gpu,omitempty"`    // null: no step's GPU time is known
 	Graphs  *Graphs   `json:"graphs,omitempty"` // null: no step's graphs are known

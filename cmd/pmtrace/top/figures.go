@@ -45,6 +45,13 @@ func rate(x float64) string {
 	return strconv.FormatFloat(x, 'f', 1, 64)
 }
 
+func knownRate(x *float64) string {
+	if x == nil {
+		return "–"
+	}
+	return rate(*x)
+}
+
 func count(n *int64) string {
 	if n == nil {
 		return "–"

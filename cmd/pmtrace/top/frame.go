@@ -24,6 +24,9 @@ type Frame struct {
 	State State  `json:"state"`
 	Note  string `json:"note,omitempty"` // more about the state
 	live.View
+
+	Unavailable []string `json:"unavailable,omitempty"`    // what figures are missing, and why
+	Damaged     int      `json:"journal_damage,omitempty"` // places that cannot be read
 }
 
 // Source gives frames. n is how many requests to list at most.

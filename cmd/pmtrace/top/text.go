@@ -68,10 +68,10 @@ func rates(f *Frame, s style) string {
 	var b strings.Builder
 	v := &f.View
 	fmt.Fprintf(&b, "%s steps/s, tokens/s %s in, %s out, %s requests/s finished\n",
-		s.bold.Render(rate(v.StepsPerS)), s.bold.Render(rate(v.TokensInPerS)), s.bold.Render(rate(v.TokensOutPerS)), s.bold.Render(rate(v.RequestsPerS)))
+		s.bold.Render(rate(v.StepsPerS)), s.bold.Render(rate(v.TokensInPerS)), s.bold.Render(knownRate(v.TokensOutPerS)), s.bold.Render(rate(v.RequestsPerS)))
 	fmt.Fprintf(&b, "Requests  %s running, %s waiting; %s preemptions/s (%d in all)\n",
 		count(v.Running), count(v.Waiting), rate(v.PreemptedPerS), v.Since.Preemptions)
-	fmt.Fprintf(&b, "KV cache  %s; %s evictions/s (%d in all)\n", kv(v), rate(v.EvictionsPerS), v.Since.Evictions)
+	fmt.Fprintf(&b, "KV cache  %s; %s evictions/s (%d in all)\n", kv(v), knownRate(v.EvictionsPerS), v.Since.Evictions)
 	if g := v.GPU; g != nil {
 		fmt.Fprintf(&b, "GPU       steps %.1f %% (%s), idle with requests %.1f %%, without or unknown %.1f %%\n", g.BusyPct, g.Source, g.WaitingPct, g.OtherPct)
 	}
@@ -139,15 +139,25 @@ func latencies(f *Frame, s style) string {
 	return rendered(t)
 }
 
+// losses says what is missing in the figures; that nothing is, too.
 func losses(f *Frame, s style) string {
+	var b strings.Builder
 	if f.Lost == 0 && len(f.Losses) == 0 {
-		return "Lost events  0\n\n"
+		b.WriteString("Lost events  0\n")
+	} else {
+		var parts []string
+		for _, l := range f.Losses {
+			parts = append(parts, fmt.Sprintf("%d %s: %s", l.Count, l.Probe, l.Reason))
+		}
+		fmt.Fprintf(&b, "%s  %s\n", s.alarm.Render(fmt.Sprintf("Lost events  %d", f.Lost)), strings.Join(parts, ", "))
 	}
-	var parts []string
-	for _, l := range f.Losses {
-		parts = append(parts, fmt.Sprintf("%d %s: %s", l.Count, l.Probe, l.Reason))
+	if f.Damaged > 0 {
+		fmt.Fprintf(&b, "%s\n", s.alarm.Render(fmt.Sprintf("The journal is damaged in %d places: what was there is missing", f.Damaged)))
 	}
-	return s.alarm.Render(fmt.Sprintf("Lost events  %d", f.Lost)) + "  " + strings.Join(parts, ", ") + "\n\n"
+	for _, u := range f.Unavailable {
+		fmt.Fprintf(&b, "%s\n", s.faint.Render("Unavailable  "+u))
+	}
+	return b.String() + "\n"
 }
 
 func running(f *Frame, s style, rows int) string {
