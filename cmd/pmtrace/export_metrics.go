@@ -61,6 +61,7 @@ func (a *app) exportPrometheus(path string, o exportPrometheusOptions) error {
 
 func (a *app) exportOTLPCommand() *cobra.Command {
 	var endpoint string
+	steps := false
 	c := &cobra.Command{
 		Use:   "otlp SESSION --endpoint URL",
 		Short: "Send a session to an OpenTelemetry endpoint: metrics, and requests as traces",
@@ -70,13 +71,16 @@ preempted times. The ids of the traces are made from the session: sent twice the
 same. OpenTelemetry's variables (OTEL_EXPORTER_OTLP_HEADERS, OTEL_SERVICE_NAME, …) hold.`,
 		Example: "  pmtrace export otlp …/session_… --endpoint grpc://localhost:4317",
 		Args:    oneSession("export otlp"),
-		RunE:    func(c *cobra.Command, args []string) error { return a.exportOTLP(c.Context(), args[0], endpoint) },
+		RunE: func(c *cobra.Command, args []string) error {
+			return a.exportOTLP(c.Context(), args[0], endpoint, steps)
+		},
 	}
 	c.Flags().StringVar(&endpoint, "endpoint", "", "grpc://HOST:4317, grpcs://, http://HOST:4318 or https://")
+	c.Flags().BoolVar(&steps, "steps", false, "send each step as a trace, too")
 	return c
 }
 
-func (a *app) exportOTLP(ctx context.Context, path, endpoint string) error {
+func (a *app) exportOTLP(ctx context.Context, path, endpoint string, steps bool) error {
 	if endpoint == "" {
 		return usage("export otlp wants to know where to: --endpoint grpc://HOST:4317 or http://HOST:4318")
 	}
@@ -95,11 +99,14 @@ func (a *app) exportOTLP(ctx context.Context, path, endpoint string) error {
 	}
 	ctx, stop := a.interruptible(ctx)
 	defer stop()
-	done, err := otlp.Export(ctx, to, dir, snapshot, facts.Began().Add(time.Duration(facts.DurationNS())))
+	done, err := otlp.Export(ctx, to, dir, snapshot, facts.Began().Add(time.Duration(facts.DurationNS())), steps)
 	if err != nil {
 		return failed(fmt.Sprintf("cannot send to %s (%d requests were sent)", to, done.Requests), rootCause(err), "see that it takes OTLP there; sent again, the traces have the same ids")
 	}
 	fmt.Fprintf(a.stderr, "pmtrace: %d metrics and %d requests sent to %s", done.Metrics, done.Requests, to)
+	if steps {
+		fmt.Fprintf(a.stderr, "; %d steps", done.Steps)
+	}
 	if done.Unfinished > 0 {
 		fmt.Fprintf(a.stderr, "; %d requests without a known beginning and end are no traces", done.Unfinished)
 	}

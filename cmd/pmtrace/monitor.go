@@ -22,12 +22,14 @@ import (
 type monitorOptions struct {
 	prometheus string // address to listen on
 	otlp       string // URL
+	otlpSteps  bool
 	endpoint   otlp.Endpoint
 }
 
 func (o *monitorOptions) flags(f *pflag.FlagSet) {
 	f.StringVar(&o.prometheus, "prometheus", "", "serve metrics at this `address`, /metrics: :9464 is loopback alone, 0.0.0.0:9464 all interfaces")
 	f.StringVar(&o.otlp, "otlp", "", "send metrics, and requests as traces, to this OpenTelemetry `endpoint`: grpc://HOST:4317 or http://HOST:4318")
+	f.BoolVar(&o.otlpSteps, "otlp-steps", false, "with --otlp: send each step as a trace, too")
 }
 
 func (o *monitorOptions) resolve() error {
@@ -37,6 +39,9 @@ func (o *monitorOptions) resolve() error {
 			return usage("--prometheus %q: %v", o.prometheus, err)
 		}
 		o.prometheus = address
+	}
+	if o.otlp == "" && o.otlpSteps {
+		return usage("--otlp-steps: where to? --otlp names the endpoint")
 	}
 	if o.otlp != "" {
 		var err error
@@ -88,6 +93,9 @@ func (o *monitorOptions) arguments() (args []string) {
 	if o.otlp != "" {
 		args = append(args, "--otlp="+o.otlp)
 	}
+	if o.otlpSteps {
+		args = append(args, "--otlp-steps")
+	}
 	return args
 }
 
@@ -121,7 +129,7 @@ func newMonitor(t *trace) (*monitor, error) {
 		}
 	}
 	if o.otlp != "" {
-		if err := m.send(o.endpoint, t.app.world.now); err != nil {
+		if err := m.send(o, t.app.world.now); err != nil {
 			m.close()
 			return nil, err
 		}
@@ -149,7 +157,8 @@ func (m *monitor) serve(address string) error {
 }
 
 // send begins to send to an OpenTelemetry endpoint.
-func (m *monitor) send(to otlp.Endpoint, now func() time.Time) error {
+func (m *monitor) send(o *monitorOptions, now func() time.Time) error {
+	to := o.endpoint
 	report := func(err error) {
 		if err == nil {
 			m.say("%s takes metrics and requests again", to)
@@ -159,7 +168,7 @@ func (m *monitor) send(to otlp.Endpoint, now func() time.Time) error {
 		m.say("cannot send to %s: %s; tracing goes on, and what cannot be sent is counted", to, oneLine(err))
 	}
 	var err error
-	m.otlp, err = otlp.Start(otlp.Options{Endpoint: to, Snapshot: m.totals.Snapshot, Now: now, Report: report})
+	m.otlp, err = otlp.Start(otlp.Options{Endpoint: to, Steps: o.otlpSteps, Snapshot: m.totals.Snapshot, Now: now, Report: report})
 	if err != nil {
 		return failed("--otlp: cannot send to "+to.String(), rootCause(err), "")
 	}

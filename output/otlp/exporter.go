@@ -18,7 +18,8 @@ import (
 type Options struct {
 	Endpoint Endpoint
 	Interval time.Duration // between rounds of metrics; 10 s
-	Queue    int           // requests that wait at most; 4096
+	Queue    int           // requests and steps that wait at most; 4096
+	Steps    bool          // are sent as traces, too
 	// Snapshot gives the metrics.
 	Snapshot func() live.Snapshot
 	Now      func() time.Time
@@ -26,24 +27,24 @@ type Options struct {
 	Report func(error)
 }
 
-// batch is how many requests are delivered at once.
+// batch is how many traces are delivered at once.
 const batch = 256
 
-// pause is how long requests wait for more.
+// pause is how long they wait for more.
 const pause = time.Second
 
 // Exporter sends what a trace shows while it goes on.
 type Exporter struct {
 	opts   Options
 	sender *sender
-	queue  chan request
+	queue  chan item
 
 	mu      sync.Mutex
 	target  live.Target
 	failing bool
 
-	requests, rounds counts
-	preemptions      atomic.Int64 // dropped
+	requests, steps, rounds counts
+	preemptions             atomic.Int64 // dropped
 
 	stop    chan struct{}      // send what is left
 	cancel  context.CancelFunc // do not
@@ -66,8 +67,8 @@ func Start(o Options) (*Exporter, error) {
 		cancel()
 		return nil, err
 	}
-	x := &Exporter{opts: o, sender: s, queue: make(chan request, o.Queue), stop: make(chan struct{}), cancel: cancel}
-	x.workers.Go(func() { x.sendRequests(ctx) })
+	x := &Exporter{opts: o, sender: s, queue: make(chan item, o.Queue), stop: make(chan struct{}), cancel: cancel}
+	x.workers.Go(func() { x.sendTraces(ctx) })
 	x.workers.Go(func() { x.sendMetrics(ctx) })
 	return x, nil
 }
@@ -80,13 +81,15 @@ type Listener struct {
 
 // Listener returns one. It never waits: what finds the queue full is dropped.
 func (x *Exporter) Listener() *Listener {
-	return &Listener{newFeed(func(r request) {
+	f := newFeed(func(i item) {
 		select {
-		case x.queue <- r:
+		case x.queue <- i:
 		default:
-			x.requests.dropped.Add(1)
+			x.countsOf(i).dropped.Add(1)
 		}
-	}, maxPreempted, func() { x.preemptions.Add(1) }), x}
+	}, maxPreempted, func() { x.preemptions.Add(1) })
+	f.steps = x.opts.Steps
+	return &Listener{f, x}
 }
 
 // Describe takes what is known of the server.
@@ -97,12 +100,22 @@ func (l *Listener) Describe(f *session.Facts) {
 	l.exporter.target = t
 }
 
-// Stats counts requests, rounds of metrics, and where there are any the preemptions that
-// are missing in requests.
+func (x *Exporter) countsOf(i item) *counts {
+	if i.step != nil {
+		return &x.steps
+	}
+	return &x.requests
+}
+
+// Stats counts requests, rounds of metrics, steps, and where there are any the preemptions
+// that are missing in requests.
 func (x *Exporter) Stats() []live.Export {
 	list := []live.Export{
 		{Exporter: "otlp", Signal: "requests", Sent: x.requests.sent.Load(), Dropped: x.requests.dropped.Load()},
 		{Exporter: "otlp", Signal: "metrics", Sent: x.rounds.sent.Load(), Dropped: x.rounds.dropped.Load()},
+	}
+	if x.opts.Steps {
+		list = append(list, live.Export{Exporter: "otlp", Signal: "steps", Sent: x.steps.sent.Load(), Dropped: x.steps.dropped.Load()})
 	}
 	if n := x.preemptions.Load(); n > 0 {
 		list = append(list, live.Export{Exporter: "otlp", Signal: "preemptions", Dropped: n})
@@ -129,15 +142,15 @@ func (x *Exporter) Close(ctx context.Context) error {
 	return x.sender.close(ctx)
 }
 
-// sendRequests delivers the queue.
-func (x *Exporter) sendRequests(ctx context.Context) {
+// sendTraces delivers the queue.
+func (x *Exporter) sendTraces(ctx context.Context) {
 	tick := time.NewTicker(pause)
 	defer tick.Stop()
-	var list []request
+	var list []item
 	for {
 		select {
-		case r := <-x.queue:
-			if list = append(list, r); len(list) < batch {
+		case i := <-x.queue:
+			if list = append(list, i); len(list) < batch {
 				continue
 			}
 		case <-tick.C:
@@ -150,11 +163,11 @@ func (x *Exporter) sendRequests(ctx context.Context) {
 	}
 }
 
-func (x *Exporter) sendRest(ctx context.Context, list []request) {
+func (x *Exporter) sendRest(ctx context.Context, list []item) {
 	for {
 		select {
-		case r := <-x.queue:
-			if list = append(list, r); len(list) < batch {
+		case i := <-x.queue:
+			if list = append(list, i); len(list) < batch {
 				continue
 			}
 		default:
@@ -166,7 +179,7 @@ func (x *Exporter) sendRest(ctx context.Context, list []request) {
 	}
 }
 
-func (x *Exporter) deliver(ctx context.Context, list []request) {
+func (x *Exporter) deliver(ctx context.Context, list []item) {
 	if len(list) == 0 {
 		return
 	}
@@ -175,9 +188,12 @@ func (x *Exporter) deliver(ctx context.Context, list []request) {
 	x.mu.Unlock()
 	err := ctx.Err()
 	if err == nil {
-		err = x.sender.sendRequests(ctx, t, list)
+		err = x.sender.sendTraces(ctx, t, list)
 	}
-	x.count(&x.requests, int64(len(list)), err)
+	for _, i := range list {
+		x.countsOf(i).add(1, err)
+	}
+	x.went(err)
 }
 
 // sendMetrics delivers a round each interval, and one at the end.
@@ -198,7 +214,8 @@ func (x *Exporter) sendMetrics(ctx context.Context) {
 		if err == nil {
 			err = x.sender.sendMetrics(ctx, &s, x.opts.Now())
 		}
-		x.count(&x.rounds, 1, err)
+		x.rounds.add(1, err)
+		x.went(err)
 	}
 }
 
@@ -213,14 +230,17 @@ func shorten(err error) error {
 	return err
 }
 
-// count takes note of how a delivery went, and says so where that has changed. What an
-// endpoint has refused in part counts as dropped.
-func (x *Exporter) count(c *counts, n int64, err error) {
+// add counts a delivery. What an endpoint has refused in part counts as dropped.
+func (c *counts) add(n int64, err error) {
 	if err == nil {
 		c.sent.Add(n)
 	} else {
 		c.dropped.Add(n)
 	}
+}
+
+// went takes note of how a delivery went, and says so where that has changed.
+func (x *Exporter) went(err error) {
 	x.mu.Lock()
 	changed := x.failing != (err != nil)
 	x.failing = err != nil

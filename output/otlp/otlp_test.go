@@ -51,7 +51,7 @@ func TestQueueIsBounded(t *testing.T) {
 	for i := range int64(requests) {
 		qt.Assert(t, qt.IsNil(l.Request(&record.RequestRow{RequestUID: i, ArrivalNS: &zero, FinishedNS: &i})))
 	}
-	qt.Check(t, qt.IsTrue(time.Since(began) < 2*time.Second), qt.Commentf("%v", time.Since(began)))
+	qt.Check(t, qt.IsTrue(time.Since(began) < 5*time.Second), qt.Commentf("%v", time.Since(began)))
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
 	_ = x.Close(ctx)
@@ -71,7 +71,7 @@ func TestSpans(t *testing.T) {
 	}, preemptions: []record.PreemptionRow{{TimeNS: 22, ResumedNS: ns(25)}, {TimeNS: 28}}}
 	*r.Reason = "error"
 	var names []string
-	for _, s := range m.spans(&r) {
+	for _, s := range m.spans(item{request: &r}) {
 		names = append(names, s.Name())
 		qt.Check(t, qt.IsFalse(s.EndTime().Before(s.StartTime())))
 		qt.Check(t, qt.IsTrue(s.StartTime().UnixNano() >= 1e18))
@@ -85,7 +85,7 @@ func TestSpans(t *testing.T) {
 // Preemptions of requests whose end was lost do not stay for ever.
 func TestFeedIsBounded(t *testing.T) {
 	lost := 0
-	f := newFeed(func(request) {}, maxPreempted, func() { lost++ })
+	f := newFeed(func(item) {}, maxPreempted, func() { lost++ })
 	for i := range int64(2 * maxPreempted) {
 		qt.Assert(t, qt.IsNil(f.Preemption(&record.PreemptionRow{RequestUID: i})))
 	}
@@ -103,6 +103,6 @@ func BenchmarkSpans(b *testing.B) {
 		Reason: &reason, PromptTokens: &n, OutputTokens: &n, CachedTokens: &n, MaxTokens: &n, ExternalID: "id",
 	}, preemptions: []record.PreemptionRow{{TimeNS: 22, ResumedNS: ns(25)}}}
 	for b.Loop() {
-		m.spans(&r)
+		m.spans(item{request: &r})
 	}
 }

@@ -36,14 +36,14 @@ func newSender(ctx context.Context, e Endpoint) (*sender, error) {
 	return s, nil
 }
 
-// sendRequests delivers requests as traces, within the timeout.
-func (s *sender) sendRequests(ctx context.Context, t live.Target, list []request) error {
+// sendTraces delivers traces, within the timeout.
+func (s *sender) sendTraces(ctx context.Context, t live.Target, list []item) error {
 	if s.maker == nil || s.maker.target != t {
 		s.maker = newSpanMaker(t, s.extra)
 	}
 	var spans []sdk.ReadOnlySpan
-	for i := range list {
-		spans = append(spans, s.maker.spans(&list[i])...)
+	for _, i := range list {
+		spans = append(spans, s.maker.spans(i)...)
 	}
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()

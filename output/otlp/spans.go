@@ -39,7 +39,7 @@ func (r *request) ended() bool {
 	return known && r.FinishedNS != nil
 }
 
-// spanMaker makes spans of requests with OpenTelemetry's SDK. Not for use by several
+// spanMaker makes spans of requests and steps with OpenTelemetry's SDK. Not for use by several
 // goroutines at once.
 type spanMaker struct {
 	target   live.Target
@@ -58,10 +58,20 @@ func newSpanMaker(t live.Target, extra *resource.Resource) *spanMaker {
 	return m
 }
 
-// spans makes the spans of a request: itself, and what it did when.
-func (m *spanMaker) spans(r *request) []sdk.ReadOnlySpan {
+// spans makes the spans of a trace.
+func (m *spanMaker) spans(i item) []sdk.ReadOnlySpan {
 	m.made.list = nil
-	m.ids.next(r.Engine, r.RequestUID)
+	if i.step != nil {
+		m.step(i.step)
+	} else {
+		m.request(i.request)
+	}
+	return m.made.list
+}
+
+// request makes the spans of a request: itself, and what it did when.
+func (m *spanMaker) request(r *request) {
+	m.ids.next("request", r.Engine, r.RequestUID)
 	begin, _ := r.began()
 	ctx, root := m.tracer.Start(context.Background(), "llm_request", trace.WithSpanKind(trace.SpanKindServer),
 		trace.WithTimestamp(wall(&m.target, begin)), trace.WithAttributes(m.attributes(r)...))
@@ -80,7 +90,30 @@ func (m *spanMaker) spans(r *request) []sdk.ReadOnlySpan {
 		root.SetStatus(codes.Error, "finish reason: error")
 	}
 	root.End(trace.WithTimestamp(wall(&m.target, max(*r.FinishedNS, begin))))
-	return m.made.list
+}
+
+// step makes the spans of a step: itself, and what the scheduler and the GPU did.
+func (m *spanMaker) step(r *record.StepRow) {
+	m.ids.next("step", r.Engine, r.StepID)
+	list := []attribute.KeyValue{
+		attribute.Int("pmtrace.engine", int(r.Engine)), attribute.Int64("pmtrace.step_id", r.StepID),
+		attribute.String("pmtrace.phase", r.Phase), attribute.Int("pmtrace.requests", int(r.Requests)), attribute.Int("pmtrace.tokens", int(r.Tokens)),
+	}
+	if r.GraphMode != nil {
+		list = append(list, attribute.String("pmtrace.graph.mode", *r.GraphMode))
+	}
+	ctx, root := m.tracer.Start(context.Background(), "step", trace.WithTimestamp(wall(&m.target, r.StartNS)), trace.WithAttributes(list...))
+	m.child(ctx, "schedule", &r.StartNS, &r.ScheduledNS)
+	var timing []attribute.KeyValue
+	if r.GPUTimingSource != nil {
+		timing = append(timing, attribute.String("pmtrace.timing_source", *r.GPUTimingSource))
+	}
+	if r.GPUErrorNS != nil {
+		timing = append(timing, attribute.Int64("pmtrace.error_bound_ns", *r.GPUErrorNS))
+	}
+	m.child(ctx, "gpu", r.GPUStartNS, r.GPUEndNS, timing...)
+	m.child(ctx, "update", r.UpdateNS, r.EndNS)
+	root.End(trace.WithTimestamp(wall(&m.target, max(*r.EndNS, r.StartNS))))
 }
 
 // child is a part of a request's life, where both ends are known.
@@ -141,20 +174,20 @@ func between(from, to *int64) *int64 {
 	return &ns
 }
 
-// ids makes a request's ids from the session and its number, so that a session that is
-// exported again gives the same traces.
+// ids makes a trace's ids from the session and the number of its request or step, so that
+// a session that is exported again gives the same traces.
 type ids struct {
 	session string
-	seed    [sha256.Size]byte // of the request
+	seed    [sha256.Size]byte // of the trace
 	spans   uint64
 }
 
 var _ sdk.IDGenerator = (*ids)(nil)
 
-func (g *ids) next(engine int32, uid int64) {
-	b := append([]byte(g.session), 0)
+func (g *ids) next(kind string, engine int32, number int64) {
+	b := append([]byte(g.session+"\x00"+kind), 0)
 	b = binary.LittleEndian.AppendUint32(b, uint32(engine))
-	g.seed = sha256.Sum256(binary.LittleEndian.AppendUint64(b, uint64(uid)))
+	g.seed = sha256.Sum256(binary.LittleEndian.AppendUint64(b, uint64(number)))
 	g.spans = 0
 }
 
