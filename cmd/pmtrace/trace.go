@@ -306,6 +306,8 @@ func (t *trace) finish(why error) result {
 		t.log.Error("end", "error", err)
 	}
 	t.rec.close()
+	l, _ = t.rec.live()
+	t.monitor.second(l)
 	r.err = t.close(why)
 	t.monitor.rest()
 	return r

@@ -58,7 +58,7 @@ func (m *Metric) UpperBounds() []float64 {
 // as that says: base unit and _total at the end.
 func (m *Metric) Prometheus() string {
 	name := strings.ReplaceAll(m.Name, ".", "_")
-	if unit := m.PrometheusUnit(); unit != "" {
+	if unit := m.prometheusUnit(); unit != "" {
 		name += "_" + unit
 	}
 	if m.Kind == Counter {
@@ -67,8 +67,8 @@ func (m *Metric) Prometheus() string {
 	return name
 }
 
-// PrometheusUnit is the unit in the name; "" for what is counted.
-func (m *Metric) PrometheusUnit() string {
+// prometheusUnit is the unit in the name; "" for what is counted.
+func (m *Metric) prometheusUnit() string {
 	switch m.Unit {
 	case "s":
 		return "seconds"
