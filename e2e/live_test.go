@@ -88,15 +88,22 @@ func watchedLive(t *testing.T, s *server) {
 		"pmtrace_request_time_to_first_token_seconds_count": "vllm:time_to_first_token_seconds_count",
 		"pmtrace_request_queue_duration_seconds_count":      "vllm:request_queue_time_seconds_count",
 		"pmtrace_request_output_tokens_sum":                 "vllm:request_generation_tokens_sum",
-		"pmtrace_kv_cache_evictions_total":                  "vllm:kv_block_lifetime_seconds_count",
+		"pmtrace_kv_cache_reused_blocks_total":              "vllm:kv_block_lifetime_seconds_count",
 	} {
 		if got, want := own[ours], after[theirs]-before[theirs]; got != want {
 			t.Errorf("%s: %v, and the server has %v (%s)", ours, got, want, theirs)
 		}
 	}
-	// Both clocks are the engine's own; vLLM's ends where the frontend gets to it.
-	queue, theirs := own["pmtrace_request_queue_duration_seconds_sum"], after["vllm:request_queue_time_seconds_sum"]-before["vllm:request_queue_time_seconds_sum"]
-	t.Logf("queue %.4f s, and the server has %.4f s", queue, theirs)
+	// A request is queued for us from its arrival, for vLLM from when the engine has it; its
+	// first token is there for us when the engine hands it out, for vLLM when the front end
+	// has it.
+	delta := func(name string) float64 { return after[name] - before[name] }
+	queue, first := own["pmtrace_request_queue_duration_seconds_sum"], own["pmtrace_request_time_to_first_token_seconds_sum"]
+	shorter, longer := delta("vllm:request_queue_time_seconds_sum"), delta("vllm:time_to_first_token_seconds_sum")
+	t.Logf("queue %.4f s, of it in the engine %.4f s; to the first token %.4f s, at the front end %.4f s", queue, shorter, first, longer)
+	if queue < shorter || first > longer || first < 0.5*longer {
+		t.Error("these are not in that order")
+	}
 	if own["pmtrace_lost_events_total"] != 0 || own["pmtrace_output_tokens_total"] == 0 {
 		t.Errorf("lost %v, output tokens %v", own["pmtrace_lost_events_total"], own["pmtrace_output_tokens_total"])
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -370,4 +371,23 @@ func stepsOf(list []received) map[int64]map[string]received {
 		steps[id][r.Name] = r
 	}
 	return steps
+}
+
+// An endpoint that takes nothing is said, with what, why and what to do.
+func TestExportOTLPFails(t *testing.T) {
+	place := decoded(t, "testdata/recorded/h200-record")
+	address := freeAddress(t)
+	for endpoint, want := range map[string]string{
+		"grpc://" + address: "cannot send to grpc://" + address + " (0 requests were sent): Error while dialing: dial tcp " + address + ": connect: connection refused; see that",
+		"ftp://x":           "--endpoint: want a URL that begins with grpc://",
+		"":                  "export otlp wants to know where to",
+	} {
+		var errs bytes.Buffer
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		code := run(ctx, []string{"export", "otlp", place, "--endpoint", endpoint}, nil, io.Discard, &errs, nil)
+		cancel()
+		qt.Check(t, qt.Not(qt.Equals(code, 0)))
+		qt.Check(t, qt.StringContains(errs.String(), want))
+		qt.Check(t, qt.Equals(strings.Count(errs.String(), "\n"), 1))
+	}
 }

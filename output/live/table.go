@@ -208,9 +208,9 @@ func requestMetrics() []Metric {
 				}
 			},
 		},
-		requestTime("time_to_first_token", "Arrival to first token, as the engine saw it; observed as a request ends.",
+		requestTime("time_to_first_token", "Arrival at the server's front end to first token, as the engine saw it; observed as a request ends.",
 			firstToken),
-		requestTime("queue_duration", "Arrival to first scheduled; observed as a request ends.",
+		requestTime("queue_duration", "Arrival at the server's front end to first scheduled; observed as a request ends. vLLM's own queue time begins later, in the engine.",
 			func(r *record.RequestRow) *int64 { return r.QueueNS }),
 		requestTime("prefill_duration", "First scheduled to first token; observed as a request ends.",
 			func(r *record.RequestRow) *int64 { return r.PrefillNS }),
@@ -223,7 +223,7 @@ func requestMetrics() []Metric {
 				}
 				return r.PreemptedNS
 			}),
-		requestTime("duration", "Arrival to finish, as the engine saw it; observed as a request ends.",
+		requestTime("duration", "Arrival at the server's front end to finish, as the engine saw it; observed as a request ends.",
 			endToEnd),
 		{
 			Name: "pmtrace.request.time_per_output_token", Kind: Histogram, Unit: "s", Labels: []string{labelEngine}, Bounds: stepBounds(),
@@ -323,6 +323,11 @@ func cacheMetrics() []Metric {
 					v.add(1, labels{number(r.Engine)})
 				}
 			},
+		},
+		{
+			Name: "pmtrace.kv_cache.reused_blocks", Kind: Counter, Unit: "{block}", Labels: []string{labelEngine},
+			Help:     "Blocks handed out again, cached or not, as vLLM's kv_block_lifetime_seconds counts them.",
+			eviction: func(v *vector, r *record.KVEvictionRow) { v.add(1, labels{number(r.Engine)}) },
 		},
 	}
 }

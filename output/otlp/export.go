@@ -26,7 +26,7 @@ func Export(ctx context.Context, e Endpoint, dir *session.Dir, s *live.Snapshot,
 	}
 	defer func() { _ = out.close(ctx) }()
 	if err := out.sendMetrics(ctx, s, end); err != nil {
-		return done, err
+		return done, shorten(err)
 	}
 	for i := range s.Families {
 		if len(s.Families[i].Series) > 0 {
@@ -45,7 +45,7 @@ func Export(ctx context.Context, e Endpoint, dir *session.Dir, s *live.Snapshot,
 			*sent += int64(len(list))
 		}
 		list = list[:0]
-		return err
+		return shorten(err)
 	}
 	rows := int64(0)
 	for _, table := range []func() error{

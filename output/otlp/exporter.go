@@ -8,8 +8,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"google.golang.org/grpc/status"
-
 	"github.com/pmtrace/pmtrace/output/live"
 	"github.com/pmtrace/pmtrace/output/session"
 )
@@ -224,10 +222,13 @@ func shorten(err error) error {
 	if err == nil {
 		return nil
 	}
-	if s, ok := status.FromError(err); ok {
-		return errors.New(strings.TrimPrefix(strings.Trim(strings.TrimPrefix(s.Message(), "connection error: desc = "), `"`), "transport: "))
+	const before = "desc = "
+	words := err.Error()
+	i := strings.LastIndex(words, before)
+	if i < 0 {
+		return err
 	}
-	return err
+	return errors.New(strings.TrimPrefix(strings.Trim(words[i+len(before):], `"`), "transport: "))
 }
 
 // add counts a delivery. What an endpoint has refused in part counts as dropped.
