@@ -1,6 +1,8 @@
 package prometheus
 
 import (
+	"strings"
+
 	client "github.com/prometheus/client_golang/prometheus"
 
 	"github.com/pmtrace/pmtrace/output/live"
@@ -50,7 +52,7 @@ func (c *Collector) Collect(out chan<- client.Metric) {
 	out <- client.MustNewConstMetric(c.build, client.GaugeValue, 1, s.Target.Pmtrace)
 	known := map[string]string{}
 	for _, a := range s.Target.Attributes() {
-		known[a.Name] = a.Value
+		known[a.Name] = strings.ToValidUTF8(a.Value, "?")
 	}
 	values := make([]string, 0, len(known))
 	for _, name := range targetLabels() {
