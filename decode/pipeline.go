@@ -109,6 +109,9 @@ func (p *Pipeline) report(err error) {
 // Live returns the newest numbers, for a status line.
 func (p *Pipeline) Live() Live { return p.join.Live() }
 
+// Running returns the n requests that have run longest, and how many run.
+func (p *Pipeline) Running(n int) (list []record.Running, all int) { return p.join.Running(n) }
+
 // Close hands on the rows that wait for more, and returns the summary.
 func (p *Pipeline) Close() (Summary, error) {
 	err := p.join.Close()

@@ -112,6 +112,8 @@ func TestServer(t *testing.T) {
 		s.truth(t, tr, "--load", path, "--cut")
 	})
 
+	t.Run("watched while it runs", func(t *testing.T) { watchedLive(t, s) })
+
 	t.Run("bad cases", func(t *testing.T) { badCases(t, s) })
 
 	t.Run("hooks", func(t *testing.T) { hooks(t, s.in(t)) })

@@ -47,6 +47,9 @@ func (a *app) attach(ctx context.Context, o *attachOptions) error {
 	if err != nil {
 		return err
 	}
+	if o.prometheus != "" && len(servers) > 1 {
+		return usage("--prometheus: one server's metrics have one address; attach to each of the %d by itself", len(servers))
+	}
 	for _, s := range servers {
 		if err := a.preflight(&o.traceOptions, checkTargets(s)...); err != nil {
 			return err

@@ -93,7 +93,7 @@ func (a *app) preflight(o *traceOptions, targets ...check.Target) error {
 	findings := check.Run(a.world.machine, check.Options{OutputDir: o.place, Targets: targets})
 	bad := check.Failed(findings)
 	if len(bad) == 0 {
-		return nil
+		return o.monitorOptions.check()
 	}
 	f := bad[0]
 	var more []string

@@ -39,7 +39,7 @@ func (a *app) decode(path string, noCSV bool) error {
 	damage, err := dir.Replay(func(kind byte, payload []byte) error {
 		if pipe == nil {
 			var perr error
-			if pipe, perr = dir.Tables(startOf(kind, payload, dir.ID()), true, log); perr != nil {
+			if pipe, perr = dir.Tables(startOf(kind, payload, dir.ID()), true, nil, log); perr != nil {
 				return perr
 			}
 		}

@@ -28,7 +28,7 @@ func (a *app) exportCommand() *cobra.Command {
 		Args:  cobra.NoArgs,
 		RunE:  func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
-	c.AddCommand(a.exportPerfettoCommand(), a.exportViewsCommand())
+	c.AddCommand(a.exportPerfettoCommand(), a.exportPrometheusCommand(), a.exportOTLPCommand(), a.exportViewsCommand())
 	return c
 }
 

@@ -223,7 +223,7 @@ func (s *fakeSession) Replay(sink func(byte, []byte) error) ([]string, error) {
 	return []string{"a hole"}, nil
 }
 
-func (s *fakeSession) Tables(start record.Start, _ bool, _ *slog.Logger) (pipeline, error) {
+func (s *fakeSession) Tables(start record.Start, _ bool, _ []listener, _ *slog.Logger) (pipeline, error) {
 	s.start = start
 	return fakePipeline{s}, nil
 }
@@ -270,8 +270,8 @@ func (p fakePipeline) Record(byte, []byte) error {
 	return nil
 }
 
-func (p fakePipeline) Live() live {
-	l := live{steps: int64(p.piped), tokens: int64(p.piped), kvUsed: 1, kvTotal: 4}
+func (p fakePipeline) Live() progress {
+	l := progress{steps: int64(p.piped), tokens: int64(p.piped), kvUsed: 1, kvTotal: 4}
 	for _, f := range p.facts {
 		if f.Losses != nil {
 			l.lost = f.Losses.Counts[0].Count

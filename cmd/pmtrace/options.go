@@ -30,6 +30,7 @@ type traceOptions struct {
 	gpuSampling string
 	gpuInterval seconds
 	hooks       hookOptions
+	monitorOptions
 
 	on    []string // profilers, when resolved
 	place string   // where sessions go, when resolved
@@ -59,6 +60,7 @@ func (o *traceOptions) flags(f *pflag.FlagSet) {
 	f.BoolVar(&o.strict, "strict", false, "exit with 4 if events were lost")
 	f.BoolVar(&o.noCSV, "no-csv", false, "write Parquet only")
 	f.Var(&o.ringSize, "ring-size", "bytes of the ring buffer between kernel and pmtrace, a power of two")
+	o.monitorOptions.flags(f)
 }
 
 func (o *traceOptions) resolve(env environment) error {
@@ -70,6 +72,9 @@ func (o *traceOptions) resolve(env environment) error {
 	}
 	if err == nil {
 		err = o.hooks.resolve(o.on)
+	}
+	if err == nil {
+		err = o.monitorOptions.resolve()
 	}
 	return err
 }
@@ -104,6 +109,7 @@ func (o *traceOptions) arguments() []string {
 		args = append(args, "--cuda-calls="+strings.Join(o.cudaCalls, ","))
 	}
 	args = append(args, "--gpu-sampling="+o.gpuSampling, "--gpu-interval="+o.gpuInterval.String())
+	args = append(args, o.monitorOptions.arguments()...)
 	args = append(args, o.injected.arguments()...)
 	args = append(args, o.hooks.arguments()...)
 	if o.duration > 0 {

@@ -132,7 +132,7 @@ func (r *recorder) idle() error {
 	return r.newFile()
 }
 
-func (r *recorder) live() (live, uint64) {
+func (r *recorder) live() (progress, uint64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.pipe.Live(), r.events

@@ -18,7 +18,7 @@ import (
 var updateRequests = flag.Bool("update-requests", false, "write the golden files of request anew")
 
 // decoded makes the tables of a recorded session.
-func decoded(t *testing.T, recorded string) string {
+func decoded(t testing.TB, recorded string) string {
 	place := filepath.Join(t.TempDir(), filepath.Base(recorded))
 	qt.Assert(t, qt.IsNil(os.CopyFS(filepath.Join(place, "journal"), os.DirFS(filepath.Join(recorded, "journal")))))
 	var stderr strings.Builder

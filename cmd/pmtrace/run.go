@@ -61,6 +61,7 @@ preemption, as Parquet and CSV. Nothing in the server is changed.
   sudo pmtrace attach                 trace the vLLM server that runs here
   pmtrace record -- vllm serve MODEL  start a server and trace it from the start
   pmtrace profile -- vllm serve MODEL the same, with a load, and end it
+  sudo pmtrace top                    watch the vLLM server that runs here
 
 Exit codes: 0 traced; 1 failed; 2 wrong usage; 3 this machine or target cannot
 be traced; 4 events were lost and --strict was given; 5 diff: a change was beyond
@@ -77,7 +78,7 @@ tracing failed.`,
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage("%s", withoutParser(err.Error())) })
 	root.AddCommand(
 		a.attachCommand(), a.recordCommand(), a.profileCommand(), a.lsCommand(), a.checkCommand(), a.hookCommand(),
-		a.summaryCommand(), a.reportCommand(), a.requestCommand(), a.diffCommand(), a.exportCommand(), a.decodeCommand(),
+		a.topCommand(), a.summaryCommand(), a.reportCommand(), a.requestCommand(), a.diffCommand(), a.exportCommand(), a.decodeCommand(),
 		a.versionCommand(), a.followCommand(), a.samplerCommand(), a.loaderCommand(),
 	)
 	return root

@@ -91,7 +91,8 @@ func TestEnvironment(t *testing.T) {
 // Every flag of attach can be said again to the privileged half.
 func TestArguments(t *testing.T) {
 	b := newBench(t)
-	o := traceOptions{duration: seconds(90 * time.Second), noProfilers: []string{"cpu", "gpu"}, cudaCalls: []string{"memory", "copies"}, gpuSampling: "windows", gpuInterval: seconds(time.Second), verbose: true, force: true, strict: true, noCSV: true, ringSize: 65536, logInterval: 5}
+	o := traceOptions{duration: seconds(90 * time.Second), noProfilers: []string{"cpu", "gpu"}, cudaCalls: []string{"memory", "copies"}, gpuSampling: "windows", gpuInterval: seconds(time.Second), verbose: true, force: true, strict: true, noCSV: true, ringSize: 65536, logInterval: 5,
+		monitorOptions: monitorOptions{prometheus: ":9464", otlp: "grpc://collector", otlpSteps: true}}
 	qt.Assert(t, qt.IsNil(o.resolve(b.env)))
 	cmd := b.followCommand()
 	qt.Assert(t, qt.IsNil(cmd.ParseFlags(o.arguments())))
@@ -99,6 +100,7 @@ func TestArguments(t *testing.T) {
 		"duration": "1m30s", "profilers": "[batch,forward_pass,kv_cache,preemption,cuda_graph,encoder_decoder]", "verbose": "true",
 		"cuda-calls": "[copies,memory]", "gpu-sampling": "windows", "gpu-interval": "1s", "force": "true",
 		"strict": "true", "no-csv": "true", "ring-size": "64KiB", "log-interval": "5", "output-dir": b.env.get("PMTRACE_OUTPUT_DIR"),
+		"prometheus": "127.0.0.1:9464", "otlp": "grpc://collector", "otlp-steps": "true",
 	} {
 		qt.Check(t, qt.Equals(cmd.Flags().Lookup(name).Value.String(), want))
 	}
@@ -109,7 +111,7 @@ func TestStatus(t *testing.T) {
 	s := newStatus(&w, "", false, 100)
 	at := time.Unix(100, 0)
 	for i, steps := range []int64{10, 99, 150, 160, 390, 400} {
-		s.show(at.Add(time.Duration(i)*time.Second), live{steps: steps, tokens: 10 * steps, running: 3, waiting: 1, kvUsed: 1, kvTotal: 8, lost: 2})
+		s.show(at.Add(time.Duration(i)*time.Second), progress{steps: steps, tokens: 10 * steps, running: 3, waiting: 1, kvUsed: 1, kvTotal: 8, lost: 2}, "")
 	}
 	s.done()
 	qt.Check(t, qt.Equals(w.String(), `pmtrace: 150 steps, - tokens/s, 3 running, 1 waiting, KV 12.5 %, 2 events lost
@@ -118,11 +120,11 @@ pmtrace: 400 steps, 100 tokens/s, 3 running, 1 waiting, KV 12.5 %, 2 events lost
 `))
 	w.Reset()
 	s = newStatus(&w, "server 7", true, 0)
-	s.show(at, live{steps: 1})
-	s.show(at.Add(time.Second), live{steps: 2, tokens: 9})
+	s.show(at, progress{steps: 1}, "")
+	s.show(at.Add(time.Second), progress{steps: 2, tokens: 9}, "3 requests not sent")
 	s.done()
 	qt.Check(t, qt.Equals(w.String(), "\r\x1b[Kserver 7: 1 steps, - tokens/s, 0 running, 0 waiting, KV -, 0 events lost"+
-		"\r\x1b[Kserver 7: 2 steps, 9 tokens/s, 0 running, 0 waiting, KV -, 0 events lost\r\x1b[K"))
+		"\r\x1b[Kserver 7: 2 steps, 9 tokens/s, 0 running, 0 waiting, KV -, 0 events lost, 3 requests not sent\r\x1b[K"))
 }
 
 // servers is a /proc with servers of these PIDs.

@@ -19,7 +19,7 @@ type status struct {
 	terminal bool
 	interval int64 // steps between lines; 0: none
 
-	last      live
+	last      progress
 	lastTime  time.Time
 	nextSteps int64
 	shown     bool
@@ -39,8 +39,8 @@ func isTerminal(w io.Writer) bool {
 	return err == nil
 }
 
-// show is called each second.
-func (s *status) show(now time.Time, l live) {
+// show is called each second. dropped says what was not exported.
+func (s *status) show(now time.Time, l progress, dropped string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.terminal && (s.interval == 0 || l.steps < s.nextSteps) {
@@ -53,6 +53,9 @@ func (s *status) show(now time.Time, l live) {
 	first := s.lastTime.IsZero()
 	s.last, s.lastTime = l, now
 	line := statusLine(l, rate, first)
+	if dropped != "" {
+		line += ", " + dropped
+	}
 	if s.name != "" {
 		line = s.name + ": " + line
 	}
@@ -65,7 +68,7 @@ func (s *status) show(now time.Time, l live) {
 	s.nextSteps = (l.steps/s.interval + 1) * s.interval
 }
 
-func statusLine(l live, rate float64, first bool) string {
+func statusLine(l progress, rate float64, first bool) string {
 	tokens := "-"
 	if !first {
 		tokens = fmt.Sprintf("%.0f", rate)

@@ -47,6 +47,7 @@ type trace struct {
 	gpu     *gpuWatch
 	cupti   *cuptiWatch
 	hooks   *hookWatch
+	monitor *monitor
 	ended   chan error // of tracer.Run
 	stop    context.CancelFunc
 }
@@ -96,6 +97,10 @@ func (a *app) trace(ctx context.Context, o *traceOptions, mode string, s target.
 	t.hooks = newHookWatch(t)
 	t.cupti.open()
 	defer t.cupti.close()
+	if t.monitor, err = newMonitor(t); err != nil {
+		return result{err: err}
+	}
+	defer t.monitor.close()
 	return t.run(ctx)
 }
 
@@ -196,7 +201,8 @@ func (t *trace) second(now time.Time, losses, clock bool) error {
 		}
 	}
 	l, _ := t.rec.live()
-	t.status.show(now, l)
+	t.monitor.second(l)
+	t.status.show(now, l, t.monitor.dropped())
 	return t.rec.broken()
 }
 
@@ -234,7 +240,7 @@ func (t *trace) begin(c record.Clock) error {
 	if rec.journal, err = dir.Journal(func() { rec.rotated = true }); err != nil {
 		return sessionFailure(err)
 	}
-	if rec.pipe, err = dir.Tables(start, false, t.log); err != nil {
+	if rec.pipe, err = dir.Tables(start, false, t.monitor.listeners(), t.log); err != nil {
 		rec.journal.Close()
 		return sessionFailure(err)
 	}
@@ -309,7 +315,10 @@ func (t *trace) finish(why error) result {
 		t.log.Error("end", "error", err)
 	}
 	t.rec.close()
+	l, _ = t.rec.live()
+	t.monitor.second(l)
 	r.err = t.close(why)
+	t.monitor.rest()
 	return r
 }
 

@@ -258,7 +258,7 @@ func damages(r *journal.Reader) []string {
 // again is where decode makes tables before they take the old ones' place.
 const again = ".again"
 
-func (s *realSession) Tables(start record.Start, replace bool, log *slog.Logger) (pipeline, error) {
+func (s *realSession) Tables(start record.Start, replace bool, also []listener, log *slog.Logger) (pipeline, error) {
 	s.facts = session.Facts{}
 	s.facts.Add(record.Fact{Start: &start})
 	into := s.dir
@@ -277,7 +277,7 @@ func (s *realSession) Tables(start record.Start, replace bool, log *slog.Logger)
 	if err != nil {
 		return nil, err
 	}
-	return newPipeline(tables, &s.facts, log), nil
+	return newPipeline(tables, &s.facts, also, log), nil
 }
 
 // Finish puts tables that were made again in place and writes the other files.

@@ -148,7 +148,8 @@ type sessionDir interface {
 	Replay(sink func(kind byte, payload []byte) error) (damage []string, err error)
 	// Tables begins the pipeline from records to Parquet tables. again: they
 	// are there already and will be replaced when all is done.
-	Tables(start record.Start, again bool, log *slog.Logger) (pipeline, error)
+	// also are given the rows, too.
+	Tables(start record.Start, again bool, also []listener, log *slog.Logger) (pipeline, error)
 	// Finish writes the files made from the tables and returns the summary.
 	Finish(csv bool) (summary string, err error)
 	Close() error
@@ -163,16 +164,17 @@ type journalWriter interface {
 // pipeline turns records into tables.
 type pipeline interface {
 	Record(kind byte, payload []byte) error
-	Live() live
+	Live() progress
 	Close() error
 }
 
-// live is what the status line shows.
-type live struct {
+// progress is what the status line shows.
+type progress struct {
 	steps, tokens    int64
 	running, waiting int
 	kvUsed, kvTotal  int
 	lost             uint64 // events
+	delayNS          int64  // by which rows are behind
 }
 
 func monotonic() int64 {

@@ -31,6 +31,15 @@ func (e *engine) hand(st *step) {
 	}
 }
 
+// handed is when the step's update returned, as far as it is known: its row is in time
+// order by it.
+func (st *step) handed() int64 {
+	if st.updateDone != unset {
+		return st.updateDone
+	}
+	return st.scheduled
+}
+
 // release hands on the oldest step that is held.
 func (e *engine) release() {
 	st := e.held.pop()

@@ -158,6 +158,9 @@ type Live struct {
 	Lost                              int64
 	GraphLaunches, UnknownLaunches    int64
 	TimedSteps                        int64
+
+	ClockNS   int64 // TimeNS, or of a newer fact
+	SettledNS int64 // of what ended before it all rows are handed on
 }
 
 // New returns a Joiner that writes to sink.
@@ -186,8 +189,12 @@ func (j *Joiner) Live() Live {
 		TimeNS: j.now, Steps: j.stats.Steps, Requests: j.stats.Requests,
 		ScheduledTokens: j.stats.Scheduled, OutputTokens: j.stats.Output, Lost: j.losses.lost(),
 		GraphLaunches: j.stats.GraphLaunches, UnknownLaunches: j.stats.UnknownLaunches, TimedSteps: j.stats.TimedSteps,
+		ClockNS: j.clock, SettledNS: j.clock,
 	}
 	for _, e := range j.order {
+		if e.held.len() > 0 {
+			l.SettledNS = min(l.SettledNS, (*e.held.at(0)).handed())
+		}
 		l.Steps += int64(e.held.len())
 		l.Running += max(e.running, 0)
 		l.Waiting += max(e.waiting, 0)

@@ -64,6 +64,9 @@ func (in *input) fill() {
 	in.err = err
 }
 
+// again reads on at the end of a file that may have grown.
+func (in *input) again() { in.err = nil }
+
 func (in *input) skip(n int) {
 	in.window = in.window[n:]
 	in.offset += int64(n)

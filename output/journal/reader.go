@@ -1,6 +1,7 @@
 package journal
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -70,6 +71,9 @@ type Reader struct {
 	decoder *zstd.Decoder
 	at      int // next record of the block
 
+	follow bool   // the journal may grow
+	last   string // file that was begun last
+
 	seq     uint64 // of the next frame
 	frames  uint64
 	damages []Damage
@@ -79,32 +83,41 @@ type Reader struct {
 
 // Open opens the journal in dir (os.Root.FS or os.DirFS).
 func Open(dir fs.FS) (*Reader, error) {
-	entries, err := fs.ReadDir(dir, ".")
+	names, err := fileNames(dir)
 	if err != nil {
 		return nil, fmt.Errorf("journal: %w", err)
 	}
-	r := &Reader{dir: dir}
-	for _, e := range entries {
-		if isFileName(e.Name()) && e.Type().IsRegular() {
-			r.names = append(r.names, e.Name())
-		}
-	}
-	if len(r.names) == 0 {
+	if len(names) == 0 {
 		return nil, fmt.Errorf("journal: no files (*.pmj): %w", fs.ErrNotExist)
 	}
-	// By number: more than 99999 files have longer names.
-	slices.SortFunc(r.names, func(a, b string) int {
-		if len(a) != len(b) {
-			return len(a) - len(b)
-		}
-		return strings.Compare(a, b)
-	})
+	r := &Reader{dir: dir, names: names}
 	r.decoder, err = zstd.NewReader(nil, zstd.WithDecoderConcurrency(1),
 		zstd.WithDecoderMaxMemory(MaxBlock), zstd.WithDecodeAllCapLimit(true), zstd.WithDecoderLowmem(true))
 	if err != nil {
 		return nil, fmt.Errorf("journal: %w", err)
 	}
 	return r, nil
+}
+
+// fileNames lists a journal's files in their order.
+func fileNames(dir fs.FS) ([]string, error) {
+	entries, err := fs.ReadDir(dir, ".")
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	for _, e := range entries {
+		if isFileName(e.Name()) && e.Type().IsRegular() {
+			names = append(names, e.Name())
+		}
+	}
+	slices.SortFunc(names, byNumber)
+	return names, nil
+}
+
+// byNumber: more than 99999 files have longer names.
+func byNumber(a, b string) int {
+	return cmp.Or(cmp.Compare(len(a), len(b)), strings.Compare(a, b))
 }
 
 func isFileName(name string) bool {
@@ -147,15 +160,23 @@ func (r *Reader) Close() error {
 func (r *Reader) nextFrame() bool {
 	for {
 		if !r.in.isOpen() {
-			if len(r.names) == 0 {
+			if len(r.names) == 0 && !r.newer() {
 				return false
 			}
 			name := r.names[0]
 			r.names = r.names[1:]
-			r.openFile(name)
+			if !r.openFile(name) {
+				return false
+			}
 			continue
 		}
 		head, err := r.in.peek(frameHeaderSize)
+		if r.grows(err) {
+			if r.newer() {
+				continue
+			}
+			return false
+		}
 		if err != nil {
 			if len(head) > 0 || !errors.Is(err, io.EOF) {
 				r.damage(reasonOf(err), int64(len(head)), err)
@@ -169,6 +190,12 @@ func (r *Reader) nextFrame() bool {
 			continue
 		}
 		whole, err := r.in.peek(frameHeaderSize + int(h.stored))
+		if r.grows(err) {
+			if r.newer() {
+				continue
+			}
+			return false
+		}
 		if err != nil {
 			// The header is intact, so the file was cut here, unless what
 			// follows holds frames: then it was the middle that went missing.
@@ -262,19 +289,27 @@ func reasonOf(err error) Reason {
 	return Unreadable
 }
 
-func (r *Reader) openFile(name string) {
+// openFile begins a file; false: its header is not there yet.
+func (r *Reader) openFile(name string) bool {
 	if err := r.in.open(r.dir, name); err != nil {
+		r.last = name
 		r.damage(Unreadable, 0, err)
-		return
+		return true
 	}
 	head, err := r.in.peek(fileHeaderSize)
+	if r.grows(err) {
+		r.in.close()
+		r.names = append([]string{name}, r.names...)
+		return false
+	}
+	r.last = name
 	if err != nil {
 		// A file of no bytes was made when the disk was full: nothing is lost.
 		if len(head) > 0 || !errors.Is(err, io.EOF) {
 			r.damage(reasonOf(err), int64(len(head)), err)
 		}
 		r.in.close()
-		return
+		return true
 	}
 	_, reason := checkFileHeader(head)
 	switch reason {
@@ -287,4 +322,5 @@ func (r *Reader) openFile(name string) {
 	default:
 		r.resync(reason)
 	}
+	return true
 }

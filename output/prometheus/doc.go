@@ -1,0 +1,2 @@
+// Package prometheus shows the metrics of output/live to Prometheus.
+package prometheus
