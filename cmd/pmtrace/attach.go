@@ -68,12 +68,18 @@ func (a *app) traceAll(ctx context.Context, o *traceOptions, mode string, server
 		}
 		st := newStatus(a.stderr, name, len(servers) == 1 && isTerminal(a.stderr), o.logInterval)
 		g.Go(func() error {
-			results[i] = a.trace(ctx, o, mode, s, st)
+			results[i] = a.traceAndShip(ctx, *o, mode, s, st)
 			return nil
 		})
 	}
 	_ = g.Wait()
 	return a.outcome(o, results)
+}
+
+// traceAndShip traces one server, and ships its session if that was asked for.
+func (a *app) traceAndShip(ctx context.Context, o traceOptions, mode string, s target.Server, st *status) result {
+	ship := a.shipping(&o, st.name)
+	return ship.end(a.trace(ctx, &o, mode, s, st))
 }
 
 // outcome turns results into the command's: all but the last error are printed

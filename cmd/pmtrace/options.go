@@ -29,10 +29,13 @@ type traceOptions struct {
 	cudaCalls   []string // recorded one by one
 	gpuSampling string
 	gpuInterval seconds
+	rotate      seconds
+	ship        shipOptions
 
 	on    []string // profilers, when resolved
 	place string   // where sessions go, when resolved
-	begun func()   // called once the first engine is traced; may be nil
+	// begun is called with the session's path once the first engine is traced; may be nil.
+	begun func(path string)
 
 	injected injected // record's library in the server
 }
@@ -57,6 +60,8 @@ func (o *traceOptions) flags(f *pflag.FlagSet) {
 	f.BoolVar(&o.strict, "strict", false, "exit with 4 if events were lost")
 	f.BoolVar(&o.noCSV, "no-csv", false, "write Parquet only")
 	f.Var(&o.ringSize, "ring-size", "bytes of the ring buffer between kernel and pmtrace, a power of two")
+	f.Var(&o.rotate, "rotate", "complete the Parquet parts this often (default with --ship-to: 10m; else a part has 1,048,576 rows)")
+	o.ship.flags(f)
 }
 
 func (o *traceOptions) resolve(env environment) error {
@@ -65,6 +70,12 @@ func (o *traceOptions) resolve(env environment) error {
 	o.place = session.Place(o.outputDir, env.get)
 	if err == nil {
 		err = o.resolveGPU()
+	}
+	if err == nil {
+		err = o.ship.resolve(env)
+	}
+	if o.rotate == 0 && o.ship.store != nil {
+		o.rotate = seconds(rotateEvery)
 	}
 	return err
 }
@@ -100,6 +111,9 @@ func (o *traceOptions) arguments() []string {
 	}
 	args = append(args, "--gpu-sampling="+o.gpuSampling, "--gpu-interval="+o.gpuInterval.String())
 	args = append(args, o.injected.arguments()...)
+	if o.rotate > 0 {
+		args = append(args, "--rotate="+o.rotate.String())
+	}
 	if o.duration > 0 {
 		args = append(args, "--duration="+o.duration.String())
 	}

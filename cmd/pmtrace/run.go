@@ -77,7 +77,7 @@ tracing failed.`,
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage("%s", withoutParser(err.Error())) })
 	root.AddCommand(
 		a.attachCommand(), a.recordCommand(), a.profileCommand(), a.lsCommand(), a.checkCommand(),
-		a.summaryCommand(), a.requestCommand(), a.diffCommand(), a.exportCommand(), a.decodeCommand(),
+		a.summaryCommand(), a.requestCommand(), a.diffCommand(), a.exportCommand(), a.decodeCommand(), a.shipCommand(),
 		a.versionCommand(), a.followCommand(), a.samplerCommand(), a.loaderCommand(),
 	)
 	return root

@@ -1,0 +1,303 @@
+package fleet
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"slices"
+
+	"github.com/pmtrace/pmtrace/output/fleet/store"
+	"github.com/pmtrace/pmtrace/output/session"
+)
+
+// ErrUnfinished says that a session has no metadata.json: it is being traced, or was
+// killed.
+var ErrUnfinished = errors.New("it has not ended: there is no " + session.FileMetadata)
+
+// ErrNothing says that a session has no table yet.
+var ErrNothing = errors.New("it has no complete part of a table")
+
+// OtherError says that another session lies where one should go.
+type OtherError struct {
+	Place  Place
+	Theirs string // when it began
+}
+
+func (e *OtherError) Error() string {
+	return fmt.Sprintf("host %s has shipped another session %s there, which began at %s", e.Place.Host, e.Place.Session, e.Theirs)
+}
+
+// Options of a Shipment.
+type Options struct {
+	// Host names the session's host among the others; "": what the host calls itself.
+	Host string
+	// Raw: the journal goes along, and what else is in no table.
+	Raw bool
+}
+
+// Tally counts what was done.
+type Tally struct {
+	Files, Bytes int64 // put
+	There        int64 // files that were there already, the same
+	Stale        int64 // files removed: an earlier shipment of the session had them
+}
+
+// Shipment brings one session into a store. What it has done it need not do again: it may
+// be begun anew after whatever has ended it, and ships what is missing. It belongs to one
+// goroutine.
+type Shipment struct {
+	Tally Tally
+
+	store store.Store
+	dir   *session.Dir
+	opts  Options
+	place Place
+	// manifest is what has been shipped; before, what an earlier shipment had.
+	manifest *Manifest
+	before   *Manifest
+	read     map[string]bool // parts of the session that are dealt with
+	begun    bool            // there is a row for it
+}
+
+// New begins a shipment, without a word to the store.
+func New(s store.Store, dir *session.Dir, o Options) *Shipment {
+	return &Shipment{store: s, dir: dir, opts: o, read: map[string]bool{}}
+}
+
+// Waiting counts the complete parts that are not shipped.
+func (s *Shipment) Waiting() (int, error) {
+	parts, err := s.waiting()
+	return len(parts), err
+}
+
+func (s *Shipment) waiting() ([]session.Part, error) {
+	return session.Parts(s.dir, func(path string) bool { return s.read[path] })
+}
+
+// Sync ships the parts that have become complete since the last time.
+func (s *Shipment) Sync(ctx context.Context) error {
+	parts, err := s.waiting()
+	if err != nil || len(parts) == 0 {
+		return err
+	}
+	if err := s.settle(ctx, parts[0].About); err != nil {
+		return err
+	}
+	shipped := false
+	for i := range parts {
+		p := &parts[i]
+		if p.Rows > 0 { // a file for nothing is one more to open for each question
+			if err := s.file(ctx, p.Path, File{Name: s.place.part(p.Table, p.Name()), Table: p.Table, Rows: p.Rows}); err != nil {
+				return err
+			}
+			shipped = true
+		}
+		s.read[p.Path] = true
+	}
+	if !shipped {
+		return nil
+	}
+	if !s.begun {
+		row, err := begunRow(parts[0].About)
+		if err == nil {
+			err = s.row(ctx, row)
+		}
+		if err != nil {
+			return err
+		}
+		s.begun = true
+	}
+	return s.manifest.write(ctx, s.store, s.place)
+}
+
+// Finish ships the rest of a session that has ended, and with it the row that says so.
+func (s *Shipment) Finish(ctx context.Context) error {
+	facts, err := session.ReadFacts(s.dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return ErrUnfinished
+	}
+	if err != nil {
+		return err
+	}
+	if s.opts.Host == "" {
+		s.opts.Host = facts.Start.Host
+	}
+	if err := s.settle(ctx, facts.About()); err != nil {
+		return err
+	}
+	s.begun = true // below
+	if err := s.Sync(ctx); err != nil {
+		return err
+	}
+	if len(s.read) == 0 {
+		return ErrNothing
+	}
+	if s.opts.Raw {
+		if err := s.raw(ctx); err != nil {
+			return err
+		}
+	}
+	row, err := endedRow(s.dir)
+	if err != nil {
+		return err
+	}
+	if err := s.row(ctx, row); err != nil {
+		return err
+	}
+	if err := s.removeStale(ctx); err != nil {
+		return err
+	}
+	s.manifest.Complete = true
+	return s.manifest.write(ctx, s.store, s.place)
+}
+
+// settle finds the session's place, and what is there.
+func (s *Shipment) settle(ctx context.Context, about session.About) error {
+	if s.manifest != nil {
+		return nil
+	}
+	place, err := placeOf(s.opts.Host, about.SessionID, about.Start)
+	if err != nil {
+		return err
+	}
+	before, err := read(ctx, s.store, place)
+	if err != nil {
+		return err
+	}
+	if before == nil {
+		before = &Manifest{}
+	} else if before.Start != about.Start {
+		return &OtherError{place, before.Start}
+	}
+	s.place, s.before = place, before
+	s.manifest = &Manifest{Format: manifestFormat, Host: place.Host, Session: about.SessionID, Start: about.Start}
+	return nil
+}
+
+// file ships a file of the session.
+func (s *Shipment) file(ctx context.Context, path string, as File) error {
+	f, err := s.dir.OpenFile(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return s.put(ctx, f, as)
+}
+
+type content interface {
+	io.Reader
+	io.ReaderAt
+}
+
+// put ships what is not there the same.
+func (s *Shipment) put(ctx context.Context, c content, as File) error {
+	o, err := store.Of(c)
+	if err != nil {
+		return err
+	}
+	as.Bytes, as.SHA256 = o.Bytes, o.SHA256
+	there, err := s.store.Stat(ctx, as.Name)
+	switch {
+	case err == nil && there == o:
+		s.Tally.There++
+		s.manifest.put(as)
+		return nil
+	case err != nil && !errors.Is(err, fs.ErrNotExist):
+		return err
+	}
+	if err := s.store.Put(ctx, as.Name, c, o); err != nil {
+		return err
+	}
+	if there, err = s.store.Stat(ctx, as.Name); err != nil {
+		return err
+	}
+	if there != o {
+		return &differsError{as.Name}
+	}
+	s.Tally.Files++
+	s.Tally.Bytes += o.Bytes
+	s.manifest.put(as)
+	return nil
+}
+
+type differsError struct{ name string }
+
+func (e *differsError) Error() string { return e.name + " is not in the store as it was sent" }
+
+func (s *Shipment) row(ctx context.Context, row *SessionRow) error {
+	b, err := parquetOf(row)
+	if err != nil {
+		return err
+	}
+	as := File{Name: s.place.part(TableSessions, "part-00000.parquet"), Table: TableSessions, Rows: 1}
+	return s.put(ctx, bytes.NewReader(b), as)
+}
+
+// rawFiles cannot be made again from the journal.
+var rawFiles = []string{session.FileMetadata, "load.json"}
+
+func (s *Shipment) raw(ctx context.Context) error {
+	files, err := fs.Glob(s.dir.FS(), "journal/*")
+	if err != nil {
+		return err
+	}
+	for _, name := range slices.Concat(files, rawFiles) {
+		err := s.file(ctx, name, File{Name: s.place.raw(name)})
+		if err != nil && !(errors.Is(err, fs.ErrNotExist) && slices.Contains(rawFiles, name)) {
+			return err
+		}
+	}
+	return nil
+}
+
+// removeStale removes what an earlier shipment had and this one has not: a newer pmtrace
+// may have decoded the session into fewer parts. A journal shipped before stays.
+func (s *Shipment) removeStale(ctx context.Context) error {
+	for _, f := range s.before.Files {
+		if _, ok := s.manifest.find(f.Name); ok {
+			continue
+		}
+		if f.Table == "" {
+			s.manifest.put(f)
+			continue
+		}
+		if err := s.store.Remove(ctx, f.Name); err != nil {
+			return err
+		}
+		s.Tally.Stale++
+	}
+	return nil
+}
+
+// Verify reads every file back and compares it with what was sent.
+func (s *Shipment) Verify(ctx context.Context) error {
+	for i := range s.manifest.Files {
+		f := &s.manifest.Files[i]
+		if err := verify(ctx, s.store, f); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func verify(ctx context.Context, s store.Store, f *File) error {
+	r, err := s.Get(ctx, f.Name)
+	if err != nil {
+		return fmt.Errorf("%s: %w", f.Name, err)
+	}
+	defer r.Close()
+	o, err := store.Of(r)
+	if err != nil {
+		return fmt.Errorf("%s: %w", f.Name, err)
+	}
+	if o != f.object() {
+		return &differsError{f.Name}
+	}
+	return nil
+}
+
+// Manifest is what has been shipped; nil: nothing yet.
+func (s *Shipment) Manifest() *Manifest { return s.manifest }
