@@ -20,21 +20,29 @@ const (
 
 type attachOptions struct {
 	traceOptions
-	pids []int
+	pids        []int
+	all         bool
+	sessionTime seconds
 }
 
 func (a *app) attachCommand() *cobra.Command {
 	var o attachOptions
 	c := &cobra.Command{
-		Use:   "attach [--pid PID]...",
+		Use:   "attach [--pid PID]... | --all",
 		Short: "Trace a vLLM server that runs",
 		Long: `attach traces a vLLM server that runs already. PID is any process of its tree;
 without --pid it is the one vLLM server of this machine. Several --pid: a session
-each. It ends when the server ends, after --duration, and at SIGINT or SIGTERM.`,
+each. It ends when the server ends, after --duration, and at SIGINT or SIGTERM.
+
+--all traces each vLLM server that runs here or comes up, a session each, and goes on
+until it is told to end: what a service of a machine does. With --ship-to it also ships
+sessions of before that are not there yet.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error { return a.attach(c.Context(), &o) },
 	}
 	c.Flags().IntSliceVar(&o.pids, "pid", nil, "a process of the server; may be given again for more servers")
+	c.Flags().BoolVar(&o.all, "all", false, "each server that runs here or comes up, until told to end")
+	c.Flags().Var(&o.sessionTime, "session-time", "with --all: end a server's session after this time and begin another (default: when the server ends)")
 	o.flags(c.Flags())
 	return c
 }
@@ -42,6 +50,12 @@ each. It ends when the server ends, after --duration, and at SIGINT or SIGTERM.`
 func (a *app) attach(ctx context.Context, o *attachOptions) error {
 	if err := o.resolve(a.env); err != nil {
 		return err
+	}
+	if err := o.whom(); err != nil {
+		return err
+	}
+	if o.all {
+		return a.attachAll(ctx, o)
 	}
 	servers, err := a.choose(o.pids, o.force)
 	if err != nil {
@@ -55,6 +69,17 @@ func (a *app) attach(ctx context.Context, o *attachOptions) error {
 	ctx, stop := a.interruptible(ctx)
 	defer stop()
 	return a.traceAll(ctx, &o.traceOptions, modeAttach, servers)
+}
+
+// whom checks that it is said whom to trace.
+func (o *attachOptions) whom() error {
+	switch {
+	case o.all && len(o.pids) > 0:
+		return usage("--all and --pid exclude each other")
+	case !o.all && o.sessionTime > 0:
+		return usage("--session-time needs --all")
+	}
+	return nil
 }
 
 // traceAll traces servers side by side and says the worst that happened.

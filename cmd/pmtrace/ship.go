@@ -8,18 +8,11 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/pmtrace/pmtrace/output/fleet"
-	"github.com/pmtrace/pmtrace/output/fleet/store"
 	"github.com/pmtrace/pmtrace/output/session"
 )
 
-type shipCommandOptions struct {
-	host    string
-	journal bool
-	remove  bool
-}
-
 func (a *app) shipCommand() *cobra.Command {
-	var o shipCommandOptions
+	var o shipOptions
 	c := &cobra.Command{
 		Use:   "ship SESSION... DESTINATION",
 		Short: "Bring sessions to a store of many, to be queried as one",
@@ -53,31 +46,39 @@ ship while they trace, with --ship-to.`,
 	}
 	f := c.Flags()
 	f.StringVar(&o.host, "host", "", "`name` of the sessions' host (default: what it called itself)")
-	f.BoolVar(&o.journal, "journal", false, "ship the journals, too")
+	f.BoolVar(&o.raw, "journal", false, "ship the journals, too")
 	f.BoolVar(&o.remove, "remove", false, "ship the journals, too, read all of it back, and remove the sessions here")
 	return c
 }
 
-func (a *app) shipAll(ctx context.Context, o *shipCommandOptions, paths []string, destination string) error {
-	s, err := openStore("", destination, a.env)
-	if err != nil {
+// shipAll goes on after a session that cannot be shipped; the last such is returned, the
+// others are said.
+func (a *app) shipAll(ctx context.Context, o *shipOptions, paths []string, destination string) error {
+	var err error
+	if o.store, err = openStore("", destination, a.env); err != nil {
 		return err
 	}
 	for _, path := range paths {
-		if err := a.shipOne(ctx, o, path, s); err != nil {
-			return err
+		if ctx.Err() != nil {
+			break
+		}
+		next := a.shipOne(ctx, o, path)
+		if next != nil {
+			a.say(err)
+			err = next
 		}
 	}
-	return nil
+	return err
 }
 
-func (a *app) shipOne(ctx context.Context, o *shipCommandOptions, path string, s store.Store) error {
+func (a *app) shipOne(ctx context.Context, o *shipOptions, path string) error {
 	dir, err := openSession(path)
 	if err != nil {
 		return err
 	}
 	defer dir.Close()
-	shipment := fleet.New(s, dir, fleet.Options{Host: o.host, Raw: o.journal || o.remove})
+	s := o.store
+	shipment := fleet.New(s, dir, o.fleet())
 	err = shipment.Finish(ctx)
 	var other *fleet.OtherError
 	switch {
@@ -89,10 +90,7 @@ func (a *app) shipOne(ctx context.Context, o *shipCommandOptions, path string, s
 		return failed("cannot ship "+dir.Path()+" to "+s.String(), rootCause(err), fmt.Sprintf("%s are there; the same command goes on", tallied(&shipment.Tally)))
 	}
 	fmt.Fprintf(a.stderr, "pmtrace: shipped %s to %s: %s\n", dir.Path(), s, tallied(&shipment.Tally))
-	if !o.remove {
-		return nil
-	}
-	return a.verifyAndRemove(ctx, shipment, dir)
+	return a.isThere(ctx, shipment, dir, o)
 }
 
 // verifyAndRemove removes a session when all of it has been read back.

@@ -165,8 +165,5 @@ func (s *shipping) rest() error {
 		text += fmt.Sprintf("; %d attempts failed before", s.failed)
 	}
 	s.say("shipped to %s: %s", s.opts.store, text)
-	if !s.opts.remove {
-		return nil
-	}
-	return s.app.verifyAndRemove(context.Background(), s.shipment, s.dir)
+	return s.app.isThere(context.Background(), s.shipment, s.dir, &s.opts)
 }

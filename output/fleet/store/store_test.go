@@ -16,7 +16,7 @@ import (
 	"github.com/go-quicktest/qt"
 
 	"github.com/pmtrace/pmtrace/output/fleet/store"
-	"github.com/pmtrace/pmtrace/output/internal/s3server"
+	"github.com/pmtrace/pmtrace/e2e/s3server"
 )
 
 func noEnv(string) string { return "" }
