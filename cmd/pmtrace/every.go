@@ -82,6 +82,7 @@ func (e *every) run(ctx context.Context) {
 			return
 		case end := <-e.ended:
 			e.over(end)
+			look.Reset(0) // its next session begins at once
 		case <-look.C:
 			look.Reset(e.look(ctx))
 		}
