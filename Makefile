@@ -16,8 +16,9 @@ GO_DIR := $(shell e2e/setup/go.sh)
 endif
 export PATH := $(PMTRACE_CACHE)/bin:$(GO_DIR):$(PATH)
 
-VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
-LDFLAGS := -s -w -X main.version=$(VERSION)
+# The version of a release; without one a build says the commit that it is of.
+RELEASE ?=
+LDFLAGS := -s -w $(if $(RELEASE),-X main.release=$(RELEASE))
 # NVIDIA's header marks as deprecated what go-nvml binds.
 export CGO_CFLAGS ?= -O2 -g -Wno-deprecated-declarations
 # It needs its symbols bound when they are called: older drivers lack some.

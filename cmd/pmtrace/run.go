@@ -78,7 +78,7 @@ tracing failed.`,
 	root.AddCommand(
 		a.attachCommand(), a.recordCommand(), a.profileCommand(), a.lsCommand(), a.checkCommand(),
 		a.summaryCommand(), a.requestCommand(), a.diffCommand(), a.exportCommand(), a.decodeCommand(), a.shipCommand(),
-		a.versionCommand(), a.followCommand(), a.samplerCommand(), a.loaderCommand(),
+		a.versionCommand(), a.manCommand(), a.followCommand(), a.samplerCommand(), a.loaderCommand(),
 	)
 	return root
 }
