@@ -60,9 +60,9 @@ sed -e "s|\${STAGE}|$stage|g; s|\${SCRIPTS}|$PWD/deploy/release|g; s|\${GLIBC}|$
 nfpm package -f "$work/nfpm.yaml" -p deb -t "$out/pmtrace_${package}_amd64.deb" >/dev/null
 nfpm package -f "$work/nfpm.yaml" -p rpm -t "$out/pmtrace-$package-1.x86_64.rpm" >/dev/null
 
-CGO_ENABLED=1 cyclonedx-gomod app -json -noserial -std -licenses -assert-licenses -main cmd/pmtrace -output "$work/sbom.json" . 2>"$work/sbom.log" ||
+# Of the binary, that is of what is really in it.
+cyclonedx-gomod bin -json -noserial -notimestamp -std -version "$version" -output "$out/$name.cdx.json" "$pmtrace" 2>"$work/sbom.log" ||
 	die "no SBOM: $(tail -1 "$work/sbom.log")"
-python3 deploy/release/sbom.py "$version" "$SOURCE_DATE_EPOCH" <"$work/sbom.json" >"$out/$name.cdx.json"
 
 cd "$out"
 sha256sum "$name.tar.gz" "pmtrace_${package}_amd64.deb" "pmtrace-$package-1.x86_64.rpm" "$name.cdx.json" >SHA256SUMS
