@@ -15,7 +15,7 @@ go mod tidy -diff >/dev/null || die "go.mod is not tidy"
 go mod verify >/dev/null
 
 SOURCE_DATE_EPOCH=$(git log -1 --format=%ct)
-export SOURCE_DATE_EPOCH LC_ALL=C TZ=UTC GOFLAGS=
+export SOURCE_DATE_EPOCH LC_ALL=C TZ=UTC GOFLAGS=-buildvcs=true
 umask 022
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
