@@ -34,7 +34,7 @@ ROOT := $(if $(filter 0,$(shell id -u)),,sudo -E env "PATH=$(PATH)" "HOME=$(HOME
 ROOT_TESTS := ./bpf/... ./probes/...
 PURE_TESTS = $(shell go list ./... | grep -vE '/(bpf|probes)(/|$$)|/e2e$$')
 
-.PHONY: help build generate injection check-generated fmt lint lint-quick test test-pure test-root cross e2e e2e-quick demo bench bench-calls fuzz install clean setup setup-clang setup-cpython setup-vllm setup-vllm-old setup-lint setup-analysis setup-perfetto
+.PHONY: help release check-release check-deploy setup-s3 setup-release setup-deploy build generate injection check-generated fmt lint lint-quick test test-pure test-root cross e2e e2e-quick demo bench bench-calls fuzz install clean setup setup-clang setup-cpython setup-vllm setup-vllm-old setup-lint setup-analysis setup-perfetto
 
 help: ## print this list
 	@sed -nE 's/^([a-z0-9-]+):[^#]*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | awk -F'\t' '{ printf "%-16s %s\n", $$1, $$2 }'
@@ -62,6 +62,17 @@ fmt: setup-clang ## format Go and C
 lint-quick: setup-clang
 	@$(STEP) "formatting, go vet, shellcheck" e2e/lint.sh quick
 
+# RELEASE is the version, RELEASE_KEY a key of gpg to sign SHA256SUMS with (none: not signed).
+export RELEASE_KEY ?=
+release: setup-release ## dist/: tarball, .deb, .rpm, SBOM, checksums of RELEASE=vX.Y.Z (RELEASE_KEY=…: signed)
+	@$(STEP) "release $(RELEASE)" deploy/release/release.sh "$(RELEASE)" dist
+
+check-release: setup-release ## fail unless a release of HEAD is reproducible, installable and whole
+	@$(STEP) "a release of HEAD" e2e/release.sh
+
+check-deploy: setup-deploy ## what deploy/ holds, by the checkers of Docker, Kubernetes and systemd
+	@$(STEP) "Dockerfile, DaemonSet, unit" e2e/deploy.sh
+
 lint: setup-lint lint-quick ## go vet, golangci-lint, clang-format, shellcheck, govulncheck
 	@$(STEP) "golangci-lint" e2e/lint.sh go
 	@$(STEP) "known vulnerabilities" e2e/lint.sh vulnerabilities
@@ -74,7 +85,7 @@ cross: ## build and vet for arm64 (not run anywhere)
 	@$(STEP) "arm64: build" env GOOS=linux GOARCH=arm64 CGO_ENABLED=0 go build ./...
 	@$(STEP) "arm64: vet" env GOOS=linux GOARCH=arm64 CGO_ENABLED=0 go vet ./...
 
-test-pure: setup-analysis setup-perfetto ## tests that need no privileges and no server
+test-pure: setup-analysis setup-perfetto setup-s3 ## tests that need no privileges and no server
 	@$(STEP) "go test: pure" go test $(PURE_TESTS)
 
 test-root: setup-cpython ## tests on the kernel and on real CPythons 3.11 to 3.14 (root)
@@ -118,10 +129,10 @@ install: ## install to PREFIX/bin (/usr/local), runnable without root by INSTALL
 	PATH=$$PATH:/usr/sbin:/sbin; $(ROOT) $$(command -v setcap) $(CAPS) $(DESTDIR)$(PREFIX)/bin/pmtrace
 
 clean: ## remove what was built here (the cache stays: $(PMTRACE_CACHE))
-	rm -rf pmtrace build bench/out
+	rm -rf pmtrace build dist bench/out
 	@echo "everything set up for tests is in $(PMTRACE_CACHE); remove that by hand"
 
-setup: setup-clang setup-cpython setup-vllm setup-vllm-old setup-lint setup-analysis setup-perfetto
+setup: setup-clang setup-cpython setup-vllm setup-vllm-old setup-lint setup-analysis setup-perfetto setup-s3 setup-release setup-deploy
 setup-clang:
 	@e2e/setup/clang.sh >/dev/null
 setup-cpython:
@@ -137,3 +148,9 @@ setup-analysis:
 	@e2e/setup/analysis.sh >/dev/null
 setup-perfetto:
 	@e2e/setup/perfetto.sh >/dev/null
+setup-s3:
+	@e2e/setup/s3.sh >/dev/null
+setup-release:
+	@e2e/setup/release.sh >/dev/null
+setup-deploy:
+	@e2e/setup/deploy.sh >/dev/null

@@ -51,8 +51,8 @@ func (a *app) attach(ctx context.Context, o *attachOptions) error {
 	if err := o.resolve(a.env); err != nil {
 		return err
 	}
-	if err := o.whom(); err != nil {
-		return err
+	if o.all && len(o.pids) > 0 {
+		return usage("--all and --pid exclude each other")
 	}
 	if o.all {
 		return a.attachAll(ctx, o)
@@ -69,17 +69,6 @@ func (a *app) attach(ctx context.Context, o *attachOptions) error {
 	ctx, stop := a.interruptible(ctx)
 	defer stop()
 	return a.traceAll(ctx, &o.traceOptions, modeAttach, servers)
-}
-
-// whom checks that it is said whom to trace.
-func (o *attachOptions) whom() error {
-	switch {
-	case o.all && len(o.pids) > 0:
-		return usage("--all and --pid exclude each other")
-	case !o.all && o.sessionTime > 0:
-		return usage("--session-time needs --all")
-	}
-	return nil
 }
 
 // traceAll traces servers side by side and says the worst that happened.
