@@ -4,7 +4,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 fail() { echo "FAIL: $*" >&2; exit 1; }
-version=v99.0.0-test.1
+version=v0.99.0-test.1
 work=$(mktemp -d /tmp/pmtrace-release.XXXXXX)
 export GNUPGHOME=$work/gnupg
 trap 'gpgconf --kill all 2>/dev/null || true; chmod -R u+w "$work"; rm -rf "$work"' EXIT
@@ -28,7 +28,7 @@ echo >>"$work/one/SHA256SUMS"
 
 echo "the tarball"
 tar -C "$work" -xzf "$work"/one/*.tar.gz
-tree=$work/pmtrace_99.0.0-test.1_linux_amd64
+tree=$work/pmtrace_0.99.0-test.1_linux_amd64
 says=$("$tree/bin/pmtrace" version)
 [[ $says == "pmtrace $version (commit $(git rev-parse --short=12 HEAD), "* ]] || fail "pmtrace says: $says"
 ! grep -aqF "$work" "$tree/bin/pmtrace" || fail "the binary names the place where it was built"

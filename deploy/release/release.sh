@@ -27,7 +27,8 @@ make build RELEASE="$version"
 mv pmtrace "$stage/bin/pmtrace"
 pmtrace=$stage/bin/pmtrace
 "$pmtrace" man "$work/man"
-for page in "$work"/man/*.1; do gzip -9n <"$page" >"$stage/share/man/man1/$(basename "$page").gz"; done
+gzip -9n "$work"/man/*.1
+mv "$work"/man/*.gz "$stage/share/man/man1/"
 "$pmtrace" completion bash >"$stage/share/completions/pmtrace.bash"
 "$pmtrace" completion zsh >"$stage/share/completions/_pmtrace"
 "$pmtrace" completion fish >"$stage/share/completions/pmtrace.fish"

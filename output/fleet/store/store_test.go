@@ -15,8 +15,8 @@ import (
 
 	"github.com/go-quicktest/qt"
 
-	"github.com/pmtrace/pmtrace/output/fleet/store"
 	"github.com/pmtrace/pmtrace/e2e/s3server"
+	"github.com/pmtrace/pmtrace/output/fleet/store"
 )
 
 func noEnv(string) string { return "" }
