@@ -30,7 +30,7 @@ echo "the tarball"
 tar -C "$work" -xzf "$work"/one/*.tar.gz
 tree=$work/pmtrace_0.99.0-test.1_linux_amd64
 says=$("$tree/bin/pmtrace" version)
-[[ $says == "pmtrace $version (commit $(git rev-parse --short=12 HEAD), "* ]] || fail "pmtrace says: $says"
+[[ $says == "pmtrace $version (commit $(git -C "$work/a" rev-parse --short=12 HEAD), "* ]] || fail "pmtrace says: $says"
 ! grep -aqF "$work" "$tree/bin/pmtrace" || fail "the binary names the place where it was built"
 for command in $("$tree/bin/pmtrace" --help | sed -n '/^Available/,/^$/s/^  \([a-z]*\) .*/\1/p' | grep -vxE 'help|completion'); do
 	[ -s "$tree/share/man/man1/pmtrace-$command.1.gz" ] || fail "no page of the manual for $command"
@@ -77,8 +77,8 @@ module=$(go list -m)
 proxy=$work/proxy/$module/@v
 mkdir -p "$proxy"
 echo "{\"Version\":\"$version\"}" >"$proxy/$version.info"
-cp go.mod "$proxy/$version.mod"
-git archive --format=zip --prefix="$module@$version/" -o "$proxy/$version.zip" HEAD
+cp "$work/a/go.mod" "$proxy/$version.mod"
+git -C "$work/a" archive --format=zip --prefix="$module@$version/" -o "$proxy/$version.zip" HEAD
 echo $version >"$proxy/list"
 (cd "$work" && GOFLAGS=-modcacherw GOBIN=$work/bin GOPROXY="file://$work/proxy,$(go env GOPROXY)" GONOSUMDB=$module GONOSUMCHECK=1 go install "$module/cmd/pmtrace@$version")
 [[ $("$work/bin/pmtrace" version) == "pmtrace $version "* ]] || fail "what go install made says: $("$work/bin/pmtrace" version)"

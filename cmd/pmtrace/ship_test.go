@@ -153,6 +153,9 @@ for question in [q for q in sys.stdin.read().split(';') if 'select' in q]:
 	out, err := c.CombinedOutput()
 	qt.Assert(t, qt.IsNil(err), qt.Commentf("%s", out))
 	qt.Check(t, qt.Equals(strings.Count(string(out), "-- "), 4))
+	// The README has the first answer.
+	answer, _, _ := strings.Cut(string(out)[strings.Index(string(out), "┌"):], "\n\n")
+	qt.Check(t, qt.StringContains(section, answer))
 	t.Logf("%s", out)
 }
 
