@@ -59,7 +59,9 @@ type Shipment struct {
 	manifest *Manifest
 	before   *Manifest
 	read     map[string]bool // parts of the session that are dealt with
-	begun    bool            // there is a row for it
+	about    session.About
+	begun    bool // there is a row for it
+	unsaid   bool // the manifest says less than is there
 }
 
 // New begins a shipment, without a word to the store.
@@ -80,37 +82,49 @@ func (s *Shipment) waiting() ([]session.Part, error) {
 // Sync ships the parts that have become complete since the last time.
 func (s *Shipment) Sync(ctx context.Context) error {
 	parts, err := s.waiting()
-	if err != nil || len(parts) == 0 {
+	if err != nil {
 		return err
 	}
-	if err := s.settle(ctx, parts[0].About); err != nil {
-		return err
-	}
-	shipped := false
 	for i := range parts {
 		p := &parts[i]
+		if err := s.settle(ctx, p.About); err != nil {
+			return err
+		}
 		if p.Rows > 0 { // a file for nothing is one more to open for each question
 			if err := s.file(ctx, p.Path, File{Name: s.place.part(p.Table, p.Name()), Table: p.Table, Rows: p.Rows}); err != nil {
 				return err
 			}
-			shipped = true
+			s.unsaid = true
 		}
 		s.read[p.Path] = true
 	}
-	if !shipped {
+	if !s.unsaid {
 		return nil
 	}
-	if !s.begun {
-		row, err := begunRow(parts[0].About)
-		if err == nil {
-			err = s.row(ctx, row)
-		}
-		if err != nil {
-			return err
-		}
-		s.begun = true
+	if err := s.begin(ctx); err != nil {
+		return err
 	}
-	return s.manifest.write(ctx, s.store, s.place)
+	return s.say(ctx)
+}
+
+// begin ships the row of a session that goes on.
+func (s *Shipment) begin(ctx context.Context) error {
+	if s.begun {
+		return nil
+	}
+	row, err := begunRow(s.about)
+	if err == nil {
+		err = s.row(ctx, row)
+	}
+	s.begun = err == nil
+	return err
+}
+
+// say writes the manifest.
+func (s *Shipment) say(ctx context.Context) error {
+	err := s.manifest.write(ctx, s.store, s.place)
+	s.unsaid = err != nil
+	return err
 }
 
 // Finish ships the rest of a session that has ended, and with it the row that says so.
@@ -128,7 +142,7 @@ func (s *Shipment) Finish(ctx context.Context) error {
 	if err := s.settle(ctx, facts.About()); err != nil {
 		return err
 	}
-	s.begun = true // below
+	s.begun = true // its row comes below
 	if err := s.Sync(ctx); err != nil {
 		return err
 	}
@@ -151,7 +165,7 @@ func (s *Shipment) Finish(ctx context.Context) error {
 		return err
 	}
 	s.manifest.Complete = true
-	return s.manifest.write(ctx, s.store, s.place)
+	return s.say(ctx)
 }
 
 // settle finds the session's place, and what is there.
@@ -172,7 +186,7 @@ func (s *Shipment) settle(ctx context.Context, about session.About) error {
 	} else if before.Start != about.Start {
 		return &OtherError{place, before.Start}
 	}
-	s.place, s.before = place, before
+	s.place, s.about, s.before = place, about, before
 	s.manifest = &Manifest{Format: manifestFormat, Host: place.Host, Session: about.SessionID, Start: about.Start}
 	return nil
 }

@@ -246,7 +246,8 @@ func TestShipmentEndsAnywhere(t *testing.T) {
 	want := tree(t, place)
 	for calls := 0; ; calls++ {
 		s, place := directory(t)
-		first := fleet.New(&failing{s, calls}, m.dir, fleet.Options{})
+		away := &failing{s, calls}
+		first := fleet.New(away, m.dir, fleet.Options{})
 		err := first.Finish(t.Context())
 		if err == nil {
 			qt.Check(t, qt.IsTrue(calls > 3*len(want)/2), qt.Commentf("%d calls", calls))
@@ -259,8 +260,8 @@ func TestShipmentEndsAnywhere(t *testing.T) {
 			qt.Assert(t, qt.IsNil(first.Finish(t.Context())))
 			qt.Check(t, qt.IsTrue(first.Tally.Files+first.Tally.There == whole.Tally.Files))
 		} else {
-			again := fleet.New(&failing{s, 1 << 20}, m.dir, fleet.Options{})
-			qt.Assert(t, qt.IsNil(again.Finish(t.Context())))
+			away.calls = 1 << 20 // it is back
+			qt.Assert(t, qt.IsNil(first.Finish(t.Context())))
 		}
 		qt.Assert(t, qt.DeepEquals(names(tree(t, place)), names(want)))
 		qt.Assert(t, qt.DeepEquals(tree(t, place), want))
@@ -292,6 +293,33 @@ func TestShipAgainWithFewerParts(t *testing.T) {
 	qt.Check(t, qt.IsTrue(ship.Tally.Stale > 0))
 	qt.Check(t, qt.Equals(int64(len(tree(t, place))), int64(before)-ship.Tally.Stale))
 	qt.Check(t, qt.DeepEquals(ship.Manifest().Rows(), rowsOf(t, m.dir)))
+}
+
+// The same while the session goes on: what was cut off is made up for, with the next part
+// or without.
+func TestSyncEndsAnywhere(t *testing.T) {
+	for calls := 0; ; calls++ {
+		m := makeSession(t, noon)
+		m.steps(20)
+		qt.Assert(t, qt.IsNil(m.tables.Cut()))
+		s, place := directory(t)
+		away := &failing{s, calls}
+		ship := fleet.New(away, m.dir, fleet.Options{Host: "host-a"})
+		err := ship.Sync(t.Context())
+		if err == nil {
+			break
+		}
+		qt.Assert(t, qt.ErrorIs(err, errGone))
+		away.calls = 1 << 20
+		qt.Assert(t, qt.IsNil(ship.Sync(t.Context())))
+		rows := rowsOf(t, m.dir)
+		text, err := os.ReadFile(filepath.Join(place, "_manifests/host=host-a/date=2026-11-27/session=session_20261127_120000.json"))
+		qt.Assert(t, qt.IsNil(err))
+		var there fleet.Manifest
+		qt.Assert(t, qt.IsNil(json.Unmarshal(text, &there)))
+		qt.Assert(t, qt.DeepEquals(there.Rows(), rows), qt.Commentf("%d calls", calls))
+		m.end()
+	}
 }
 
 // Two sessions of one name do not mix.
