@@ -55,9 +55,9 @@ type Shipment struct {
 	dir   *session.Dir
 	opts  Options
 	place Place
-	// manifest is what has been shipped; before, what an earlier shipment had.
+	// manifest is what is there, by an earlier shipment as well until its files are removed.
 	manifest *Manifest
-	before   *Manifest
+	shipped  map[string]bool // files of this shipment
 	read     map[string]bool // parts of the session that are dealt with
 	about    session.About
 	begun    bool // there is a row for it
@@ -66,7 +66,7 @@ type Shipment struct {
 
 // New begins a shipment, without a word to the store.
 func New(s store.Store, dir *session.Dir, o Options) *Shipment {
-	return &Shipment{store: s, dir: dir, opts: o, read: map[string]bool{}}
+	return &Shipment{store: s, dir: dir, opts: o, shipped: map[string]bool{}, read: map[string]bool{}}
 }
 
 // Waiting counts the complete parts that are not shipped.
@@ -177,17 +177,18 @@ func (s *Shipment) settle(ctx context.Context, about session.About) error {
 	if err != nil {
 		return err
 	}
+	m := &Manifest{Format: manifestFormat, Host: place.Host, Session: about.SessionID, Start: about.Start}
 	before, err := read(ctx, s.store, place)
 	if err != nil {
 		return err
 	}
-	if before == nil {
-		before = &Manifest{}
-	} else if before.Start != about.Start {
-		return &OtherError{place, before.Start}
+	if before != nil {
+		if before.Start != about.Start {
+			return &OtherError{place, before.Start}
+		}
+		m.Files = before.Files
 	}
-	s.place, s.about, s.before = place, about, before
-	s.manifest = &Manifest{Format: manifestFormat, Host: place.Host, Session: about.SessionID, Start: about.Start}
+	s.place, s.about, s.manifest = place, about, m
 	return nil
 }
 
@@ -217,7 +218,7 @@ func (s *Shipment) put(ctx context.Context, c content, as File) error {
 	switch {
 	case err == nil && there == o:
 		s.Tally.There++
-		s.manifest.put(as)
+		s.has(as)
 		return nil
 	case err != nil && !errors.Is(err, fs.ErrNotExist):
 		return err
@@ -233,8 +234,13 @@ func (s *Shipment) put(ctx context.Context, c content, as File) error {
 	}
 	s.Tally.Files++
 	s.Tally.Bytes += o.Bytes
-	s.manifest.put(as)
+	s.has(as)
 	return nil
+}
+
+func (s *Shipment) has(f File) {
+	s.shipped[f.Name] = true
+	s.manifest.put(f)
 }
 
 type differsError struct{ name string }
@@ -270,12 +276,9 @@ func (s *Shipment) raw(ctx context.Context) error {
 // removeStale removes what an earlier shipment had and this one has not: a newer pmtrace
 // may have decoded the session into fewer parts. A journal shipped before stays.
 func (s *Shipment) removeStale(ctx context.Context) error {
-	for _, f := range s.before.Files {
-		if _, ok := s.manifest.find(f.Name); ok {
-			continue
-		}
-		if f.Table == "" {
-			s.manifest.put(f)
+	stale := func(f File) bool { return f.Table != "" && !s.shipped[f.Name] }
+	for _, f := range s.manifest.Files {
+		if !stale(f) {
 			continue
 		}
 		if err := s.store.Remove(ctx, f.Name); err != nil {
@@ -283,6 +286,7 @@ func (s *Shipment) removeStale(ctx context.Context) error {
 		}
 		s.Tally.Stale++
 	}
+	s.manifest.Files = slices.DeleteFunc(s.manifest.Files, stale)
 	return nil
 }
 
