@@ -92,7 +92,7 @@ func (a *app) traceAll(ctx context.Context, o *traceOptions, mode string, server
 
 // traceAndShip traces one server, and ships its session if that was asked for.
 func (a *app) traceAndShip(ctx context.Context, o traceOptions, mode string, s target.Server, st *status) result {
-	ship := a.shipping(&o, st.name)
+	ship := a.shipping(&o, st)
 	return ship.end(a.trace(ctx, &o, mode, s, st))
 }
 

@@ -158,7 +158,7 @@ func (e *every) trace(ctx context.Context, key serverKey, w *watched, s target.S
 	st := newStatus(e.app.stderr, fmt.Sprintf("server %d", s.Root), false, e.opts.logInterval)
 	o := *e.opts
 	o.begun = e.backlog.leave // its own shipping is for it
-	ship := e.app.shipping(&o, st.name)
+	ship := e.app.shipping(&o, st)
 	e.traces.Go(func() {
 		r := e.app.trace(ctx, &o, modeAttach, s, st)
 		e.ended <- ended{key, r.err} // now: shipping takes its time

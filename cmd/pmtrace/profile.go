@@ -126,7 +126,7 @@ func (a *app) profile(ctx context.Context, o *profileOptions, f *pflag.FlagSet, 
 	traced := make(chan struct{})
 	over := sync.OnceFunc(func() { close(traced) })
 	o.begun = func(string) { over() }
-	ship := a.shipping(&o.traceOptions, "")
+	ship := a.shipping(&o.traceOptions, nil)
 	log, err := a.serverLog(o)
 	if err != nil {
 		return failed("cannot write what the server prints", rootCause(err), "choose another --server-log or --output-dir")

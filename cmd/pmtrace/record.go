@@ -81,7 +81,7 @@ func (a *app) record(ctx context.Context, o *recordOptions, argv []string) error
 		o.force = true
 	}
 	defer a.inject(o, s)()
-	ship := a.shipping(&o.traceOptions, "")
+	ship := a.shipping(&o.traceOptions, nil)
 	watch, err := a.watcher(&o.traceOptions)
 	if err != nil {
 		return err

@@ -25,11 +25,12 @@ const (
 // queue: what is not shipped stays there, whatever the store does, and tracing neither
 // waits nor knows.
 type shipping struct {
-	app  *app
-	opts shipOptions
-	name string // of the server, where several are traced
+	app    *app
+	opts   shipOptions
+	status *status // of the trace, whose line ours must not end; may be nil
 
 	dir      *session.Dir // nil before the session begins
+	unopened error        // why it is nil afterwards
 	shipment *fleet.Shipment
 	cancel   context.CancelFunc
 	done     chan struct{} // closed when the loop has ended
@@ -41,8 +42,8 @@ type shipping struct {
 
 // shipping prepares what --ship-to asks for; its end belongs behind the trace. The
 // options' begun leads it to the session.
-func (a *app) shipping(o *traceOptions, name string) *shipping {
-	s := &shipping{app: a, opts: o.ship, name: name}
+func (a *app) shipping(o *traceOptions, st *status) *shipping {
+	s := &shipping{app: a, opts: o.ship, status: st}
 	if o.ship.store == nil {
 		return s
 	}
@@ -59,7 +60,7 @@ func (a *app) shipping(o *traceOptions, name string) *shipping {
 func (s *shipping) begin(path string) {
 	dir, err := session.Open(path)
 	if err != nil {
-		s.say("cannot ship %s: %s", path, oneLine(err))
+		s.unopened = err
 		return
 	}
 	s.dir = dir
@@ -111,8 +112,11 @@ func (s *shipping) trouble(err error) time.Duration {
 
 func (s *shipping) say(format string, args ...any) {
 	name := ""
-	if s.name != "" {
-		name = s.name + ": "
+	if s.status != nil {
+		s.status.done()
+		if s.status.name != "" {
+			name = s.status.name + ": "
+		}
 	}
 	fmt.Fprintln(s.app.stderr, "pmtrace: "+name+fmt.Sprintf(format, args...))
 }
@@ -120,6 +124,9 @@ func (s *shipping) say(format string, args ...any) {
 // end ships the rest of a session that has ended.
 func (s *shipping) end(r result) result {
 	if s.dir == nil {
+		if s.unopened != nil && r.err == nil {
+			r.err = failed("the session is not shipped", rootCause(s.unopened), "pmtrace ship "+r.path+" "+s.opts.store.String()+" does it")
+		}
 		return r
 	}
 	defer s.dir.Close()
@@ -129,10 +136,14 @@ func (s *shipping) end(r result) result {
 	if err == nil {
 		return r
 	}
-	if errors.Is(err, fleet.ErrUnfinished) && r.err != nil {
-		return r // that says more
-	}
-	if r.err == nil {
+	var f *failure
+	switch {
+	case r.err != nil && errors.Is(err, fleet.ErrUnfinished): // that says more
+	case r.err != nil:
+		s.say("not shipped to %s: %s", s.opts.store, oneLine(err))
+	case errors.As(err, &f):
+		r.err = f
+	default:
 		r.err = failed("the session is not shipped to "+s.opts.store.String(), rootCause(err), "it is complete here: pmtrace ship "+s.dir.Path()+" "+s.opts.store.String())
 	}
 	return r
