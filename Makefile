@@ -16,8 +16,9 @@ GO_DIR := $(shell e2e/setup/go.sh)
 endif
 export PATH := $(PMTRACE_CACHE)/bin:$(GO_DIR):$(PATH)
 
-VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
-LDFLAGS := -s -w -X main.version=$(VERSION)
+# The version of a release; without one a build says the commit that it is of.
+RELEASE ?=
+LDFLAGS := -s -w $(if $(RELEASE),-X main.release=$(RELEASE))
 # NVIDIA's header marks as deprecated what go-nvml binds.
 export CGO_CFLAGS ?= -O2 -g -Wno-deprecated-declarations
 # It needs its symbols bound when they are called: older drivers lack some.
@@ -33,7 +34,7 @@ ROOT := $(if $(filter 0,$(shell id -u)),,sudo -E env "PATH=$(PATH)" "HOME=$(HOME
 ROOT_TESTS := ./bpf/... ./probes/...
 PURE_TESTS = $(shell go list ./... | grep -vE '/(bpf|probes)(/|$$)|/e2e$$')
 
-.PHONY: help build generate injection charts check-generated fmt lint lint-quick test test-pure test-root cross e2e e2e-quick demo bench bench-calls bench-hooks fuzz install clean setup setup-clang setup-cpython setup-vllm setup-vllm-old setup-lint setup-analysis setup-perfetto setup-browser
+.PHONY: help release check-release check-deploy setup-s3 setup-release setup-deploy build generate injection charts check-generated fmt lint lint-quick test test-pure test-root cross e2e e2e-quick demo bench bench-calls bench-hooks fuzz install clean setup setup-clang setup-cpython setup-vllm setup-vllm-old setup-lint setup-analysis setup-perfetto setup-browser
 
 help: ## print this list
 	@sed -nE 's/^([a-z0-9-]+):[^#]*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | awk -F'\t' '{ printf "%-16s %s\n", $$1, $$2 }'
@@ -65,6 +66,17 @@ fmt: setup-clang ## format Go and C
 lint-quick: setup-clang
 	@$(STEP) "formatting, go vet, shellcheck" e2e/lint.sh quick
 
+# RELEASE is the version, RELEASE_KEY a key of gpg to sign SHA256SUMS with (none: not signed).
+export RELEASE_KEY ?=
+release: setup-release ## dist/: tarball, .deb, .rpm, SBOM, checksums of RELEASE=vX.Y.Z (RELEASE_KEY=…: signed)
+	@$(STEP) "release $(RELEASE)" deploy/release/release.sh "$(RELEASE)" dist
+
+check-release: setup-release ## fail unless a release of HEAD is reproducible, installable and whole
+	@$(STEP) "a release of HEAD" e2e/release.sh
+
+check-deploy: setup-deploy ## what deploy/ holds, by the checkers of Docker, Kubernetes and systemd
+	@$(STEP) "Dockerfile, DaemonSet, unit" e2e/deploy.sh
+
 lint: setup-lint lint-quick ## go vet, golangci-lint, clang-format, shellcheck, govulncheck
 	@$(STEP) "golangci-lint" e2e/lint.sh go
 	@$(STEP) "known vulnerabilities" e2e/lint.sh vulnerabilities
@@ -77,7 +89,7 @@ cross: ## build and vet for arm64 (not run anywhere)
 	@$(STEP) "arm64: build" env GOOS=linux GOARCH=arm64 CGO_ENABLED=0 go build ./...
 	@$(STEP) "arm64: vet" env GOOS=linux GOARCH=arm64 CGO_ENABLED=0 go vet ./...
 
-test-pure: setup-analysis setup-perfetto setup-browser ## tests that need no privileges and no server
+test-pure: setup-analysis setup-perfetto setup-browser setup-s3 ## tests that need no privileges and no server
 	@$(STEP) "go test: pure" go test $(PURE_TESTS)
 
 test-root: setup-cpython ## tests on the kernel and on real CPythons 3.11 to 3.14 (root)
@@ -124,10 +136,10 @@ install: ## install to PREFIX/bin (/usr/local), runnable without root by INSTALL
 	PATH=$$PATH:/usr/sbin:/sbin; $(ROOT) $$(command -v setcap) $(CAPS) $(DESTDIR)$(PREFIX)/bin/pmtrace
 
 clean: ## remove what was built here (the cache stays: $(PMTRACE_CACHE))
-	rm -rf pmtrace build bench/out
+	rm -rf pmtrace build dist bench/out
 	@echo "everything set up for tests is in $(PMTRACE_CACHE); remove that by hand"
 
-setup: setup-clang setup-cpython setup-vllm setup-vllm-old setup-lint setup-analysis setup-perfetto setup-browser
+setup: setup-clang setup-cpython setup-vllm setup-vllm-old setup-lint setup-analysis setup-perfetto setup-browser setup-s3 setup-release setup-deploy
 setup-clang:
 	@e2e/setup/clang.sh >/dev/null
 setup-cpython:
@@ -145,3 +157,9 @@ setup-perfetto:
 	@e2e/setup/perfetto.sh >/dev/null
 setup-browser:
 	@e2e/setup/browser.sh >/dev/null || [ $$? = 3 ] # its test skips then, and says so
+setup-s3:
+	@e2e/setup/s3.sh >/dev/null
+setup-release:
+	@e2e/setup/release.sh >/dev/null
+setup-deploy:
+	@e2e/setup/deploy.sh >/dev/null

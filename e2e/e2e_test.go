@@ -42,7 +42,8 @@ func TestServer(t *testing.T) {
 	t.Run("attach before load", func(t *testing.T) {
 		s := s.in(t)
 		before := s.scrape(t, "before")
-		tr := s.attach(t)
+		store := filepath.Join(s.out, "fleet")
+		tr := s.attach(t, "--rotate", "3s", "--ship-to", store)
 		one := s.load(t, "c1", "-c", "1", "-n", "6", "--seed", "1")
 		eight := s.load(t, "c8", args(prefixes(), []string{"-c", "8", "-n", "60", "--seed", "2", "--eos-fraction", "0.2"})...)
 		many := s.load(t, "c64", args(prefixes(), []string{"-c", "64", "-n", "250", "--seed", "3", "--eos-fraction", "0.1"})...)
@@ -52,6 +53,9 @@ func TestServer(t *testing.T) {
 		s.truth(t, tr, "--load", one, "--load", eight, "--load", many, "--before", before, "--after", after, "--fresh")
 		tr.decodesTheSame(t)
 		tr.finds(t, "kv_cache_too_small")
+		if steps, complete := shippedSteps(t, store, filepath.Base(tr.session(t))); steps != stepsIn(t, tr.session(t)) || !complete {
+			t.Errorf("%d steps are in the store (complete: %v), %d in the session", steps, complete, stepsIn(t, tr.session(t)))
+		}
 	})
 
 	t.Run("clients hang up", func(t *testing.T) {

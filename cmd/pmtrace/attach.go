@@ -20,21 +20,29 @@ const (
 
 type attachOptions struct {
 	traceOptions
-	pids []int
+	pids        []int
+	all         bool
+	sessionTime seconds
 }
 
 func (a *app) attachCommand() *cobra.Command {
 	var o attachOptions
 	c := &cobra.Command{
-		Use:   "attach [--pid PID]...",
+		Use:   "attach [--pid PID]... | --all",
 		Short: "Trace a vLLM server that runs",
 		Long: `attach traces a vLLM server that runs already. PID is any process of its tree;
 without --pid it is the one vLLM server of this machine. Several --pid: a session
-each. It ends when the server ends, after --duration, and at SIGINT or SIGTERM.`,
+each. It ends when the server ends, after --duration, and at SIGINT or SIGTERM.
+
+--all traces each vLLM server that runs here or comes up, a session each, and goes on
+until it is told to end: what a service of a machine does. With --ship-to it also ships
+sessions of before that are not there yet.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error { return a.attach(c.Context(), &o) },
 	}
 	c.Flags().IntSliceVar(&o.pids, "pid", nil, "a process of the server; may be given again for more servers")
+	c.Flags().BoolVar(&o.all, "all", false, "each server that runs here or comes up, until told to end")
+	c.Flags().Var(&o.sessionTime, "session-time", "with --all: end a server's session after this time and begin another (default: when the server ends)")
 	o.flags(c.Flags())
 	return c
 }
@@ -42,6 +50,12 @@ each. It ends when the server ends, after --duration, and at SIGINT or SIGTERM.`
 func (a *app) attach(ctx context.Context, o *attachOptions) error {
 	if err := o.resolve(a.env); err != nil {
 		return err
+	}
+	if o.all && len(o.pids) > 0 {
+		return usage("--all and --pid exclude each other")
+	}
+	if o.all {
+		return a.attachAll(ctx, o)
 	}
 	servers, err := a.choose(o.pids, o.force)
 	if err != nil {
@@ -71,12 +85,18 @@ func (a *app) traceAll(ctx context.Context, o *traceOptions, mode string, server
 		}
 		st := newStatus(a.stderr, name, len(servers) == 1 && isTerminal(a.stderr), o.logInterval)
 		g.Go(func() error {
-			results[i] = a.trace(ctx, o, mode, s, st)
+			results[i] = a.traceAndShip(ctx, *o, mode, s, st)
 			return nil
 		})
 	}
 	_ = g.Wait()
 	return a.outcome(o, results)
+}
+
+// traceAndShip traces one server, and ships its session if that was asked for.
+func (a *app) traceAndShip(ctx context.Context, o traceOptions, mode string, s target.Server, st *status) result {
+	ship := a.shipping(&o, st)
+	return ship.end(a.trace(ctx, &o, mode, s, st))
 }
 
 // outcome turns results into the command's: all but the last error are printed

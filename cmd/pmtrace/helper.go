@@ -21,7 +21,7 @@ import (
 //
 //	follow → {"ready":true}                 all that is needed is there
 //	record → {"pid":123}                    the command was started
-//	follow → {"begun":true}                 its first engine is traced
+//	follow → {"begun":true,"session":…}     its first engine is traced
 //	follow → {"session":…,"lost":0,"code":0}  the trace has ended
 //
 // The end of stdin ends the trace. What goes wrong follow says on stderr.
@@ -40,7 +40,7 @@ type helper struct {
 	cmd   *exec.Cmd
 	in    io.WriteCloser
 	out   *json.Decoder
-	begun func() // as in traceOptions
+	begun func(path string) // as in traceOptions
 }
 
 func (a *app) startHelper(o *traceOptions) (watcher, error) {
@@ -106,7 +106,7 @@ func (h *helper) trace(_ context.Context, pid int) result {
 			break
 		}
 		if h.begun != nil {
-			h.begun()
+			h.begun(l.Session)
 		}
 	}
 	r := result{path: l.Session, lost: l.Lost}
@@ -161,7 +161,7 @@ func (a *app) follow(ctx context.Context, o *traceOptions) error {
 		_, _ = io.Copy(io.Discard, a.stdin) // ends with record, or with us
 		cancel(errInterrupted)
 	}()
-	o.begun = func() { _ = say.Encode(followLine{Begun: true}) } // where nobody reads, the trace ends soon
+	o.begun = func(path string) { _ = say.Encode(followLine{Begun: true, Session: path}) } // where nobody reads, the trace ends soon
 	r := a.traceTree(ctx, o, l.PID)
 	reply := followLine{Session: r.path, Lost: r.lost}
 	if r.err != nil {

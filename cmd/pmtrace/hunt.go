@@ -249,7 +249,7 @@ func (h *hunt) arm(p target.Process, e engine) error {
 	if len(h.armed) == 0 {
 		h.first = time.Now()
 		if h.t.opts.begun != nil {
-			h.t.opts.begun()
+			h.t.opts.begun(h.t.dir.Path())
 		}
 	}
 	fact := facts[0].Engine

@@ -31,10 +31,13 @@ type traceOptions struct {
 	gpuInterval seconds
 	hooks       hookOptions
 	monitorOptions
+	rotate seconds
+	ship   shipOptions
 
 	on    []string // profilers, when resolved
 	place string   // where sessions go, when resolved
-	begun func()   // called once the first engine is traced; may be nil
+	// begun is called with the session's path once the first engine is traced; may be nil.
+	begun func(path string)
 
 	injected injected // record's library in the server
 }
@@ -61,6 +64,8 @@ func (o *traceOptions) flags(f *pflag.FlagSet) {
 	f.BoolVar(&o.noCSV, "no-csv", false, "write Parquet only")
 	f.Var(&o.ringSize, "ring-size", "bytes of the ring buffer between kernel and pmtrace, a power of two")
 	o.monitorOptions.flags(f)
+	f.Var(&o.rotate, "rotate", "complete the Parquet parts this often (default with --ship-to: 10m; else a part has 1,048,576 rows)")
+	o.ship.flags(f)
 }
 
 func (o *traceOptions) resolve(env environment) error {
@@ -75,6 +80,12 @@ func (o *traceOptions) resolve(env environment) error {
 	}
 	if err == nil {
 		err = o.monitorOptions.resolve()
+	}
+	if err == nil {
+		err = o.ship.resolve(env)
+	}
+	if o.rotate == 0 && o.ship.store != nil {
+		o.rotate = seconds(rotateEvery)
 	}
 	return err
 }
@@ -112,6 +123,9 @@ func (o *traceOptions) arguments() []string {
 	args = append(args, o.monitorOptions.arguments()...)
 	args = append(args, o.injected.arguments()...)
 	args = append(args, o.hooks.arguments()...)
+	if o.rotate > 0 {
+		args = append(args, "--rotate="+o.rotate.String())
+	}
 	if o.duration > 0 {
 		args = append(args, "--duration="+o.duration.String())
 	}

@@ -124,7 +124,9 @@ func (a *app) profile(ctx context.Context, o *profileOptions, f *pflag.FlagSet, 
 		return err
 	}
 	traced := make(chan struct{})
-	o.begun = sync.OnceFunc(func() { close(traced) })
+	over := sync.OnceFunc(func() { close(traced) })
+	o.begun = func(string) { over() }
+	ship := a.shipping(&o.traceOptions, nil)
 	log, err := a.serverLog(o)
 	if err != nil {
 		return failed("cannot write what the server prints", rootCause(err), "choose another --server-log or --output-dir")
@@ -163,7 +165,7 @@ func (a *app) profile(ctx context.Context, o *profileOptions, f *pflag.FlagSet, 
 	s.wait()
 	cancel(errServerExited)
 	l, r := <-loaded, <-done
-	return a.profiled(o, &l, r, log.Name())
+	return a.profiled(o, &l, r, ship, log.Name())
 }
 
 // endPatience is how long a server may take to end when it is asked to.
@@ -322,7 +324,7 @@ func (a *app) ownLoad(ctx context.Context, o *profileOptions, server *load.Serve
 }
 
 // profiled says how the load went, keeps it in the session, and reports on that.
-func (a *app) profiled(o *profileOptions, l *loadResult, r result, log string) error {
+func (a *app) profiled(o *profileOptions, l *loadResult, r result, ship *shipping, log string) error {
 	if l.result != nil {
 		f := l.result.Figures()
 		fmt.Fprint(a.stderr, loadLines(&f))
@@ -339,6 +341,10 @@ func (a *app) profiled(o *profileOptions, l *loadResult, r result, log string) e
 		if err := a.report(reportOptions{session: r.path}); err != nil { // the session is there all the same
 			a.say(err)
 		}
+	}
+	traced := r.err
+	if r = ship.end(r); traced == nil {
+		a.say(r.err)
 	}
 	switch {
 	case l.err != nil:

@@ -81,6 +81,7 @@ func (a *app) record(ctx context.Context, o *recordOptions, argv []string) error
 		o.force = true
 	}
 	defer a.inject(o, s)()
+	ship := a.shipping(&o.traceOptions, nil)
 	watch, err := a.watcher(&o.traceOptions)
 	if err != nil {
 		return err
@@ -91,7 +92,7 @@ func (a *app) record(ctx context.Context, o *recordOptions, argv []string) error
 	}
 	done := make(chan result, 1)
 	go func() {
-		r := watch.trace(ctx, s.pid())
+		r := ship.end(watch.trace(ctx, s.pid()))
 		a.say(r.err) // now: the server may run on for days
 		done <- r
 	}()

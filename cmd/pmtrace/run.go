@@ -78,8 +78,8 @@ tracing failed.`,
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage("%s", withoutParser(err.Error())) })
 	root.AddCommand(
 		a.attachCommand(), a.recordCommand(), a.profileCommand(), a.lsCommand(), a.checkCommand(), a.hookCommand(),
-		a.topCommand(), a.summaryCommand(), a.reportCommand(), a.requestCommand(), a.diffCommand(), a.exportCommand(), a.decodeCommand(),
-		a.versionCommand(), a.followCommand(), a.samplerCommand(), a.loaderCommand(),
+		a.topCommand(), a.summaryCommand(), a.reportCommand(), a.requestCommand(), a.diffCommand(), a.exportCommand(), a.decodeCommand(), a.shipCommand(),
+		a.versionCommand(), a.manCommand(), a.followCommand(), a.samplerCommand(), a.loaderCommand(),
 	)
 	return root
 }

@@ -136,6 +136,8 @@ func (t *trace) loop(ctx context.Context) error {
 	defer calls.Stop()
 	over := t.over()
 	lastLosses, lastClock := t.app.world.now(), t.app.world.now()
+	cuts, stop := t.cuts()
+	defer stop()
 	for {
 		select {
 		case <-ctx.Done():
@@ -157,6 +159,10 @@ func (t *trace) loop(ctx context.Context) error {
 			}
 			t.gpu.look()
 			calls.Reset(t.workers.pause())
+		case <-cuts:
+			if err := t.cut(); err != nil {
+				return err
+			}
 		case <-seconds.C:
 			now := t.app.world.now()
 			if err := t.second(now, now.Sub(lastLosses) >= lossesEvery, now.Sub(lastClock) >= clockEvery); err != nil {
@@ -179,6 +185,23 @@ func (t *trace) over() <-chan time.Time {
 		return nil
 	}
 	return time.After(time.Duration(t.opts.duration))
+}
+
+// cuts tick when the tables' parts are to be completed.
+func (t *trace) cuts() (<-chan time.Time, func()) {
+	if t.opts.rotate == 0 {
+		return nil, func() {}
+	}
+	ticker := time.NewTicker(time.Duration(t.opts.rotate))
+	return ticker.C, ticker.Stop
+}
+
+// cut completes them: by a fact, so that decoding the journal makes the same parts.
+func (t *trace) cut() error {
+	if t.rec == nil {
+		return nil
+	}
+	return t.rec.fact(record.Fact{Cut: &record.Cut{MonoNS: t.app.world.monotonic()}})
 }
 
 // second is what is done each second.

@@ -219,7 +219,7 @@ func TestFollow(t *testing.T) {
 	time.AfterFunc(500*time.Millisecond, end)
 	b.tracer.lost = 2
 	qt.Assert(t, qt.Equals(b.run(t.Context(), []string{"follow", "--no-csv"}), 0), qt.Commentf("%s", b.err))
-	qt.Check(t, qt.Equals(b.out.String(), "{\"ready\":true}\n{\"begun\":true}\n{\"session\":\"/sessions/session_x\",\"lost\":2}\n"))
+	qt.Check(t, qt.Equals(b.out.String(), "{\"ready\":true}\n{\"begun\":true,\"session\":\"/sessions/session_x\"}\n{\"session\":\"/sessions/session_x\",\"lost\":2}\n"))
 	qt.Check(t, qt.Equals(b.session.start.Mode, "record"))
 	qt.Check(t, qt.Equals(b.end(t).Reason, "server_exited"))
 

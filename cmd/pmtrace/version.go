@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"runtime"
@@ -20,6 +21,9 @@ type versionInfo struct {
 	Kernel  string `json:"needs_kernel"`
 }
 
+// release is written by the linker into a release's binary (make build RELEASE=…).
+var release string
+
 // version reads what the Go toolchain wrote into the binary.
 func version() versionInfo {
 	v := versionInfo{Version: "devel", Commit: "unknown", Go: runtime.Version(), Arch: runtime.GOARCH, Kernel: check.NeedKernel()}
@@ -30,6 +34,7 @@ func version() versionInfo {
 	if b.Main.Version != "" && b.Main.Version != "(devel)" {
 		v.Version = b.Main.Version
 	}
+	v.Version = cmp.Or(release, v.Version)
 	for _, s := range b.Settings {
 		if s.Key == "vcs.revision" {
 			v.Commit = s.Value[:min(12, len(s.Value))]

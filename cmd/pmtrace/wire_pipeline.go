@@ -41,14 +41,20 @@ func newPipeline(tables *session.Tables, facts *session.Facts, also []listener, 
 }
 
 func (p *realPipeline) Record(kind byte, payload []byte) error {
+	cut := false
 	if kind == journal.KindFact {
 		var f record.Fact
 		if json.Unmarshal(payload, &f) == nil { // else the pipeline counts it
 			p.facts.Add(f)
 			p.describe(&f)
+			cut = f.Cut != nil
 		}
 	}
-	return p.decode.Record(kind, payload)
+	err := p.decode.Record(kind, payload)
+	if err == nil && cut {
+		err = p.tables.Cut()
+	}
+	return err
 }
 
 // describe tells the listeners what a fact has changed for them.

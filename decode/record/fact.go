@@ -21,6 +21,7 @@ type Fact struct {
 	HookCounts  *HookCounts  `json:"hook_counts,omitempty"`
 	Losses      *Losses      `json:"losses,omitempty"`
 	Unavailable *Unavailable `json:"unavailable,omitempty"`
+	Cut         *Cut         `json:"cut,omitempty"`
 	End         *End         `json:"end,omitempty"`
 }
 
@@ -46,6 +47,12 @@ type Start struct {
 type Clock struct {
 	MonoNS int64 `json:"mono_ns"`
 	WallNS int64 `json:"wall_ns"`
+}
+
+// Cut says that the tables' open parts were completed here, so that they could be read
+// while tracing went on. Decoding the journal cuts at the same place.
+type Cut struct {
+	MonoNS int64 `json:"mono_ns"`
 }
 
 // Process is a process of the server's tree.

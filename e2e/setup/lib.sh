@@ -92,3 +92,13 @@ venv() {
 	fi
 	echo "$dir/bin/python"
 }
+
+# go_tool NAME PACKAGE VERSION: a program in Go, pinned, in $PMTRACE_CACHE/bin. Needs go on the PATH.
+go_tool() {
+	local bin=$PMTRACE_CACHE/bin key
+	key="$3 $(go env GOVERSION)"
+	stamped "$1" "$key" && [ -x "$bin/$1" ] && return
+	say "$1 $3 (built once, a minute or more)"
+	(cd / && GOFLAGS='' GOBIN=$bin CGO_ENABLED=0 go install "$2@$3")
+	stamp "$1" "$key"
+}

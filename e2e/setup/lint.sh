@@ -7,14 +7,6 @@ SHELLCHECK=0.11.0.1
 
 bin=$PMTRACE_CACHE/bin
 only_one lint
-go_tool() { # NAME MODULE VERSION
-	local key
-	key="$3 $(go env GOVERSION)"
-	stamped "$1" "$key" && [ -x "$bin/$1" ] && return
-	say "$1 $3 (built once, a minute or more)"
-	(cd / && GOFLAGS='' GOBIN=$bin CGO_ENABLED=0 go install "$2@$3")
-	stamp "$1" "$key"
-}
 go_tool golangci-lint github.com/golangci/golangci-lint/v2/cmd/golangci-lint $GOLANGCI_LINT
 go_tool govulncheck golang.org/x/vuln/cmd/govulncheck $GOVULNCHECK
 if ! stamped shellcheck $SHELLCHECK || [ ! -x "$bin/shellcheck" ]; then

@@ -46,7 +46,7 @@ const (
 
 const (
 	// Rows wait in batches of this many; parts and row groups are cut at
-	// multiples.
+	// multiples, except by Cut.
 	batchRows = 512
 	// A page of a column. Larger ones compress better, but every column of every
 	// table has one in memory; the largest table is worth more.
@@ -64,6 +64,12 @@ type About struct {
 	SessionID string
 	Start     string // RFC 3339
 }
+
+// Keys of it there.
+const (
+	keySessionID    = "session_id"
+	keySessionStart = "session_start"
+)
 
 // Tables writes the rows of all tables. It is a record.Sink and not safe for
 // concurrent use.
@@ -98,8 +104,8 @@ type Tables struct {
 	hooks          *table[record.HookRow]
 	losses         *table[record.LossRow]
 
-	closers []interface{ close() error }
-	remade  *Dir // where the tables take the place of others
+	every  []anyTable
+	remade *Dir // where the tables take the place of others
 }
 
 var _ record.Sink = (*Tables)(nil)
@@ -212,11 +218,26 @@ func (t *Tables) MoEImbalance(r *record.MoEImbalanceRow) error {
 func (t *Tables) Hook(r *record.HookRow) error { return t.hooks.add(r) }
 func (t *Tables) Loss(r *record.LossRow) error { return t.losses.add(r) }
 
+// anyTable is a table of whatever rows.
+type anyTable interface {
+	cut() error
+	close() error
+}
+
+// Cut completes the part of every table that has rows; the next row begins another.
+func (t *Tables) Cut() error {
+	var errs []error
+	for _, table := range t.every {
+		errs = append(errs, table.cut())
+	}
+	return errors.Join(errs...)
+}
+
 // Close completes all tables. A table without rows gets one part with the
 // schema alone, so that every table can be queried.
 func (t *Tables) Close() error {
 	var errs []error
-	for _, table := range t.closers {
+	for _, table := range t.every {
 		errs = append(errs, table.close())
 	}
 	err := errors.Join(errs...)
@@ -253,7 +274,7 @@ func begin[T any](b builder, name string, at **table[T]) error {
 	*at = &table[T]{
 		name: name, dir: dir, about: b.about, codec: b.codec, page: b.page, partRows: rowsPerPart,
 	}
-	b.into.closers = append(b.into.closers, *at)
+	b.into.every = append(b.into.every, *at)
 	return nil
 }
 
@@ -332,8 +353,8 @@ func (t *table[T]) open() error {
 		parquet.WriteBufferSize(pageBytes),
 		parquet.MaxRowsPerRowGroup(rowsPerGroup),
 		parquet.KeyValueMetadata("schema_version", strconv.Itoa(SchemaVersion)),
-		parquet.KeyValueMetadata("session_id", t.about.SessionID),
-		parquet.KeyValueMetadata("session_start", t.about.Start),
+		parquet.KeyValueMetadata(keySessionID, t.about.SessionID),
+		parquet.KeyValueMetadata(keySessionStart, t.about.Start),
 	)
 	return nil
 }
@@ -354,6 +375,16 @@ func (t *table[T]) finish() error {
 	}
 	t.part++
 	return nil
+}
+
+func (t *table[T]) cut() error {
+	if t.failed == nil && len(t.batch) > 0 {
+		t.flush()
+	}
+	if t.failed != nil || t.file == nil {
+		return t.failed
+	}
+	return t.finish()
 }
 
 func (t *table[T]) close() error {

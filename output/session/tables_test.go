@@ -205,6 +205,40 @@ func TestPartsAreCutByRows(t *testing.T) {
 	}
 }
 
+// Cut completes what there is, and nothing where there is nothing.
+func TestCut(t *testing.T) {
+	d := newSession(t)
+	tables, err := CreateTables(d, About{SessionID: "s", Start: "2026-01-02T03:04:05Z"})
+	qt.Assert(t, qt.IsNil(err))
+	n := 0
+	for _, rows := range []int{3, 0, batchRows, 2*batchRows + 1, 0} {
+		for range rows {
+			qt.Assert(t, qt.IsNil(tables.Loss(&record.LossRow{Count: int64(n)})))
+			n++
+		}
+		qt.Assert(t, qt.IsNil(tables.Cut()))
+	}
+	parts, err := Parts(d, func(path string) bool { return path == "parquet/losses/part-00001.parquet" })
+	qt.Assert(t, qt.IsNil(err))
+	about := About{SessionID: "s", Start: "2026-01-02T03:04:05Z"}
+	qt.Check(t, qt.DeepEquals(parts, []Part{
+		{Table: TableLosses, Path: "parquet/losses/part-00000.parquet", Rows: 3, About: about},
+		{Table: TableLosses, Path: "parquet/losses/part-00002.parquet", Rows: 2*batchRows + 1, About: about},
+	}))
+	qt.Assert(t, qt.IsNil(tables.Close()))
+	// Now the others have a part without rows, and this one no further.
+	parts, err = Parts(d, func(string) bool { return false })
+	qt.Assert(t, qt.IsNil(err))
+	qt.Check(t, qt.HasLen(parts, len(viewed)-1+3))
+	next := int64(0)
+	for row, err := range Rows[record.LossRow](d) {
+		qt.Assert(t, qt.IsNil(err))
+		qt.Assert(t, qt.Equals(row.Count, next))
+		next++
+	}
+	qt.Check(t, qt.Equals(next, int64(n)))
+}
+
 func TestRowsOfOlderAndNewerTables(t *testing.T) {
 	type otherLoss struct {
 		FromNS int64  `parquet:"from_ns"`
