@@ -31,7 +31,7 @@ type request struct {
 	pids []int
 }
 
-func newDevice(lib nvml.Interface, index int, handle nvml.Device, failed *failures) *device {
+func newDevice(lib nvml.Interface, index int, handle nvml.Device, failed *failures, gpm turn) *device {
 	d := &device{
 		GPU:      record.GPU{Index: index},
 		lib:      lib,
@@ -43,7 +43,7 @@ func newDevice(lib nvml.Interface, index int, handle nvml.Device, failed *failur
 		ended:    make(chan struct{}),
 	}
 	d.describe()
-	go d.serve(newReader(d, failed))
+	go d.serve(newReader(d, failed, gpm))
 	return d
 }
 

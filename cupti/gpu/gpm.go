@@ -4,6 +4,7 @@ package gpu
 
 import (
 	"math"
+	"time"
 
 	"github.com/NVIDIA/go-nvml/pkg/nvml"
 
@@ -37,6 +38,27 @@ var gpmMetrics = [...]struct {
 	{nvml.GPM_METRIC_NVLINK_TOTAL_TX_PER_SEC, mebibyte, func(s *record.GPUSample) **float64 { return &s.NVLinkTxBytes }},
 }
 
+// turn lets one device's GPM be asked at a time: nvmlGpmMetricsGet of two GPUs at once
+// crashed the process (driver 580, two H100, each time).
+type turn chan struct{}
+
+func newTurn() turn { return make(turn, 1) }
+
+// take reports whether it came in time.
+func (t turn) take() bool {
+	select {
+	case t <- struct{}{}:
+		return true
+	case <-time.After(turnPatience):
+		return false
+	}
+}
+
+func (t turn) give() { <-t }
+
+// turnPatience is more than the calls of some devices take together.
+const turnPatience = 500 * time.Millisecond
+
 // readGPM takes a sample and evaluates it against the one before. Two less than
 // MinInterval apart give NaN, so then the older one waits for the next time.
 func readGPM(r *reader, s *record.GPUSample, _ []int) nvml.Return {
@@ -47,6 +69,10 @@ func readGPM(r *reader, s *record.GPUSample, _ []int) nvml.Return {
 	if ret := g.alloc(r.lib); ret != nvml.SUCCESS {
 		return ret
 	}
+	if !r.turn.take() {
+		return nvml.ERROR_TIMEOUT // another device's call does not return
+	}
+	defer r.turn.give()
 	if ret := r.handle.GpmSampleGet(g.now); ret != nvml.SUCCESS {
 		return ret
 	}

@@ -183,6 +183,27 @@ func TestSample(t *testing.T) {
 	qt.Check(t, qt.HasLen(m.Failures(), 0))
 }
 
+// TestOneGPMAtATime: of several GPUs no two are asked for GPM's metrics at once, and each is.
+func TestOneGPMAtATime(t *testing.T) {
+	b := newBench(4)
+	var inside, most, calls atomic.Int64
+	get := b.lib.GpmMetricsGetFunc
+	b.lib.GpmMetricsGetFunc = func(g *nvml.GpmMetricsGetType) nvml.Return {
+		most.Store(max(most.Load(), inside.Add(1)))
+		time.Sleep(3 * time.Millisecond)
+		calls.Add(1)
+		inside.Add(-1)
+		return get(g)
+	}
+	m := b.open(t)
+	for range 10 {
+		qt.Assert(t, qt.HasLen(b.next(m), 4))
+	}
+	qt.Assert(t, qt.Equals(most.Load(), 1))
+	qt.Assert(t, qt.IsTrue(calls.Load() >= 4*8), qt.Commentf("%d", calls.Load()))
+	qt.Assert(t, qt.HasLen(m.Losses(), 0))
+}
+
 func TestNotFasterThanTenASecond(t *testing.T) {
 	b := newBench(1)
 	m := b.open(t)

@@ -90,6 +90,7 @@ func (m *Monitor) findDevices() error {
 		return &NotAvailable{What: "GPU samples", Why: "nvmlDeviceGetCount: " + reason(ret), How: "see whether nvidia-smi works"}
 	}
 	driver, cuda := m.versions()
+	gpm := newTurn()
 	why := "the driver counts no device"
 	for i := range n {
 		handle, ret := m.lib.DeviceGetHandleByIndex(i)
@@ -98,7 +99,7 @@ func (m *Monitor) findDevices() error {
 			m.notes = append(m.notes, why)
 			continue
 		}
-		d := newDevice(m.lib, i, handle, m.failed)
+		d := newDevice(m.lib, i, handle, m.failed, gpm)
 		d.GPU.Driver, d.GPU.CUDA = driver, cuda
 		if d.MIG {
 			m.notes = append(m.notes, fmt.Sprintf("GPU %d is in MIG mode: GPM counts an instance at a time and is left out; clocks, power and memory are the whole device's", i))

@@ -19,6 +19,7 @@ type reader struct {
 	rest   []int64 // a call is not made before, ns
 	seen   uint64  // newest time stamp of GetProcessUtilization
 	gpm    gpm
+	turn   turn
 }
 
 // call is one call of a sample. A symbol that an older driver lacks ends the
@@ -44,8 +45,8 @@ var everyCall = [...]call{
 // of a processor, and a slow one does not hold the others up each time.
 const restFactor = 20
 
-func newReader(d *device, failed *failures) *reader {
-	r := &reader{device: d, failed: failed}
+func newReader(d *device, failed *failures, gpm turn) *reader {
+	r := &reader{device: d, failed: failed, turn: gpm}
 	for _, c := range everyCall {
 		switch {
 		case c.symbol == symbolGPM && !d.GPM:
