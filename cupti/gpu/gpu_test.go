@@ -201,7 +201,7 @@ func TestOneGPMAtATime(t *testing.T) {
 	}
 	qt.Assert(t, qt.Equals(most.Load(), 1))
 	qt.Assert(t, qt.IsTrue(calls.Load() >= 4*8), qt.Commentf("%d", calls.Load()))
-	qt.Assert(t, qt.HasLen(m.Losses(), 0))
+	qt.Assert(t, qt.HasLen(m.Failures(), 0))
 }
 
 func TestNotFasterThanTenASecond(t *testing.T) {
