@@ -105,13 +105,14 @@ func (e *engine) elect() {
 	}
 }
 
-// order sorts the workers of an engine: its own process first, then by rank.
+// order sorts the workers of an engine by rank. Its own process, which may use CUDA without
+// executing a step, is its worker where there is no other with a rank.
 func (w *worker) order() int {
 	switch {
 	case w.own():
-		return -1
+		return math.MaxInt32 - 1
 	case w.fact.Rank != nil && *w.fact.Rank >= 0:
-		return min(*w.fact.Rank, math.MaxInt32)
+		return min(*w.fact.Rank, math.MaxInt32-2)
 	}
 	return math.MaxInt32 + int(w.id)
 }
