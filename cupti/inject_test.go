@@ -165,6 +165,18 @@ func TestNoWindowsWhileGraphsAreMade(t *testing.T) {
 	h.exits("exit 0", 0)
 }
 
+// TestCUDA12: CUPTI of CUDA 12 hands on replays only if it is forced to.
+func TestCUDA12(t *testing.T) {
+	h := newHost(t, hostOptions{mock: "cuda12"})
+	h.load(Running)
+	qt.Assert(t, qt.Equals(h.state.CUPTI, 28))
+	h.do("launch 5 10 7 5000 4 0")
+	h.until("all there", func() bool { return h.count(wire.KindCUPTIReplay) == 5 })
+	h.do("launch 5 10 7 5000 4 0")
+	h.until("all there", func() bool { return h.count(wire.KindCUPTIReplay) == 10 })
+	h.exits("exit 0", 0)
+}
+
 // TestAlways: kernels all the time.
 func TestAlways(t *testing.T) {
 	h := newHost(t, hostOptions{kernels: inject.Kernels{Window: 1, Period: 1}})

@@ -59,7 +59,8 @@ func realReplays(t *testing.T, library string) {
 			replays = append(replays, int64(r.End-r.Start))
 		}
 	}
-	qt.Assert(t, qt.Equals(len(replays), realCount))
+	// CUDA 12's CUPTI is forced to tell, once a second: what is under way then has no times.
+	qt.Assert(t, qt.IsTrue(len(replays) >= realCount-3), qt.Commentf("%d", len(replays)))
 	ratio := median(replays) / median(events)
 	t.Logf("%d replays of %.3f ms by events: CUPTI's are %.3f %% of that", len(replays), median(events)/1e6, 100*ratio)
 	qt.Check(t, qt.IsTrue(ratio > 0.995 && ratio < 1.005), qt.Commentf("%v", ratio))
@@ -149,7 +150,13 @@ func runReal(t *testing.T, library string, kernels inject.Kernels) (events []int
 	}
 	t.Logf("events by kind: %v", kinds)
 	qt.Assert(t, qt.Equals(state.State, Running.String()))
-	qt.Check(t, qt.HasLen(reader.Losses(), 0))
+	lost := 0
+	for _, l := range reader.Losses() {
+		qt.Check(t, qt.Equals(l.Reason, "not_timed"))
+		lost += int(l.Count)
+	}
+	t.Logf("%d under way as CUPTI was asked", lost)
+	qt.Check(t, qt.IsTrue(lost <= 3))
 	qt.Assert(t, qt.HasLen(events, realCount))
 	return events, told
 }

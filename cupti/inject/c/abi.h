@@ -64,6 +64,7 @@ enum {
 enum { SITE_ENTER = 0, SITE_EXIT = 1 };
 
 enum { FLUSH_FORCED = 1 };
+enum { CUPTI_OF_13 = 130000 }; /* CUPTI_API_VERSION from CUDA 13 on; before it was 28 at most */
 
 struct cupti_graph {
 	uint32_t kind;
