@@ -48,7 +48,7 @@ const (
 )
 
 func realReplays(t *testing.T, library string) {
-	events, told := runReal(t, library, inject.Kernels{})
+	events, told, lost := runReal(t, library, inject.Kernels{})
 	var replays []int64
 	for _, b := range told {
 		var h wire.Header
@@ -59,15 +59,16 @@ func realReplays(t *testing.T, library string) {
 			replays = append(replays, int64(r.End-r.Start))
 		}
 	}
-	// CUDA 12's CUPTI is forced to tell, once a second: what is under way then has no times.
-	qt.Assert(t, qt.IsTrue(len(replays) >= realCount-3), qt.Commentf("%d", len(replays)))
+	// CUDA 12's CUPTI is forced to tell: what is under way then has no times.
+	qt.Assert(t, qt.Equals(len(replays)+lost, realCount))
+	qt.Assert(t, qt.IsTrue(lost <= 10), qt.Commentf("%d", lost))
 	ratio := median(replays) / median(events)
-	t.Logf("%d replays of %.3f ms by events: CUPTI's are %.3f %% of that", len(replays), median(events)/1e6, 100*ratio)
+	t.Logf("%d replays of %.3f ms by events: CUPTI's are %.3f %% of that, %d without times", len(replays), median(events)/1e6, 100*ratio, lost)
 	qt.Check(t, qt.IsTrue(ratio > 0.995 && ratio < 1.005), qt.Commentf("%v", ratio))
 }
 
 func realCopies(t *testing.T, library string) {
-	_, told := runReal(t, library, inject.Kernels{Window: time.Second, Period: time.Second})
+	_, told, lost := runReal(t, library, inject.Kernels{Window: time.Second, Period: time.Second})
 	copies := 0
 	for _, b := range told {
 		var h wire.Header
@@ -80,11 +81,12 @@ func realCopies(t *testing.T, library string) {
 		}
 	}
 	qt.Check(t, qt.Equals(copies, realCount*realNodes))
+	qt.Check(t, qt.Equals(lost, 0))
 }
 
 // runReal replays a graph on the runtime, and returns the times between its events and what
 // reached us.
-func runReal(t *testing.T, library string, kernels inject.Kernels) (events []int64, told [][]byte) {
+func runReal(t *testing.T, library string, kernels inject.Kernels) (events []int64, told [][]byte, lost int) {
 	t.Helper()
 	i, err := inject.New(inject.Options{Candidates: []string{t.TempDir()}, UID: os.Geteuid(), GID: os.Getegid(), Kernels: kernels})
 	qt.Assert(t, qt.IsNil(err))
@@ -150,15 +152,12 @@ func runReal(t *testing.T, library string, kernels inject.Kernels) (events []int
 	}
 	t.Logf("events by kind: %v", kinds)
 	qt.Assert(t, qt.Equals(state.State, Running.String()))
-	lost := 0
 	for _, l := range reader.Losses() {
 		qt.Check(t, qt.Equals(l.Reason, "not_timed"))
 		lost += int(l.Count)
 	}
-	t.Logf("%d under way as CUPTI was asked", lost)
-	qt.Check(t, qt.IsTrue(lost <= 3))
 	qt.Assert(t, qt.HasLen(events, realCount))
-	return events, told
+	return events, told, lost
 }
 
 func median(list []int64) float64 {

@@ -37,7 +37,7 @@ __attribute__((used)) static const char built_from[] = "libpmtrace_cupti sources
 #define MOE_RING (32ull << 20) /* bytes of pinned memory */
 #define FLUSHES_FAILED 25 /* in a row, until CUPTI is taken for broken */
 #define IDLE_NS (100 * NS_PER_MS) /* nobody launches graphs, and we switch ourselves */
-#define FORCE_NS NS_PER_S
+#define FORCE_NS (2 * NS_PER_S)
 #define GRAPH_NS (100 * NS_PER_MS) /* how long a graph in the making waits for us */
 #define HOLD_NS (2 * NS_PER_S) /* how long we wait for the end of a launch */
 
