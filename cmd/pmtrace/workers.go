@@ -39,6 +39,7 @@ type workers struct {
 	refused map[int]string        // by pid: why, for good
 
 	nextLook time.Time
+	lookedAt int           // engines that were armed when last looked
 	why      string        // the newest reason for there being none
 	waiting  []record.Fact // before the session began
 	told     bool          // that there are none
@@ -106,12 +107,14 @@ func (w *workers) look() error {
 }
 
 // follow looks at what the workers have become. While a server imports its modules
-// there is much to read each time.
+// there is much to read each time, so that is done less often; as soon as there is an engine
+// its graphs and layers are wanted.
 func (w *workers) follow() error {
-	began := time.Now()
-	if began.Before(w.nextLook) {
+	began, armed := time.Now(), len(w.t.hunt.armed)
+	if armed <= w.lookedAt && began.Before(w.nextLook) {
 		return nil
 	}
+	w.lookedAt = armed
 	facts := w.t.tracer.Look()
 	w.nextLook = time.Now().Add(min(max(huntCost*time.Since(began), workerPace), workerPatience) - workerPause/2)
 	return w.tell(facts...)
