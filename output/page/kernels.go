@@ -5,22 +5,24 @@ import (
 	"slices"
 
 	"github.com/pmtrace/pmtrace/decode/kernel"
+	"github.com/pmtrace/pmtrace/decode/record"
 	"github.com/pmtrace/pmtrace/output/session"
 )
 
-// kernelRow is what the page wants of the table kernels.
-type kernelRow struct {
-	DurNS int64   `parquet:"duration_ns"`
-	Name  string  `parquet:"name,dict"`
-	Class *string `parquet:"class,optional,dict"`
-}
-
-// kernelTime is the time of kernels that have something in common.
+// kernelTime is the time of kernels that have something in common, and what they moved to and
+// from the GPU's memory.
 type kernelTime struct {
 	Name  string `json:"name"`
 	Class string `json:"class"`
 	Count int64  `json:"count"`
 	SumNS int64  `json:"sum_ns"`
+	// Bytes a second while they ran, of what share of the peak; null: not known.
+	Bandwidth *float64 `json:"bandwidth"`
+	Share     *float64 `json:"share"`
+	Estimated bool     `json:"estimated"`
+
+	bytes, peak float64 // times their time
+	movedNS     int64
 }
 
 // kernelData says what the GPU spent its time on in the windows in which kernels were told.
@@ -32,63 +34,70 @@ type kernelData struct {
 	OpenNS  int64        `json:"open_ns"` // windows' time, all processes together
 }
 
-// topKernels is how many kernels are named, and mostNames how many are told apart.
-const (
-	topKernels = 20
-	mostNames  = 1 << 14
-)
+// topKernels is how many kernels are named.
+const topKernels = 20
 
 // readKernels sums up the kernels; nil: there are none.
 func readKernels(dir *session.Dir) (*kernelData, error) {
 	classes, names := map[string]*kernelTime{}, map[string]*kernelTime{}
 	d := &kernelData{Other: kernelTime{Name: "other kernels"}}
-	for r, err := range session.Columns[kernelRow](dir, session.TableKernels) {
+	for r, err := range session.Rows[record.KernelClassRow](dir) {
 		if err != nil {
 			return nil, err
 		}
-		class := "not known"
-		if r.Class != nil {
-			class = *r.Class
-		}
-		addKernel(classes, class, class, r.DurNS)
-		if names[r.Name] == nil && len(names) >= mostNames {
-			d.Other.Count++
+		if r.Name == nil {
+			addKernels(classes, r.Class, r)
+			d.Other.Count += r.Kernels
 			d.Other.SumNS += r.DurNS
-			continue
+		} else {
+			addKernels(names, *r.Name, r)
 		}
-		addKernel(names, r.Name, class, r.DurNS)
 	}
 	if len(classes) == 0 {
 		return nil, nil
 	}
 	d.Classes, d.Names = costliest(classes), costliest(names)
+	d.Names = d.Names[:min(topKernels, len(d.Names))]
 	for i := range d.Names {
-		if i >= topKernels {
-			d.Other.Count += d.Names[i].Count
-			d.Other.SumNS += d.Names[i].SumNS
-			continue
-		}
-		if f := kernel.Classify(d.Names[i].Name).Function; f != "" {
-			d.Names[i].Name = f
+		n := &d.Names[i]
+		d.Other.Count -= n.Count
+		d.Other.SumNS -= n.SumNS
+		if f := kernel.Classify(n.Name).Function; f != "" {
+			n.Name = f
 		}
 	}
-	d.Names = d.Names[:min(topKernels, len(d.Names))]
 	return d, d.windows(dir)
 }
 
-func addKernel(to map[string]*kernelTime, key, class string, ns int64) {
+// addKernels adds up the same of several processes.
+func addKernels(to map[string]*kernelTime, key string, r *record.KernelClassRow) {
 	k := to[key]
 	if k == nil {
-		k = &kernelTime{Name: key, Class: class}
+		k = &kernelTime{Name: key, Class: r.Class}
 		to[key] = k
 	}
-	k.Count++
-	k.SumNS += ns
+	k.Count += r.Kernels
+	k.SumNS += r.DurNS
+	if r.DRAMReadBps == nil || r.DRAMWriteBps == nil {
+		return
+	}
+	k.movedNS += r.DurNS
+	k.bytes += (*r.DRAMReadBps + *r.DRAMWriteBps) * float64(r.DurNS)
+	k.Estimated = k.Estimated || r.DRAMErrorBps != nil
+	if r.BandwidthShare != nil {
+		k.peak += *r.BandwidthShare * float64(r.DurNS)
+	}
 }
 
 func costliest(of map[string]*kernelTime) []kernelTime {
 	var list []kernelTime
 	for _, k := range of {
+		if k.movedNS > 0 {
+			k.Bandwidth = new(k.bytes / float64(k.movedNS))
+			if k.peak > 0 {
+				k.Share = new(k.peak / float64(k.movedNS))
+			}
+		}
 		list = append(list, *k)
 	}
 	slices.SortFunc(list, func(a, b kernelTime) int { return cmp.Or(cmp.Compare(b.SumNS, a.SumNS), cmp.Compare(a.Name, b.Name)) })

@@ -2,8 +2,10 @@ package page
 
 import (
 	"fmt"
+	"maps"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"testing"
 	"time"
 
@@ -249,6 +251,7 @@ func makeKernels(t testing.TB, tables *session.Tables) {
 		{"void vllm::moe::topkGating<8, 128>(float*)", "moe"}, {"triton_red_fused_add_mean_mul_pow_rsqrt_0", "norm/activation"},
 		{"copy device_to_host", "copy"}, {hostile, "other"}, {"", ""},
 	}
+	classes, named := map[string]*record.KernelClassRow{}, map[string]*record.KernelClassRow{}
 	for i := range int64(6000) {
 		n := names[rng.IntN(len(names))]
 		row := record.KernelRow{TimeNS: 2_000_000_000 + i*20_000, DurNS: 1_000 + rng.Int64N(30_000), Name: n.name}
@@ -256,6 +259,31 @@ func makeKernels(t testing.TB, tables *session.Tables) {
 			row.Class = &n.class
 		}
 		qt.Assert(t, qt.IsNil(tables.Kernel(&row)))
+		class := n.class
+		if class == "" {
+			class = "other"
+		}
+		for key, of := range map[string]map[string]*record.KernelClassRow{class: classes, n.name: named} {
+			if of[key] == nil {
+				of[key] = &record.KernelClassRow{Class: class}
+			}
+			of[key].Kernels++
+			of[key].DurNS += row.DurNS
+		}
+	}
+	for i, class := range slices.Sorted(maps.Keys(classes)) {
+		c := classes[class]
+		if i > 0 {
+			c.Method, c.Samples = new("regression"), 1000
+			c.DRAMReadBps, c.DRAMWriteBps, c.DRAMErrorBps, c.BandwidthShare = new(float64(i)*4e11), new(float64(i)*1e10), new(2e10), new(float64(i)*.122)
+		}
+		qt.Assert(t, qt.IsNil(tables.KernelClass(c)))
+	}
+	for _, name := range slices.Sorted(maps.Keys(named)) {
+		if name != "" {
+			named[name].Name = &name
+			qt.Assert(t, qt.IsNil(tables.KernelClass(named[name])))
+		}
 	}
 	for i := range int64(3) {
 		w := record.KernelWindowRow{Window: int32(i + 1), OnNS: i * 60e9, Kernels: 2000}

@@ -46,6 +46,7 @@ var rowTables = [...]struct {
 	{session.TableGPUSamples, timed[record.GPUSampleRow]("time_ns")},
 	{session.TableGPUCounters, timed[record.GPUCounterRow]("time_ns")},
 	{session.TableKernels, timed[record.KernelRow]("time_ns")},
+	{session.TableHooks, timed[record.HookRow]("time_ns")},
 	{session.TableMoEActivations, timed[record.MoEActivationRow]("from_ns")},
 	{session.TableLosses, timed[record.LossRow]("from_ns")},
 }

@@ -732,9 +732,11 @@
     const all = k.classes.reduce((sum, c) => sum + c.sum_ns, 0);
     const table = (list, colour) => {
       const most = Math.max(1, ...list.map(c => c.sum_ns));
-      return el('div', { class: 'bars' }, ...['', 'time', '', 'calls'].map((h, i) => el('div', { class: i > 1 ? 'h r' : 'h' }, h)), ...list.flatMap(c => [
+      const moved = k.classes.some(c => c.bandwidth !== null);
+      const memory = c => moved ? [hint(el('div', { class: 'r' }, typeof c.bandwidth === 'number' ? `${c.estimated ? '≈ ' : ''}${number(c.bandwidth / 1e9)} GB/s` : ''), typeof c.share === 'number' ? `${percent(100 * c.share)} of the memory’s peak${c.estimated ? ', estimated' : ''}` : 'not known')] : [];
+      return el('div', { class: 'bars', style: moved ? { gridTemplateColumns: 'max-content minmax(60px, 1fr) max-content max-content max-content' } : {} }, ...['', 'time', '', 'calls', ...moved ? ['memory'] : []].map((h, i) => el('div', { class: i > 1 ? 'h r' : 'h' }, h)), ...list.flatMap(c => [
         hint(el('div', { class: 'cut', style: { maxWidth: '210px' } }, c.name), `${c.name}\n${c.class}`), bar([{ value: c.sum_ns, color: colour(c), hint: `${duration(c.sum_ns)}: ${number(100 * c.sum_ns / all)} % of the kernels’ time\n${duration(c.sum_ns / c.count)} a call` }], most),
-        el('div', { class: 'r' }, percent(100 * c.sum_ns / all)), el('div', { class: 'r' }, number(c.count))]));
+        el('div', { class: 'r' }, percent(100 * c.sum_ns / all)), el('div', { class: 'r' }, number(c.count)), ...memory(c)]));
     };
     const colour = c => classColors[c.class] || 'unknown';
     box.replaceChildren(el('p', { class: 'note' }, `${duration(all)} in kernels and copies, in ${number(k.windows)} windows of ${duration(k.open_ns)} in all`), table(k.classes, colour),

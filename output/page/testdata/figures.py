@@ -179,11 +179,14 @@ def experts():
 
 def kernels():
     k = page["kernels"]
-    want = {r["c"]: [r["n"], r["ns"]] for r in rows(f"select coalesce(class, 'not known') as c, count(*) as n, sum(duration_ns)::bigint as ns from {table('kernels')} group by 1")}
+    want = {r["c"]: [r["n"], r["ns"]] for r in rows(f"select class as c, sum(kernels)::bigint as n, sum(duration_ns)::bigint as ns from {table('kernel_classes')} where name is null group by 1")}
     if k is None:
         return same("kernels", 0, len(want))
     same("classes of kernels", {c["name"]: [c["count"], c["sum_ns"]] for c in k["classes"]}, want)
-    top = rows(f"select count(*) as n, sum(duration_ns)::bigint as ns from {table('kernels')} group by name order by ns desc, name limit 20")
+    top = rows(f"select sum(kernels)::bigint as n, sum(duration_ns)::bigint as ns from {table('kernel_classes')} where name is not null group by name order by ns desc, name limit 20")
+    moved = {r["c"]: r["b"] for r in rows(f"select class as c, sum((dram_read_bytes_per_s + dram_write_bytes_per_s) * duration_ns) / sum(duration_ns) as b from {table('kernel_classes')} where name is null and method is not null group by 1")}
+    for c in k["classes"]:
+        same(f"bandwidth of {c['name']}", c["bandwidth"] and round(c["bandwidth"]), moved.get(c["name"]) and round(moved[c["name"]]))
     same("kernels", [[c["count"], c["sum_ns"]] for c in k["names"]], [[r["n"], r["ns"]] for r in top])
     rest = [sum(w[i] for w in want.values()) - sum(r[c] for r in top) for i, c in enumerate(("n", "ns"))]
     same("other kernels", [k["other"]["count"], k["other"]["sum_ns"]], rest)
