@@ -158,7 +158,7 @@ func TestRecordMoE(t *testing.T) {
 			if !c.alone {
 				tables.stepsMatch(t, truth) // pmtrace's own kernels are counted among the launches
 				tables.replaysMatch(t, s, never)
-				tables.measuredMatch(t, s)
+				tables.measuredMatch(t, s, 2)
 			}
 			tracked, missing := moeMetadata(t, tr.session(t))
 			if !tracked || len(missing) > 0 {

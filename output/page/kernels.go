@@ -78,8 +78,8 @@ func addKernels(to map[string]*kernelTime, key string, r *record.KernelClassRow)
 	}
 	k.Count += r.Kernels
 	k.SumNS += r.DurNS
-	if r.DRAMReadBps == nil || r.DRAMWriteBps == nil {
-		return
+	if r.DRAMReadBps == nil || r.DRAMWriteBps == nil || r.DRAMErrorBps != nil && *r.DRAMReadBps+*r.DRAMWriteBps <= *r.DRAMErrorBps {
+		return // known worse than it is high
 	}
 	k.movedNS += r.DurNS
 	k.bytes += (*r.DRAMReadBps + *r.DRAMWriteBps) * float64(r.DurNS)

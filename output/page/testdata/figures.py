@@ -184,7 +184,7 @@ def kernels():
         return same("kernels", 0, len(want))
     same("classes of kernels", {c["name"]: [c["count"], c["sum_ns"]] for c in k["classes"]}, want)
     top = rows(f"select sum(kernels)::bigint as n, sum(duration_ns)::bigint as ns from {table('kernel_classes')} where name is not null group by name order by ns desc, name limit 20")
-    moved = {r["c"]: r["b"] for r in rows(f"select class as c, sum((dram_read_bytes_per_s + dram_write_bytes_per_s) * duration_ns) / sum(duration_ns) as b from {table('kernel_classes')} where name is null and method is not null group by 1")}
+    moved = {r["c"]: r["b"] for r in rows(f"select class as c, sum((dram_read_bytes_per_s + dram_write_bytes_per_s) * duration_ns) / sum(duration_ns) as b from {table('kernel_classes')} where name is null and method is not null and (dram_error_bytes_per_s is null or dram_read_bytes_per_s + dram_write_bytes_per_s > dram_error_bytes_per_s) group by 1")}
     for c in k["classes"]:
         same(f"bandwidth of {c['name']}", c["bandwidth"] and round(c["bandwidth"]), moved.get(c["name"]) and round(moved[c["name"]]))
     same("kernels", [[c["count"], c["sum_ns"]] for c in k["names"]], [[r["n"], r["ns"]] for r in top])
