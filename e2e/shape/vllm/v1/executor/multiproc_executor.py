@@ -53,6 +53,7 @@ class MultiprocExecutor:
             proc.start()
             theirs.close()
             self.workers.append(SimpleNamespace(proc=proc, rank=rank, pipe=ours))
+        import torch._C  # noqa: F401 - the engine's process has CUDA's libraries mapped, too, and makes no calls
 
     def collective_rpc(self, method, args=(), non_block=False, output_rank=None):
         for worker in self.workers:
