@@ -104,7 +104,7 @@ e2e: build setup-vllm setup-vllm-old setup-cpython setup-analysis ## the whole t
 	@$(STEP) "end to end: vLLM $(VLLM)" $(call E2E,full,$(VLLM))
 	@$(STEP) "end to end: vLLM $(VLLM_OLD)" $(call E2E,full,$(VLLM_OLD))
 
-demo: build setup-vllm setup-analysis ## record a real vLLM under load and ask the tables three questions
+demo: build setup-vllm setup-analysis ## record a real vLLM under load and ask the tables three questions, and make the report
 	@e2e/demo.sh $(VLLM)
 
 bench: build setup-vllm setup-cpython ## what tracing costs, into e2e/bench/RESULTS.md (root; BENCH=-quick: a rough minute or two)

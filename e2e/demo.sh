@@ -33,3 +33,5 @@ session=$(find "$place" -maxdepth 1 -name 'session_*' -type d | sort | tail -1)
 echo "$ ls $session"
 ls "$session"
 "$PMTRACE_CACHE/analysis/bin/python" e2e/demo.py "$session"
+echo "$ pmtrace report $session"
+./pmtrace report "$session"
