@@ -145,6 +145,25 @@ func TestWindowsBetweenLaunches(t *testing.T) {
 	qt.Assert(t, qt.IsTrue(alive(h.pid)))
 }
 
+// TestSwitchHangs: a switch that does not come back holds launches up once, and no longer than
+// it must be waited for.
+func TestSwitchHangs(t *testing.T) {
+	h := newHost(t, hostOptions{mock: "hangs", kernels: inject.Kernels{Window: 500 * time.Millisecond, Period: time.Second}})
+	h.load(Running)
+	slow, began := 0, time.Now()
+	for time.Since(began) < 2*time.Second { // in which a window is to be opened
+		before := time.Now()
+		h.do("launch 1 10 7 5000 3 0")
+		if took := time.Since(before); took > 80*time.Millisecond {
+			slow++
+			qt.Assert(t, qt.IsTrue(took < 3*time.Second), qt.Commentf("%v", took))
+		}
+		time.Sleep(2 * time.Millisecond)
+	}
+	qt.Assert(t, qt.IsTrue(slow <= 2), qt.Commentf("%d", slow))
+	h.exits("exit 0", 0)
+}
+
 // TestNoWindowsWhileGraphsAreMade: a window that is open is closed before a graph is captured
 // (the mock would abort), none is opened until graphs were long made, and then they come again.
 func TestNoWindowsWhileGraphsAreMade(t *testing.T) {

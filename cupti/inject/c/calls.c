@@ -20,12 +20,15 @@ static __thread struct {
 
 static _Atomic int launching; /* threads within a graph launch */
 static _Atomic int held; /* none may begin one */
+static _Atomic int stuck; /* a switch has not come back: nobody waits any more */
 
-/* How long a launch may have to wait for a switch, which takes some 50 µs. */
-enum { HELD_TRIES = 200, HELD_NS = 50000 };
+/* How long a launch may have to wait for a switch, which takes some 50 µs: 100 ms, once. */
+enum { HELD_TRIES = 2000, HELD_NS = 50000 };
 
 int calls_hold(int own)
 {
+	if (atomic_load(&stuck))
+		return 0;
 	atomic_store(&held, 1);
 	if (atomic_load(&launching) == own)
 		return 1;
@@ -44,8 +47,11 @@ static void begin(void)
 
 	mine.launching = 1;
 	atomic_fetch_add(&launching, 1);
-	for (int i = 0; atomic_load(&held) && i < HELD_TRIES; i++)
+	for (int i = 0; atomic_load(&held) && !atomic_load(&stuck); i++) {
+		if (i == HELD_TRIES)
+			atomic_store(&stuck, 1);
 		nanosleep(&pause, NULL);
+	}
 }
 
 static void end(void)

@@ -7,6 +7,7 @@
 //	invalid              a record in the middle of each buffer is invalid
 //	dropped              each buffer says that 3 records were dropped
 //	cuda12               of CUDA 12: graphs are told only if it is forced to
+//	hangs                replays are switched off in 2 s
 //	slow                 launches take 100 µs
 //
 // What is told of graphs must not be switched while a thread is within a launch, and no
@@ -107,6 +108,8 @@ int cuptiActivityDisable(int kind)
 {
 	ENTER(kind);
 	switched(kind);
+	if (mode("hangs") && kind == KIND_GRAPH_TRACE)
+		sleep(2);
 	enabled[kind] = 0;
 	return CUPTI_OK;
 }
