@@ -38,23 +38,24 @@ enum {
 	RUNTIME_GRAPH_LAUNCH = 311, /* cudaGraphLaunch_v10000 */
 	RUNTIME_GRAPH_LAUNCH_PTSZ = 312,
 };
-enum {
-	DRIVER_BEGIN_CAPTURE = 495, /* cuStreamBeginCapture */
-	DRIVER_BEGIN_CAPTURE_PTSZ = 496,
-	DRIVER_BEGIN_CAPTURE_V2 = 539,
-	DRIVER_BEGIN_CAPTURE_V2_PTSZ = 540,
-	DRIVER_BEGIN_CAPTURE_TO_GRAPH = 720,
-	DRIVER_BEGIN_CAPTURE_TO_GRAPH_PTSZ = 721,
-	DRIVER_END_CAPTURE = 497,
-	DRIVER_END_CAPTURE_PTSZ = 498,
-	DRIVER_INSTANTIATE = 513, /* cuGraphInstantiate */
-	DRIVER_INSTANTIATE_V2 = 578,
-	DRIVER_INSTANTIATE_FLAGS = 643,
-	DRIVER_INSTANTIATE_PARAMS = 656,
-	DRIVER_INSTANTIATE_PARAMS_PTSZ = 657,
-	DRIVER_UPDATE = 561, /* cuGraphExecUpdate */
-	DRIVER_UPDATE_V2 = 696,
-};
+/* The driver's calls that make graphs: what each does, and whether only newer versions of
+ * CUDA 12 have it. */
+#define GRAPH_CALLS(X)                                              \
+	X(495, BEGINS_CAPTURE, 0) /* cuStreamBeginCapture */        \
+	X(496, BEGINS_CAPTURE, 0) /* … _ptsz */                     \
+	X(539, BEGINS_CAPTURE, 0) /* cuStreamBeginCapture_v2 */     \
+	X(540, BEGINS_CAPTURE, 0) /* … _ptsz */                     \
+	X(720, BEGINS_CAPTURE, 1) /* cuStreamBeginCaptureToGraph */ \
+	X(721, BEGINS_CAPTURE, 1) /* … _ptsz */                     \
+	X(497, ENDS_CAPTURE, 0) /* cuStreamEndCapture */            \
+	X(498, ENDS_CAPTURE, 0) /* … _ptsz */                       \
+	X(513, MAKES, 0) /* cuGraphInstantiate */                   \
+	X(578, MAKES, 0) /* cuGraphInstantiate_v2 */                \
+	X(643, MAKES, 0) /* cuGraphInstantiateWithFlags */          \
+	X(656, MAKES, 0) /* cuGraphInstantiateWithParams */         \
+	X(657, MAKES, 0) /* … _ptsz */                              \
+	X(561, MAKES, 0) /* cuGraphExecUpdate */                    \
+	X(696, MAKES, 1) /* cuGraphExecUpdate_v2 */
 enum {
 	DRIVER_LAUNCH = 307, /* cuLaunchKernel */
 	DRIVER_LAUNCH_PTSZ = 442,

@@ -92,26 +92,13 @@ enum making { NOTHING, BEGINS_CAPTURE, ENDS_CAPTURE, MAKES };
 
 static enum making making(uint32_t id)
 {
+#define CASE(call, what, newer) \
+	case call:              \
+		return what;
 	switch (id) {
-	case DRIVER_BEGIN_CAPTURE:
-	case DRIVER_BEGIN_CAPTURE_PTSZ:
-	case DRIVER_BEGIN_CAPTURE_V2:
-	case DRIVER_BEGIN_CAPTURE_V2_PTSZ:
-	case DRIVER_BEGIN_CAPTURE_TO_GRAPH:
-	case DRIVER_BEGIN_CAPTURE_TO_GRAPH_PTSZ:
-		return BEGINS_CAPTURE;
-	case DRIVER_END_CAPTURE:
-	case DRIVER_END_CAPTURE_PTSZ:
-		return ENDS_CAPTURE;
-	case DRIVER_INSTANTIATE:
-	case DRIVER_INSTANTIATE_V2:
-	case DRIVER_INSTANTIATE_FLAGS:
-	case DRIVER_INSTANTIATE_PARAMS:
-	case DRIVER_INSTANTIATE_PARAMS_PTSZ:
-	case DRIVER_UPDATE:
-	case DRIVER_UPDATE_V2:
-		return MAKES;
+		GRAPH_CALLS(CASE)
 	}
+#undef CASE
 	return NOTHING;
 }
 

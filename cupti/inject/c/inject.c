@@ -406,29 +406,14 @@ static void subscribe(void)
 	static const struct {
 		int domain;
 		uint32_t id;
-	} calls[] = {
-		{ DOMAIN_DRIVER, DRIVER_GRAPH_LAUNCH },
-		{ DOMAIN_DRIVER, DRIVER_GRAPH_LAUNCH_PTSZ },
-		{ DOMAIN_RUNTIME, RUNTIME_GRAPH_LAUNCH },
-		{ DOMAIN_RUNTIME, RUNTIME_GRAPH_LAUNCH_PTSZ },
-		{ DOMAIN_DRIVER, DRIVER_BEGIN_CAPTURE },
-		{ DOMAIN_DRIVER, DRIVER_BEGIN_CAPTURE_PTSZ },
-		{ DOMAIN_DRIVER, DRIVER_BEGIN_CAPTURE_V2 },
-		{ DOMAIN_DRIVER, DRIVER_BEGIN_CAPTURE_V2_PTSZ },
-		{ DOMAIN_DRIVER, DRIVER_END_CAPTURE },
-		{ DOMAIN_DRIVER, DRIVER_END_CAPTURE_PTSZ },
-		{ DOMAIN_DRIVER, DRIVER_INSTANTIATE },
-		{ DOMAIN_DRIVER, DRIVER_INSTANTIATE_V2 },
-		{ DOMAIN_DRIVER, DRIVER_INSTANTIATE_FLAGS },
-		{ DOMAIN_DRIVER, DRIVER_INSTANTIATE_PARAMS },
-		{ DOMAIN_DRIVER, DRIVER_INSTANTIATE_PARAMS_PTSZ },
-		{ DOMAIN_DRIVER, DRIVER_UPDATE },
-	};
-	/* Not in each version of CUDA 12. */
-	static const uint32_t newer[] = {
-		DRIVER_UPDATE_V2,
-		DRIVER_BEGIN_CAPTURE_TO_GRAPH,
-		DRIVER_BEGIN_CAPTURE_TO_GRAPH_PTSZ,
+		int optional;
+	} calls[] = { { DOMAIN_DRIVER, DRIVER_GRAPH_LAUNCH, 0 },
+		      { DOMAIN_DRIVER, DRIVER_GRAPH_LAUNCH_PTSZ, 0 },
+		      { DOMAIN_RUNTIME, RUNTIME_GRAPH_LAUNCH, 0 },
+		      { DOMAIN_RUNTIME, RUNTIME_GRAPH_LAUNCH_PTSZ, 0 },
+#define ROW(call, what, newer) { DOMAIN_DRIVER, call, newer },
+		      GRAPH_CALLS(ROW)
+#undef ROW
 	};
 	int result = cupti.cuptiSubscribe(&self.subscriber, calls_callback, NULL);
 
@@ -445,15 +430,13 @@ static void subscribe(void)
 	for (size_t i = 0; i < sizeof(calls) / sizeof(*calls); i++) {
 		result = cupti.cuptiEnableCallback(1, self.subscriber, calls[i].domain,
 						   calls[i].id);
-		if (result) {
+		if (result && !calls[i].optional) {
 			cupti.cuptiUnsubscribe(self.subscriber);
 			self.subscriber = NULL;
 			without(0, "graph launches are told by order: no callbacks", result);
 			return;
 		}
 	}
-	for (size_t i = 0; i < sizeof(newer) / sizeof(*newer); i++)
-		cupti.cuptiEnableCallback(1, self.subscriber, DOMAIN_DRIVER, newer[i]);
 	self.ring->flags |= PM_RING_CALLS;
 }
 

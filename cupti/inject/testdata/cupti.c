@@ -293,8 +293,8 @@ static void driver(uint32_t id, uint32_t site)
 
 void mock_make(void)
 {
-	static const uint32_t calls[] = { DRIVER_BEGIN_CAPTURE_V2, DRIVER_END_CAPTURE,
-					  DRIVER_INSTANTIATE_FLAGS };
+	/* cuStreamBeginCapture_v2, cuStreamEndCapture, cuGraphInstantiateWithFlags */
+	static const uint32_t calls[] = { 539, 497, 643 };
 
 	for (int i = 0; i < 3; i++) {
 		driver(calls[i], SITE_ENTER);
