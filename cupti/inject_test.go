@@ -120,17 +120,21 @@ func TestWindowsBetweenLaunches(t *testing.T) {
 	h := newHost(t, hostOptions{mock: "slow", ring: 4 << 20, kernels: inject.Kernels{Window: 40 * time.Millisecond, Period: 80 * time.Millisecond}})
 	h.load(Running)
 	for threads, least := range map[int]int{1: 8, 3: 1} {
-		before, done := h.count(wire.KindCUPTIWindow), make(chan string)
-		go func() { done <- h.do("threads %d 10000", threads) }()
-		for ended := false; !ended; h.poll() {
-			select {
-			case answer := <-done:
-				qt.Assert(t, qt.Equals(answer, "done"))
-				ended = true
-			case <-time.After(10 * time.Millisecond):
+		before := h.count(wire.KindCUPTIWindow)
+		windows := func() int { return h.count(wire.KindCUPTIWindow) - before }
+		for round := 0; round < 10 && windows() < least; round++ { // of several threads one is mostly within a launch
+			done := make(chan string)
+			go func() { done <- h.do("threads %d 10000", threads) }()
+			for ended := false; !ended; h.poll() {
+				select {
+				case answer := <-done:
+					qt.Assert(t, qt.Equals(answer, "done"))
+					ended = true
+				case <-time.After(10 * time.Millisecond):
+				}
 			}
 		}
-		qt.Assert(t, qt.IsTrue(h.count(wire.KindCUPTIWindow)-before >= least), qt.Commentf("%d threads: %d", threads, h.count(wire.KindCUPTIWindow)-before))
+		qt.Assert(t, qt.IsTrue(windows() >= least), qt.Commentf("%d threads: %d", threads, windows()))
 	}
 	fmt.Fprintln(h.in, "threads 2 1000000")
 	time.Sleep(300 * time.Millisecond)
