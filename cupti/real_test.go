@@ -16,7 +16,6 @@ import (
 	"github.com/go-quicktest/qt"
 
 	"github.com/pmtrace/pmtrace/cupti/inject"
-	"github.com/pmtrace/pmtrace/decode/record"
 	"github.com/pmtrace/pmtrace/decode/wire"
 )
 
@@ -48,16 +47,10 @@ const (
 )
 
 func realReplays(t *testing.T, library string) {
-	events, told, lost := runReal(t, library, inject.Kernels{})
+	events, h, lost := runReal(t, library, inject.Kernels{})
 	var replays []int64
-	for _, b := range told {
-		var h wire.Header
-		qt.Assert(t, qt.IsNil(h.Read(b)))
-		if h.Kind == wire.KindCUPTIReplay {
-			var r wire.CUPTIReplay
-			qt.Assert(t, qt.IsNil(r.Read(h, b)))
-			replays = append(replays, int64(r.End-r.Start))
-		}
+	for _, r := range each(h, wire.KindCUPTIReplay, (*wire.CUPTIReplay).Read) {
+		replays = append(replays, int64(r.End-r.Start))
 	}
 	// CUDA 12's CUPTI is forced to tell: what is under way then has no times.
 	qt.Assert(t, qt.Equals(len(replays)+lost, realCount))
@@ -68,25 +61,18 @@ func realReplays(t *testing.T, library string) {
 }
 
 func realCopies(t *testing.T, library string) {
-	_, told, lost := runReal(t, library, inject.Kernels{Window: time.Second, Period: time.Second})
-	copies := 0
-	for _, b := range told {
-		var h wire.Header
-		qt.Assert(t, qt.IsNil(h.Read(b)))
-		if h.Kind == wire.KindCUPTICopy {
-			var c wire.CUPTICopy
-			qt.Assert(t, qt.IsNil(c.Read(h, b)))
-			qt.Check(t, qt.Equals(c.Bytes, realBytes))
-			copies++
-		}
+	_, h, lost := runReal(t, library, inject.Kernels{Window: time.Second, Period: time.Second})
+	copies := each(h, wire.KindCUPTICopy, (*wire.CUPTICopy).Read)
+	for _, c := range copies {
+		qt.Check(t, qt.Equals(c.Bytes, realBytes))
 	}
-	qt.Check(t, qt.Equals(copies, realCount*realNodes))
+	qt.Check(t, qt.Equals(len(copies), realCount*realNodes))
 	qt.Check(t, qt.Equals(lost, 0))
 }
 
 // runReal replays a graph on the runtime, and returns the times between its events and what
 // reached us.
-func runReal(t *testing.T, library string, kernels inject.Kernels) (events []int64, told [][]byte, lost int) {
+func runReal(t *testing.T, library string, kernels inject.Kernels) (events []int64, h *host, lost int) {
 	t.Helper()
 	i, err := inject.New(inject.Options{Candidates: []string{t.TempDir()}, UID: os.Geteuid(), GID: os.Getegid(), Kernels: kernels})
 	qt.Assert(t, qt.IsNil(err))
@@ -106,16 +92,7 @@ func runReal(t *testing.T, library string, kernels inject.Kernels) (events []int
 	reader, err := Open(i.Dir, i.Session)
 	qt.Assert(t, qt.IsNil(err))
 	defer reader.Close()
-	var state record.Injected
-	poll := func() {
-		for _, f := range reader.Look() {
-			state = *f.Injected
-		}
-		qt.Check(t, qt.IsNil(reader.Drain(false, func(b []byte) error {
-			told = append(told, slices.Clone(b))
-			return nil
-		})))
-	}
+	h = &host{t: t, reader: reader}
 	lines := bufio.NewScanner(out)
 	lines.Buffer(nil, 1<<20)
 	answers := make(chan []byte, 2)
@@ -132,7 +109,7 @@ func runReal(t *testing.T, library string, kernels inject.Kernels) (events []int
 		case line := <-answers:
 			qt.Assert(t, qt.IsNil(json.Unmarshal(line, &events)), qt.Commentf("%s", line))
 		case <-time.After(10 * time.Millisecond):
-			poll()
+			h.poll()
 			if events == nil && time.Now().Before(end) {
 				continue
 			}
@@ -141,23 +118,16 @@ func runReal(t *testing.T, library string, kernels inject.Kernels) (events []int
 	}
 	for range 200 { // what CUPTI has not delivered yet
 		time.Sleep(10 * time.Millisecond)
-		poll()
+		h.poll()
 	}
-	t.Logf("CUPTI %d of %s, %s %s", state.CUPTI, state.Library, state.State, state.Why)
-	kinds := map[wire.Kind]int{}
-	for _, b := range told {
-		var h wire.Header
-		qt.Assert(t, qt.IsNil(h.Read(b)))
-		kinds[h.Kind]++
-	}
-	t.Logf("events by kind: %v", kinds)
-	qt.Assert(t, qt.Equals(state.State, Running.String()))
+	t.Logf("CUPTI %d of %s, %s %s, %d events", h.state.CUPTI, h.state.Library, h.state.State, h.state.Why, len(h.events))
+	qt.Assert(t, qt.Equals(h.state.State, Running.String()))
 	for _, l := range reader.Losses() {
 		qt.Check(t, qt.Equals(l.Reason, "not_timed"))
 		lost += int(l.Count)
 	}
 	qt.Assert(t, qt.HasLen(events, realCount))
-	return events, told, lost
+	return events, h, lost
 }
 
 func median(list []int64) float64 {

@@ -3,8 +3,6 @@ package main
 import (
 	"compress/gzip"
 	"encoding/json"
-	"errors"
-	"io"
 	"os"
 	"testing"
 
@@ -12,7 +10,7 @@ import (
 
 	"github.com/pmtrace/pmtrace/decode"
 	"github.com/pmtrace/pmtrace/decode/record"
-	"github.com/pmtrace/pmtrace/output/journal"
+	"github.com/pmtrace/pmtrace/output/session"
 )
 
 // choices adds up which experts tokens chose.
@@ -50,18 +48,11 @@ func TestChoices(t *testing.T) {
 	qt.Assert(t, qt.IsNil(json.NewDecoder(z).Decode(&want)))
 
 	got := &choices{counts: map[[2]int32]int64{}, pairs: map[[3]int32]int64{}}
-	r, err := journal.Open(os.DirFS(dir + "/journal"))
+	place, err := session.Open(dir)
 	qt.Assert(t, qt.IsNil(err))
-	defer r.Close()
+	defer place.Close()
 	p := decode.NewPipeline(got, decode.Options{})
-	for {
-		rec, err := r.Next()
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		qt.Assert(t, qt.IsNil(err))
-		qt.Assert(t, qt.IsNil(p.Record(rec.Kind, rec.Payload)))
-	}
+	qt.Assert(t, qt.IsNil(eachRecord(place, p.Record)))
 	stats, err := p.Close()
 	qt.Assert(t, qt.IsNil(err))
 	qt.Assert(t, qt.Equals(stats.Scheduled, want.Tokens))
