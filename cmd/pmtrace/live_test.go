@@ -99,8 +99,8 @@ func TestTotalsAndSummary(t *testing.T) {
 	recordedSessions(t, func(t *testing.T, dir *session.Dir) {
 		facts, snapshot, err := totalsOf(dir)
 		qt.Assert(t, qt.IsNil(err))
-		sum, err := session.Summarize(dir, facts)
-		qt.Assert(t, qt.IsNil(err))
+		sum := session.NewSummary(dir, facts)
+		qt.Assert(t, qt.IsNil(session.Visit(dir, sum.Visitor())))
 		f := figuresOf(snapshot)
 		equal := func(what string, got, want float64) {
 			qt.Check(t, qt.IsTrue(got == want || got-want < 1e-9*want && want-got < 1e-9*want), qt.Commentf("%s: got %v, want %v", what, got, want))
@@ -176,8 +176,8 @@ func TestTopAndSummary(t *testing.T) {
 		v := w.frame(5, live.ByTotal).View
 		facts, err := session.ReadFacts(dir)
 		qt.Assert(t, qt.IsNil(err))
-		sum, err := session.Summarize(dir, facts)
-		qt.Assert(t, qt.IsNil(err))
+		sum := session.NewSummary(dir, facts)
+		qt.Assert(t, qt.IsNil(session.Visit(dir, sum.Visitor())))
 
 		finished := sum.Requests - sum.Unfinished
 		preemptions := int64(0)

@@ -287,15 +287,12 @@ func (s *realSession) Finish(csv bool) (string, error) {
 			return "", err
 		}
 	}
-	sum, err := session.WriteFiles(s.dir, &s.facts, csv)
+	search := findings.NewSearch(&s.facts)
+	sum, err := session.WriteFiles(s.dir, &s.facts, csv, search.Visitor())
 	if err != nil {
 		return "", err
 	}
-	list, err := findings.Find(s.dir, &s.facts)
-	if err != nil {
-		return "", err
-	}
-	return summaryText(sum, list)
+	return summaryText(sum, search.Findings())
 }
 
 // summaryText is what a person reads of a session.

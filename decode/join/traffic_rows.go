@@ -146,18 +146,16 @@ func (in *injected) emitClass(class int, name *string, m *moved) {
 	}
 	if m.method != nil {
 		row.Method, row.Samples = m.method, m.samples
-		row.DRAMReadBps, row.DRAMWriteBps = pointer(m.rates[0]*1e9), pointer(m.rates[1]*1e9)
+		row.DRAMReadBps, row.DRAMWriteBps = new(m.rates[0]*1e9), new(m.rates[1]*1e9)
 		if m.method == &methodRegression {
-			row.DRAMErrorBps = pointer(err * 1e9)
+			row.DRAMErrorBps = new(err * 1e9)
 		}
 		if gpu := t.d.model; gpu != nil && gpu.Bandwidth > 0 {
-			row.BandwidthShare = pointer((m.rates[0] + m.rates[1]) * 1e9 / gpu.Bandwidth)
+			row.BandwidthShare = new((m.rates[0] + m.rates[1]) * 1e9 / gpu.Bandwidth)
 		}
 		if t.d.metrics[1] >= 0 {
-			row.TensorActivePct = pointer(min(100*m.rates[2], 100))
+			row.TensorActivePct = new(min(100*m.rates[2], 100))
 		}
 	}
 	j.check(j.sink.KernelClass(row))
 }
-
-func pointer(v float64) *float64 { return &v }

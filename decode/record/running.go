@@ -15,12 +15,17 @@ type Running struct {
 }
 
 // Since is when it came, or was first scheduled where that is not known.
-func (r *Running) Since() (ns int64, known bool) {
+func (r *Running) Since() (ns int64, known bool) { return since(r.ArrivalNS, r.ScheduledNS) }
+
+// Since is when it came, or was first scheduled where that is not known.
+func (r *RequestRow) Since() (ns int64, known bool) { return since(r.ArrivalNS, r.ScheduledNS) }
+
+func since(arrival, scheduled *int64) (ns int64, known bool) {
 	switch {
-	case r.ArrivalNS != nil:
-		return *r.ArrivalNS, true
-	case r.ScheduledNS != nil:
-		return *r.ScheduledNS, true
+	case arrival != nil:
+		return *arrival, true
+	case scheduled != nil:
+		return *scheduled, true
 	}
 	return 0, false
 }

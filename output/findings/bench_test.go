@@ -26,7 +26,8 @@ func BenchmarkFind(b *testing.B) {
 	qt.Assert(b, qt.IsNil(tables.Close()))
 	facts := &session.Facts{Engines: []record.Engine{{MaxSeqs: 64, MaxTokens: 2048}}}
 	for b.Loop() {
-		_, err := Find(place, facts)
-		qt.Assert(b, qt.IsNil(err))
+		search := NewSearch(facts)
+		qt.Assert(b, qt.IsNil(session.Visit(place, search.Visitor())))
+		_ = search.Findings()
 	}
 }

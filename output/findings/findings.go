@@ -52,15 +52,6 @@ func (s *Search) Findings() []Finding {
 	return out
 }
 
-// Find makes a pass over a session of its own.
-func Find(dir *session.Dir, facts *session.Facts) ([]Finding, error) {
-	s := NewSearch(facts)
-	if err := session.Visit(dir, s.Visitor()); err != nil {
-		return nil, err
-	}
-	return s.Findings(), nil
-}
-
 func (f *Finding) weight() float64 {
 	switch {
 	case f.Name == eventsLost: // what follows rests on it

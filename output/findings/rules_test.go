@@ -93,9 +93,9 @@ func (m *made) find(t *testing.T) []Finding {
 		qt.Assert(t, qt.IsNil(tables.Loss(&record.LossRow{Probe: "ring", Reason: "full", Count: m.lost})))
 	}
 	qt.Assert(t, qt.IsNil(tables.Close()))
-	list, err := Find(place, &m.facts)
-	qt.Assert(t, qt.IsNil(err))
-	return list
+	search := NewSearch(&m.facts)
+	qt.Assert(t, qt.IsNil(session.Visit(place, search.Visitor())))
+	return search.Findings()
 }
 
 // TestHealthy: nothing is found where nothing is.

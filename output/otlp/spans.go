@@ -22,20 +22,9 @@ type request struct {
 	preemptions []record.PreemptionRow
 }
 
-// began is when it came, or when it was first scheduled where that is not known.
-func (r *request) began() (ns int64, known bool) {
-	switch {
-	case r.ArrivalNS != nil:
-		return *r.ArrivalNS, true
-	case r.ScheduledNS != nil:
-		return *r.ScheduledNS, true
-	}
-	return 0, false
-}
-
 // ended reports whether it can be a span: with a beginning and an end.
 func (r *request) ended() bool {
-	_, known := r.began()
+	_, known := r.Since()
 	return known && r.FinishedNS != nil
 }
 
@@ -72,7 +61,7 @@ func (m *spanMaker) spans(i item) []sdk.ReadOnlySpan {
 // request makes the spans of a request: itself, and what it did when.
 func (m *spanMaker) request(r *request) {
 	m.ids.next("request", r.Engine, r.RequestUID)
-	begin, _ := r.began()
+	begin, _ := r.Since()
 	ctx, root := m.tracer.Start(context.Background(), "llm_request", trace.WithSpanKind(trace.SpanKindServer),
 		trace.WithTimestamp(wall(&m.target, begin)), trace.WithAttributes(m.attributes(r)...))
 	m.child(ctx, "queue", r.ArrivalNS, r.ScheduledNS)

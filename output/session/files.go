@@ -174,23 +174,14 @@ func pass[T any](session *Dir, to []func(*T) error) error {
 	return nil
 }
 
-// Summarize computes the summary of a session from its tables.
-func Summarize(session *Dir, facts *Facts) (*Summary, error) {
-	s := NewSummary(session, facts)
-	if err := Visit(session, s.Visitor()); err != nil {
-		return nil, err
-	}
-	return s, nil
-}
-
 // WriteFiles makes metadata.json and, if csv is set, the other files of
 // profilemate's layout from the tables and the facts, in place of those that
 // are there. A profiler that was on and saw nothing has its headers alone; one
-// that could not work has no files.
-func WriteFiles(session *Dir, facts *Facts, csv bool) (*Summary, error) {
+// that could not work has no files. also: who wants to see the tables in the same pass.
+func WriteFiles(session *Dir, facts *Facts, csv bool, also ...Visitor) (*Summary, error) {
 	summary := NewSummary(session, facts)
 	out := &outputs{dir: session}
-	visitors := []Visitor{summary.Visitor()}
+	visitors := append([]Visitor{summary.Visitor()}, also...)
 	if csv {
 		for _, p := range []struct {
 			profiler string

@@ -325,13 +325,13 @@ c,,7.000,,,,
 
 func TestSummaryOfAServer(t *testing.T) {
 	d, facts := traced(t, traffic.Chat32, 3000, nil)
-	s, err := Summarize(d, facts)
-	qt.Assert(t, qt.IsNil(err))
+	s := NewSummary(d, facts)
+	qt.Assert(t, qt.IsNil(Visit(d, s.Visitor())))
 	var text bytes.Buffer
 	qt.Assert(t, qt.IsNil(s.WriteText(&text)))
 	t.Log(text.String())
 	qt.Check(t, qt.Equals(s.Steps, 3000))
-	_, err = fs.Stat(d.FS(), FileMetadata)
+	_, err := fs.Stat(d.FS(), FileMetadata)
 	qt.Check(t, qt.ErrorIs(err, fs.ErrNotExist))
 }
 
