@@ -119,7 +119,7 @@ type cudaThread struct {
 }
 
 func newCudaSim(c cudaConfig) *cudaSim {
-	if c.moe.known == nil && !c.moe.hidden {
+	if c.moe.known == nil && !c.moe.hidden && !c.moe.inWorker {
 		c.moe.known = c.moe.layers
 	}
 	s := &cudaSim{
@@ -232,6 +232,9 @@ func (s *cudaSim) probe(at uint64, mono int64) {
 		if s.ranks > 0 {
 			f.PID, f.EngineThread = 5000+i, 0
 		}
+		if s.moe.inWorker && at <= 2 {
+			f.Engine = nil
+		}
 		s.fact(at, record.Fact{Worker: &f})
 	}
 }
@@ -272,7 +275,14 @@ func (s *cudaSim) capture() {
 	add("draft", record.Graph{Holder: "speculator", Mode: "FULL", NumTokens: &s.sizes[0]})
 	for i := range s.workers {
 		at := s.now + s.namedAt
-		s.fact(at, record.Fact{Graphs: &record.Graphs{Worker: i, MonoNS: int64(at), Graphs: found}})
+		f := record.Graphs{Worker: i, MonoNS: int64(at), Graphs: found}
+		if s.moe.inWorker {
+			f.MoELayers = s.moe.layers
+		}
+		s.fact(at, record.Fact{Graphs: &f})
+	}
+	if s.moe.inWorker {
+		s.probe(s.now+s.namedAt+1, simStart)
 	}
 }
 

@@ -115,8 +115,8 @@ func (w *worker) destroy(exec uint64, t int64) {
 // found takes a reading of the graphs in the worker's objects.
 func (w *worker) found(f *record.Graphs) {
 	at := f.MonoNS - w.j.base
-	if e := w.engine; e != nil && e.primary == w && e.fact.PP <= 1 { // a stage of a pipeline has its own layers alone
-		e.layered(f.MoELayers)
+	if len(f.MoELayers) > 0 {
+		w.routed = f.MoELayers
 	}
 	for i := range f.Graphs {
 		name := &f.Graphs[i]
