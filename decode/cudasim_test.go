@@ -62,6 +62,7 @@ type cudaSim struct {
 	dropped int
 	workers []*cudaWorker
 	graphs  map[string]uint64 // handle by descriptor and piece
+	pieces  map[uint64]int    // piece by handle
 	next    uint64
 	truth   []*cudaStep
 	graphN  int // graphs made
@@ -123,7 +124,7 @@ func newCudaSim(c cudaConfig) *cudaSim {
 		c.moe.known = c.moe.layers
 	}
 	s := &cudaSim{
-		cudaConfig: c, rng: rand.New(rand.NewPCG(c.seed, 5)), now: simStart + 1000, graphs: map[string]uint64{}, next: 0x7f0000001000, sizes: slices.Clone(cudaSizes),
+		cudaConfig: c, rng: rand.New(rand.NewPCG(c.seed, 5)), now: simStart + 1000, graphs: map[string]uint64{}, pieces: map[uint64]int{}, next: 0x7f0000001000, sizes: slices.Clone(cudaSizes),
 	}
 	if s.hostNS == 0 {
 		s.hostNS = 300_000
@@ -212,7 +213,7 @@ func (s *cudaSim) attach() {
 	s.fact(1, record.Fact{Engine: &record.Engine{
 		MonoNS: simStart, VLLM: "0.33.0", Device: "cuda", DP: 1, Thread: cudaEngineThread, PID: 4000, Iteration: i64(0), FromStart: true,
 		Watches:   []string{"schedule_return", "update_return", "update_entry"},
-		MoELayers: s.moe.known, SpecTokens: s.moe.drafts,
+		MoELayers: s.moe.known, SpecTokens: s.moe.drafts, ModelConfig: json.RawMessage(fmt.Sprintf(`{"num_hidden_layers": %d}`, cudaPieces-1)),
 	}})
 	if s.probedAt == 0 {
 		s.probe(2, simStart)
@@ -255,6 +256,9 @@ func (s *cudaSim) capture() {
 	no, yes := false, true
 	add := func(key string, g record.Graph) {
 		g.Exec = s.next
+		if g.Piece != nil {
+			s.pieces[g.Exec] = *g.Piece
+		}
 		s.next += 64
 		s.graphs[key] = g.Exec
 		found = append(found, g)
@@ -469,7 +473,7 @@ func (w *cudaWorker) execute(st *cudaStep) {
 				from = at
 			}
 			w.call(th, wire.PhaseForward, wire.RowLaunch, [3]uint64{}, 0)
-			w.run(st, 3000)
+			w.attend(p, w.run(st, 3000))
 			count(1, 0, 0)
 			if w.index == 0 {
 				st.launches++

@@ -22,6 +22,7 @@ type graph struct {
 	usual    int64            // GPU time of steps with it
 	learned  int64            // of so many steps
 	layers   map[uint64]int32 // of its kernels, by node; nil: none of its replays was told whole
+	behind   *int32           // layer of what runs between it, a piece, and the next one; nil: not known
 
 	capture      capture
 	instantiated int64 // unset: before tracing

@@ -300,7 +300,7 @@ type KernelRow struct {
 	StepID      *int64  `parquet:"step_id,optional"`  // null: not known; outside of graphs only what lies between a graph and the copy of the results
 	GraphID     *int32  `parquet:"graph_id,optional"` // of graphs; null outside of graphs, or of a launch that was not seen
 	Node        *int64  `parquet:"node,optional"`     // CUPTI's number of the graph's node; null outside of graphs
-	Layer       *int32  `parquet:"layer,optional"`    // transformer layer, from 0: only in FULL graphs, by the kernels that come again for each; null: not known, or of none
+	Layer       *int32  `parquet:"layer,optional"`    // transformer layer, from 0: in FULL and PIECEWISE graphs and between the pieces, by the kernels that come again for each; null: not known, or of none
 	TimeNS      int64   `parquet:"time_ns,delta"`     // its start
 	DurNS       int64   `parquet:"duration_ns,plain"`
 	Name        string  `parquet:"name,dict"` // as the compiler mangled it; copies: "copy device_to_host"
