@@ -40,7 +40,7 @@ of() {
 }
 
 # depends DIR PACKAGE PATTERN: the package's dependencies of that name.
-depends() { of "$1" apt-cache depends "$2" | sed -nE "s/.*Depends: ($3).*/\1/p" | head -1; }
+depends() { of "$1" apt-cache depends "$2" | sed -nE "s/.*Depends: ($3).*/\1/p"; }
 
 # unpack DIR PACKAGE…: into DIR/root.
 unpack() {
@@ -81,7 +81,7 @@ initrd() {
 }
 
 install_one() {
-	local name=$1 dir=$PMTRACE_CACHE/kernels/$1 dist suite meta image release key
+	local name=$1 dir=$PMTRACE_CACHE/kernels/$1 dist suite meta image release key parts
 	read -r dist suite meta < <(origin "$name")
 	key=$(cat "$0" "$SETUP/../kernels/guest/initrd.sh" | sha256sum)
 	stamped "kernel-$name" "$key" && [ -s "$dir/initrd" ] && return
@@ -90,12 +90,15 @@ install_one() {
 	mkdir -p "$dir"
 	source_line "$dist" "$suite" >"$dir/sources.list"
 	of "$dir" apt-get update >&2
-	image=$(depends "$dir" "$meta" 'linux-image-[0-9][^ ]*')
+	image=$(depends "$dir" "$meta" 'linux-image-[0-9][^ ]*' | head -1)
 	[ -n "$image" ] || die "$dist $suite has no $meta"
 	release=${image#linux-image-}
 	case $dist in
 	ubuntu) unpack "$dir" "$image" "linux-modules-$release" ;; # the image's package has no modules there
-	*) unpack "$dir" "$image" $(depends "$dir" "$image" 'linux-(modules|binary)-[^ ]*') ;;
+	*)
+		mapfile -t parts < <(depends "$dir" "$image" 'linux-(base|modules|binary)-[0-9][^ ]*') # of newer ones
+		unpack "$dir" "$image" "${parts[@]}"
+		;;
 	esac
 	# Newer packages keep modules below /usr alone.
 	[ -e "$dir/root/lib/modules" ] || { mkdir -p "$dir/root/lib" && ln -s ../usr/lib/modules "$dir/root/lib/modules"; }
