@@ -100,10 +100,12 @@ install_one() {
 		unpack "$dir" "$image" "${parts[@]}"
 		;;
 	esac
-	# Newer packages keep modules below /usr alone.
+	# Newer packages have all below /usr.
 	[ -e "$dir/root/lib/modules" ] || { mkdir -p "$dir/root/lib" && ln -s ../usr/lib/modules "$dir/root/lib/modules"; }
 	depmod -b "$dir/root" "$release"
-	cp "$dir/root/boot/vmlinuz-$release" "$dir/vmlinuz"
+	image=$dir/root/boot/vmlinuz-$release
+	[ -e "$image" ] || image=$dir/root/lib/modules/$release/vmlinuz
+	install -m 644 "$image" "$dir/vmlinuz"
 	initrd "$dir/root" "$release" "$dir/initrd"
 	echo "$release $dist/$suite" >"$dir/release"
 	rm -rf "$dir"/{root,lists,archives,pkgcache.bin,srcpkgcache.bin}
