@@ -20,7 +20,7 @@ static __always_inline long find_failed(struct scratch *s)
 	return 1;
 }
 
-static long find_one(__u32 i, struct self *self)
+LOOP_BODY(find_one, struct self)(__u32 i, struct self *self)
 {
 	struct scratch *s = scratch();
 	__u64 key, value;
@@ -66,7 +66,7 @@ static long find_one(__u32 i, struct self *self)
  */
 __noinline int find_values(struct self *caller, __u64 object)
 {
-	struct self me, *self = &me; /* bpf_loop takes a pointer to the stack */
+	struct self me, *self = &me; /* repeat takes a pointer to the stack */
 	struct scratch *s = scratch();
 	__u64 values, dict, type, at;
 	struct pm_engine *e;
@@ -96,7 +96,7 @@ __noinline int find_values(struct self *caller, __u64 object)
 	s->find.entries = k.entries;
 	s->find.count = k.count;
 	s->find.size = k.size;
-	bpf_loop(PM_MAX_ENTRIES, find_one, self, 0);
+	repeat(PM_MAX_ENTRIES, find_one, self);
 	if (k.count && !s->find.count)
 		return -1;
 	if (values) {

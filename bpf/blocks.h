@@ -64,7 +64,7 @@ static __always_inline __u64 add_block(struct pm_engine *e, struct scratch *s, s
 	return next;
 }
 
-static long chain_one(__u32 i, struct self *self)
+LOOP_BODY(chain_one, struct self)(__u32 i, struct self *self)
 {
 	struct pm_engine *e = engine(self->engine);
 	struct scratch *s = scratch();
@@ -79,7 +79,7 @@ static long chain_one(__u32 i, struct self *self)
 	return 0;
 }
 
-static long listed_one(__u32 i, struct self *self)
+LOOP_BODY(listed_one, struct self)(__u32 i, struct self *self)
 {
 	struct pm_engine *e = engine(self->engine);
 	struct scratch *s = scratch();
@@ -95,7 +95,7 @@ static long listed_one(__u32 i, struct self *self)
 	return 0;
 }
 
-#define PM_MAX_BLOCKS (1 << 17)
+#define PM_MAX_BLOCKS PM_MAX_TURNS
 #define PM_MAX_DEPTH 10
 
 /* The Request for which the queue is changed: the argument of the nearest

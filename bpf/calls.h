@@ -6,7 +6,9 @@
 #ifndef PMTRACE_CALLS_H
 #define PMTRACE_CALLS_H
 
-#include "kernel.h"
+#define PM_MAX_TURNS 1024
+
+#include "loop.h"
 #include "event.h"
 #include "config.h"
 #include "python.h"

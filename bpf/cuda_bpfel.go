@@ -268,9 +268,11 @@ const (
 	CudaMapProgress        = "progress"
 	CudaMapStates          = "states"
 	CudaMapThreads         = "threads"
+	CudaMapTurns           = "turns"
 	CudaMapWorkers         = "workers"
 	CudaProgCallEntry      = "call_entry"
 	CudaProgCallReturn     = "call_return"
+	CudaVarLoopByMap       = "loop_by_map"
 	CudaVarMachine         = "machine"
 	CudaVarNamespaceDevice = "namespace_device"
 	CudaVarNamespaceInode  = "namespace_inode"
@@ -341,6 +343,7 @@ type CudaMapSpecs struct {
 	Progress   *ebpf.MapSpec `ebpf:"progress"`
 	States     *ebpf.MapSpec `ebpf:"states"`
 	Threads    *ebpf.MapSpec `ebpf:"threads"`
+	Turns      *ebpf.MapSpec `ebpf:"turns"`
 	Workers    *ebpf.MapSpec `ebpf:"workers"`
 }
 
@@ -348,6 +351,7 @@ type CudaMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type CudaVariableSpecs struct {
+	LoopByMap       *ebpf.VariableSpec `ebpf:"loop_by_map"`
 	Machine         *ebpf.VariableSpec `ebpf:"machine"`
 	NamespaceDevice *ebpf.VariableSpec `ebpf:"namespace_device"`
 	NamespaceInode  *ebpf.VariableSpec `ebpf:"namespace_inode"`
@@ -388,6 +392,7 @@ type CudaMaps struct {
 	Progress   *ebpf.Map `ebpf:"progress"`
 	States     *ebpf.Map `ebpf:"states"`
 	Threads    *ebpf.Map `ebpf:"threads"`
+	Turns      *ebpf.Map `ebpf:"turns"`
 	Workers    *ebpf.Map `ebpf:"workers"`
 }
 
@@ -401,6 +406,7 @@ func (m *CudaMaps) Close() error {
 		m.Progress,
 		m.States,
 		m.Threads,
+		m.Turns,
 		m.Workers,
 	)
 }
@@ -409,6 +415,7 @@ func (m *CudaMaps) Close() error {
 //
 // It can be passed to LoadCudaObjects or ebpf.CollectionSpec.LoadAndAssign.
 type CudaVariables struct {
+	LoopByMap       *ebpf.Variable `ebpf:"loop_by_map"`
 	Machine         *ebpf.Variable `ebpf:"machine"`
 	NamespaceDevice *ebpf.Variable `ebpf:"namespace_device"`
 	NamespaceInode  *ebpf.Variable `ebpf:"namespace_inode"`

@@ -7,7 +7,9 @@
 #ifndef PMTRACE_HOOK_H
 #define PMTRACE_HOOK_H
 
-#include "kernel.h"
+#define PM_MAX_TURNS 512
+
+#include "loop.h"
 #include "event.h"
 #include "config.h"
 #include "python.h"

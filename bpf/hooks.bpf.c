@@ -24,7 +24,7 @@ static __always_inline void raised(__u32 index, const struct pm_hook *h, struct 
 }
 
 /* Which open calls' frames are on the stack. */
-static long seen_one(__u32 i, struct of_hook *of)
+LOOP_BODY(seen_one, struct of_hook)(__u32 i, struct of_hook *of)
 {
 	struct pm_hook_state *s = hook_state(of->index);
 	struct pm_hook *h = hook(of->index);
@@ -49,7 +49,7 @@ static __always_inline void settle_open(__u32 index, const struct pm_hook *h,
 
 	s->seen = 0;
 	s->walk = frame;
-	bpf_loop(PM_HOOK_FRAMES, seen_one, &of, 0);
+	repeat(PM_HOOK_FRAMES, seen_one, &of);
 	for (int i = 0; i < PM_HOOK_DEPTH; i++) {
 		__u32 top = s->depth - 1;
 
@@ -140,7 +140,7 @@ int python_entry(void *ctx)
 	o->at = of.frame;
 	o->began = now;
 	o->call = (__u32)call;
-	bpf_loop(PM_HOOK_VALUES, argument_one, &of, 0);
+	repeat(PM_HOOK_VALUES, argument_one, &of);
 	if (!h->returns) {
 		send_hook(index, s, h->args, 0, o, 0, 0, 0);
 		return 0;

@@ -10,7 +10,7 @@
 
 #include "calls.h"
 
-#define PM_MAX_STACK 1024 /* frames; compilers of models go some hundred deep */
+#define PM_MAX_STACK PM_MAX_TURNS /* frames; compilers of models go some hundred deep */
 #define PM_MAX_CLASSES (1 << 12)
 
 /*
@@ -159,12 +159,12 @@ static __always_inline int read_frame(struct pm_thread *th, __u64 *words)
 	return 0;
 }
 
-/* What a callback of bpf_loop is given. */
+/* What the body of a loop is given. */
 struct walker {
 	struct pm_thread *th;
 };
 
-static long walk_one(__u32 i, struct walker *walker)
+LOOP_BODY(walk_one, struct walker)(__u32 i, struct walker *walker)
 {
 	struct pm_thread *th = walker->th;
 	struct stack *s = &th->stack;
@@ -227,7 +227,7 @@ static __always_inline void find_phase(struct pm_worker *w, struct pm_thread *th
 	s->want_output = w->flags & PM_WORKER_OTHER_PROCESS;
 	s->frame = top_frame(w, th, s, thread);
 	if (s->frame) {
-		bpf_loop(PM_MAX_STACK, walk_one, &walker, 0);
+		repeat(PM_MAX_STACK, walk_one, &walker);
 		if (!s->phase)
 			s->phase = PM_PHASE_OTHER;
 		if (s->dummy)

@@ -30,7 +30,7 @@ static __always_inline __u32 count_blocks(struct pm_engine *e, __u64 tuple)
 	return sum;
 }
 
-static long row_one(__u32 i, struct self *self)
+LOOP_BODY(row_one, struct self)(__u32 i, struct self *self)
 {
 	struct pm_engine *e = engine(self->engine);
 	struct scratch *s = scratch();
@@ -108,7 +108,7 @@ static long row_one(__u32 i, struct self *self)
 	return 0;
 }
 
-static long draft_one(__u32 i, struct self *self)
+LOOP_BODY(draft_one, struct self)(__u32 i, struct self *self)
 {
 	struct pm_engine *e = engine(self->engine);
 	struct scratch *s = scratch();

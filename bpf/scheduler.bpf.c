@@ -144,7 +144,7 @@ static __always_inline void send_ended(struct pm_engine *e, struct scratch *s, s
 	if (!n)
 		return;
 	begin_rows(s, PM_KEYS_VICTIMS);
-	bpf_loop(bounded(self, n), victim_one, self, 0);
+	repeat(bounded(self, n), victim_one, self);
 	flush_rows(e, s, self, PM_EV_KEYS, 8);
 }
 
@@ -158,21 +158,21 @@ static __always_inline void send_requests(struct pm_engine *e, struct scratch *s
 	if (n) {
 		if (list_items(e, value(s->so, e->so_at, PM_SO_NEW), &self->b) != n)
 			self->b = 0;
-		bpf_loop(bounded(self, n), new_one, self, 0);
+		repeat(bounded(self, n), new_one, self);
 	}
 	n = list_items(e, local(e, s->locals, e->l_resumed), &self->a);
 	if (n) {
 		self->b = s->walk.cached - n;
-		bpf_loop(bounded(self, n), resumed_one, self, 0);
+		repeat(bounded(self, n), resumed_one, self);
 	}
 	/* Only once the ring is being read again: else each step would do this. */
 	if (e->sync && ring_has_room()) {
 		e->sync = 0;
 		n = list_items(e, read_attr(e, scheduler, &e->running), &self->a);
-		bpf_loop(bounded(self, n), sync_one, self, 0);
+		repeat(bounded(self, n), sync_one, self);
 		/* What this very call preempted runs no more. */
 		n = list_items(e, local(e, s->locals, e->l_victims), &self->a);
-		bpf_loop(bounded(self, n), sync_one, self, 0);
+		repeat(bounded(self, n), sync_one, self);
 	}
 }
 
@@ -184,7 +184,7 @@ static __always_inline void send_rows(struct pm_engine *e, struct scratch *s, st
 	if (open_dict(s, value(s->so, e->so_at, PM_SO_SCHEDULED)) == PM_UNKNOWN)
 		note_bad(self, &s->walk.bad, PM_BAD_ROWS);
 	else
-		bpf_loop(bounded(self, s->walk.count), row_one, self, 0);
+		repeat(bounded(self, s->walk.count), row_one, self);
 	if (s->walk.rows || s->walk.bad)
 		flush_rows(e, s, self, PM_EV_STEP_ROWS, sizeof(struct pm_step_row));
 }
@@ -195,7 +195,7 @@ static __always_inline void send_drafts(struct pm_engine *e, struct scratch *s, 
 	if (open_dict(s, value(s->so, e->so_at, PM_SO_DRAFTS)) == PM_UNKNOWN || s->walk.size != 16)
 		note_bad(self, &s->walk.bad, PM_BAD_DRAFTS);
 	else
-		bpf_loop(bounded(self, s->walk.count), draft_one, self, 0);
+		repeat(bounded(self, s->walk.count), draft_one, self);
 	if (s->walk.rows || s->walk.bad)
 		flush_rows(e, s, self, PM_EV_DRAFTS, sizeof(struct pm_draft_row));
 }
@@ -313,7 +313,7 @@ int update_return(void *ctx)
 	}
 	self.a = k.entries;
 	self.b = k.size;
-	bpf_loop(k.count, client_one, &self, 0);
+	repeat(k.count, client_one, &self);
 	if (s->walk.rows || s->walk.bad)
 		flush_rows(e, s, &self, PM_EV_OUTPUT_ROWS, sizeof(struct pm_output_row));
 	send(e, &self, &s->update.hdr, PM_EV_UPDATE_END, sizeof(s->update));
@@ -388,10 +388,10 @@ int free_blocks(void *ctx)
 	}
 	if (blocks == PM_OP_COUNT) {
 		s->walk.cursor = read_attr(e, e->head, &e->head_next);
-		bpf_loop(n, chain_one, &self, 0);
+		repeat(n, chain_one, &self);
 	} else if (blocks == PM_OP_LIST) {
 		s->walk.count = n;
-		bpf_loop(n, listed_one, &self, 0);
+		repeat(n, listed_one, &self);
 	} else if (blocks == PM_OP_ONE && argument) {
 		add_block(e, s, &self, argument);
 	}

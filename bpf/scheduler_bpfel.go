@@ -403,10 +403,12 @@ const (
 	SchedulerMapEvents          = "events"
 	SchedulerMapLosses          = "losses"
 	SchedulerMapScratches       = "scratches"
+	SchedulerMapTurns           = "turns"
 	SchedulerProgFreeBlocks     = "free_blocks"
 	SchedulerProgScheduleReturn = "schedule_return"
 	SchedulerProgUpdateEntry    = "update_entry"
 	SchedulerProgUpdateReturn   = "update_return"
+	SchedulerVarLoopByMap       = "loop_by_map"
 	SchedulerVarUseKind         = "use_kind"
 	SchedulerVarUseKvOp         = "use_kv_op"
 	SchedulerVarUseOpBlocks     = "use_op_blocks"
@@ -472,12 +474,14 @@ type SchedulerMapSpecs struct {
 	Events    *ebpf.MapSpec `ebpf:"events"`
 	Losses    *ebpf.MapSpec `ebpf:"losses"`
 	Scratches *ebpf.MapSpec `ebpf:"scratches"`
+	Turns     *ebpf.MapSpec `ebpf:"turns"`
 }
 
 // SchedulerVariableSpecs contains global variables before they are loaded into the kernel.
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type SchedulerVariableSpecs struct {
+	LoopByMap   *ebpf.VariableSpec `ebpf:"loop_by_map"`
 	UseKind     *ebpf.VariableSpec `ebpf:"use_kind"`
 	UseKvOp     *ebpf.VariableSpec `ebpf:"use_kv_op"`
 	UseOpBlocks *ebpf.VariableSpec `ebpf:"use_op_blocks"`
@@ -511,6 +515,7 @@ type SchedulerMaps struct {
 	Events    *ebpf.Map `ebpf:"events"`
 	Losses    *ebpf.Map `ebpf:"losses"`
 	Scratches *ebpf.Map `ebpf:"scratches"`
+	Turns     *ebpf.Map `ebpf:"turns"`
 }
 
 func (m *SchedulerMaps) Close() error {
@@ -519,6 +524,7 @@ func (m *SchedulerMaps) Close() error {
 		m.Events,
 		m.Losses,
 		m.Scratches,
+		m.Turns,
 	)
 }
 
@@ -526,6 +532,7 @@ func (m *SchedulerMaps) Close() error {
 //
 // It can be passed to LoadSchedulerObjects or ebpf.CollectionSpec.LoadAndAssign.
 type SchedulerVariables struct {
+	LoopByMap   *ebpf.Variable `ebpf:"loop_by_map"`
 	UseKind     *ebpf.Variable `ebpf:"use_kind"`
 	UseKvOp     *ebpf.Variable `ebpf:"use_kv_op"`
 	UseOpBlocks *ebpf.Variable `ebpf:"use_op_blocks"`

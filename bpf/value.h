@@ -10,7 +10,7 @@
 
 #include "hook.h"
 
-#define PM_MAX_SEARCHED 512 /* entries of a dict */
+#define PM_MAX_SEARCHED PM_MAX_TURNS /* entries of a dict */
 #define PM_MAX_BASES 16
 #define PM_MAX_CHAIN 8 /* base classes, to a type that has a length */
 
@@ -21,7 +21,7 @@
 #define MEMBER_OBJECT 6
 #define MEMBER_OBJECT_EX 16
 
-/* What a callback of bpf_loop is given. */
+/* What the body of a loop is given. */
 struct of_hook {
 	__u32 index;
 	__u32 spare;
@@ -29,7 +29,7 @@ struct of_hook {
 };
 
 /* One entry of the table that is searched. */
-static long search_one(__u32 i, struct of_hook *of)
+LOOP_BODY(search_one, struct of_hook)(__u32 i, struct of_hook *of)
 {
 	struct pm_hook_state *s = hook_state(of->index);
 	struct pm_hook *h = hook(of->index);
@@ -74,7 +74,7 @@ static __always_inline int search(struct of_hook *of, struct pm_hook_state *s, _
 	s->entries = k.entries;
 	s->count = k.count;
 	s->size = k.size;
-	bpf_loop(PM_MAX_SEARCHED, search_one, of, 0);
+	repeat(PM_MAX_SEARCHED, search_one, of);
 	return s->found == PM_UNKNOWN ? -1 : 0;
 }
 
@@ -254,7 +254,7 @@ static __always_inline __u8 evaluate(const struct pm_hook *h, __u64 object, __u6
 }
 
 /* One argument, into the call behind the open ones. */
-static long argument_one(__u32 i, struct of_hook *of)
+LOOP_BODY(argument_one, struct of_hook)(__u32 i, struct of_hook *of)
 {
 	struct pm_hook_state *s = hook_state(of->index);
 	struct pm_hook *h = hook(of->index);

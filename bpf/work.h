@@ -6,7 +6,9 @@
 #ifndef PMTRACE_WORK_H
 #define PMTRACE_WORK_H
 
-#include "kernel.h"
+#define PM_MAX_TURNS (1 << 17)
+
+#include "loop.h"
 #include "event.h"
 #include "config.h"
 #include "python.h"
@@ -96,7 +98,7 @@ struct {
 	__type(value, struct scratch);
 } scratches SEC(".maps");
 
-/* What a callback of bpf_loop is given: which engine and probe it works for. */
+/* What the body of a loop is given: which engine and probe it works for. */
 struct self {
 	__u32 engine;
 	__u32 probe;

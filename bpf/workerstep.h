@@ -39,7 +39,7 @@ struct search {
 	__u32 words; /* of an entry */
 };
 
-static long search_one(__u32 i, struct search *f)
+LOOP_BODY(search_one, struct search)(__u32 i, struct search *f)
 {
 	__u32 at = i * f->words + (f->words == 3);
 	__u64 key, v;
@@ -78,7 +78,7 @@ static __always_inline __u32 read_totals(const struct pm_worker *w, struct pm_th
 		return PM_BAD_TOTALS | PM_BAD_ROWS;
 	f.count = n;
 	f.words = k.size / 8;
-	bpf_loop(PM_MAX_ATTRIBUTES, search_one, &f, 0);
+	repeat(PM_MAX_ATTRIBUTES, search_one, &f);
 	*tokens = read_long(&w->py, f.found[0]);
 	*requests = read_len(f.found[1], DICT_USED);
 	if (*tokens == PM_UNKNOWN)

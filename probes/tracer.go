@@ -90,6 +90,9 @@ func New(opts Options) (*Tracer, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := bpf.ConfigureLoops(spec); err != nil {
+		return nil, err
+	}
 	spec.Maps["events"].MaxEntries = uint32(opts.RingBytes)
 	t := &Tracer{opts: opts}
 	if err := spec.LoadAndAssign(&t.objs, nil); err != nil {
