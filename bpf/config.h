@@ -13,11 +13,12 @@
 #define PM_MAX_OPS 8
 #define PM_MAX_OWNERS 4
 
-/* Where the attributes of an instance with inline values lie (CPython). */
+/* Where the attributes of an instance lie whose type needs no dict for it (CPython). */
 enum pm_values {
 	PM_VALUES_POINTER = 1, /* 3.11: values pointer 4 words before the object, dict 3 */
 	PM_VALUES_TAGGED = 2, /* 3.12: one word, 3 before: dict, or values | 1 */
 	PM_VALUES_EMBEDDED = 3, /* 3.13 and later: after the object; dict 3 words before */
+	PM_VALUES_DICT = 4, /* 3.10: in a dict, at tp_dictoffset, that may share its class's keys */
 };
 
 /* How one attribute of one known object is stored. */
@@ -40,7 +41,7 @@ struct pm_python {
 	__u32 current_frame; /* in PyThreadState, or in the cframe */
 	__u32 frame_code;
 	__u32 frame_previous;
-	__u32 frame_instr;
+	__u32 frame_instr; /* address of an instruction, or an index where there is code_bytes */
 	__u32 frame_locals;
 	__u32 values; /* enum pm_values */
 	__u32 values_first; /* first value after the start of a values array */
@@ -60,6 +61,8 @@ struct pm_python {
 	__u32 str_kind_shift; /* of the 3 bits in state */
 	__u32 str_ascii_shift;
 	__u32 tuple_items;
+	__u32 code_bytes; /* in a code object: pointer to the bytes with its units (3.10); 0: none */
+	__u32 type_dictoffset;
 	__u64 ref_mask; /* clears the tag bits of a stack reference (3.14) */
 };
 

@@ -127,6 +127,8 @@ type CudaPmPython struct {
 	StrKindShift   uint32
 	StrAsciiShift  uint32
 	TupleItems     uint32
+	CodeBytes      uint32
+	TypeDictoffset uint32
 	RefMask        uint64
 }
 
@@ -217,28 +219,29 @@ type CudaPmThread struct {
 		Silent uint8
 	}
 	Stack struct {
-		_           structs.HostLayout
-		Base        uint64
-		Held        uint64
-		Frame       uint64
-		RefMask     uint64
-		Output      uint64
-		Process     uint32
-		Worker      uint32
-		Generation  uint32
-		FrameCode   uint32
-		FrameLocals uint32
-		CellRef     uint32
-		Missed      uint32
-		Far         uint8
-		WantOutput  uint8
-		Phase       uint8
-		Weak        uint8
-		Dummy       uint8
-		Throwaway   uint8
-		HasOutput   uint8
-		Failed      uint8
-		Spare       [4]uint8
+		_            structs.HostLayout
+		Base         uint64
+		Held         uint64
+		Frame        uint64
+		RefMask      uint64
+		Output       uint64
+		Process      uint32
+		Worker       uint32
+		Generation   uint32
+		FrameWords   uint32
+		FrameLocals  uint32
+		CellRef      uint32
+		Missed       uint32
+		CodeWord     uint8
+		PreviousWord uint8
+		WantOutput   uint8
+		Phase        uint8
+		Weak         uint8
+		Dummy        uint8
+		Throwaway    uint8
+		HasOutput    uint8
+		Failed       uint8
+		Spare        [3]uint8
 	}
 	Room [256]uint64
 }

@@ -78,6 +78,8 @@ type HooksPmHookState struct {
 	Fetch       uint64
 	Quickened   uint64
 	QuickenedAt uint64
+	Place       [2]uint64
+	Fetches     [2]uint64
 	Cold        uint32
 	Depth       uint32
 	Walk        uint64
@@ -152,6 +154,8 @@ type HooksPmPython struct {
 	StrKindShift   uint32
 	StrAsciiShift  uint32
 	TupleItems     uint32
+	CodeBytes      uint32
+	TypeDictoffset uint32
 	RefMask        uint64
 }
 

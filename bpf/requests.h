@@ -199,7 +199,7 @@ LOOP_BODY(new_one, struct self)(__u32 i, struct self *self)
 	}
 	if (learn(self, data, e->nrd_keys, e->nrd_at, &e->nrd_known))
 		return 0;
-	if (read_values(e, data, s->other, e->nrd_known)) {
+	if (read_values(e, self, data, e->nrd_keys, s->other, e->nrd_known)) {
 		lose(self->engine, self->probe, PM_LOST_LAYOUT);
 		return 0;
 	}

@@ -82,7 +82,7 @@ static __always_inline int open_cached(struct pm_engine *e, struct scratch *s, s
 	s->walk.computed = 0;
 	s->walk.blocks = 0;
 	if (learn(self, cached, e->crd_keys, e->crd_at, &e->crd_known) ||
-	    read_values(e, cached, s->other, e->crd_known))
+	    read_values(e, self, cached, e->crd_keys, s->other, e->crd_known))
 		return -1;
 	n = list_items(e, value(s->other, e->crd_at, PM_CRD_IDS), &s->walk.ids);
 	s->step.cached_requests = n;
@@ -109,7 +109,7 @@ static __always_inline int read_output(struct pm_engine *e, struct scratch *s, s
 	st->drafts = PM_UNKNOWN;
 	st->encoder_inputs = PM_UNKNOWN;
 	if (learn(self, st->output, e->so_keys, e->so_at, &e->so_known) ||
-	    read_values(e, st->output, s->so, e->so_known)) {
+	    read_values(e, self, st->output, e->so_keys, s->so, e->so_known)) {
 		note_bad(self, &st->bad, PM_BAD_ROWS | PM_BAD_TOTALS);
 		return -1;
 	}
@@ -181,7 +181,7 @@ static __always_inline void send_rows(struct pm_engine *e, struct scratch *s, st
 	begin_rows(s, 0);
 	s->walk.base = 0;
 	s->walk.last_int = 0;
-	if (open_dict(s, value(s->so, e->so_at, PM_SO_SCHEDULED)) == PM_UNKNOWN)
+	if (open_dict(e, s, value(s->so, e->so_at, PM_SO_SCHEDULED)) == PM_UNKNOWN)
 		note_bad(self, &s->walk.bad, PM_BAD_ROWS);
 	else
 		repeat(bounded(self, s->walk.count), row_one, self);
@@ -192,7 +192,7 @@ static __always_inline void send_rows(struct pm_engine *e, struct scratch *s, st
 static __always_inline void send_drafts(struct pm_engine *e, struct scratch *s, struct self *self)
 {
 	begin_rows(s, 0);
-	if (open_dict(s, value(s->so, e->so_at, PM_SO_DRAFTS)) == PM_UNKNOWN || s->walk.size != 16)
+	if (open_dict(e, s, value(s->so, e->so_at, PM_SO_DRAFTS)) == PM_UNKNOWN)
 		note_bad(self, &s->walk.bad, PM_BAD_DRAFTS);
 	else
 		repeat(bounded(self, s->walk.count), draft_one, self);
@@ -305,7 +305,7 @@ int update_return(void *ctx)
 	s->update.update = e->update;
 	s->update.rows = 0;
 	s->update.bad = 0;
-	if (used && (read_ptr(outputs + DICT_KEYS, &at) || read_keys(at, &k)))
+	if (used && (read_ptr(outputs + DICT_KEYS, &at) || read_keys(&e->py, at, &k)))
 		note_bad(&self, &s->update.bad, PM_BAD_ROWS);
 	if (k.count > PM_MAX_CLIENTS) {
 		k.count = PM_MAX_CLIENTS;

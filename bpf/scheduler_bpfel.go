@@ -164,6 +164,8 @@ type SchedulerPmPython struct {
 	StrKindShift   uint32
 	StrAsciiShift  uint32
 	TupleItems     uint32
+	CodeBytes      uint32
+	TypeDictoffset uint32
 	RefMask        uint64
 }
 
@@ -204,6 +206,7 @@ const (
 	SchedulerPmValuesPM_VALUES_POINTER  SchedulerPmValues = 1
 	SchedulerPmValuesPM_VALUES_TAGGED   SchedulerPmValues = 2
 	SchedulerPmValuesPM_VALUES_EMBEDDED SchedulerPmValues = 3
+	SchedulerPmValuesPM_VALUES_DICT     SchedulerPmValues = 4
 )
 
 type SchedulerScratch struct {

@@ -213,17 +213,17 @@ static __always_inline __u32 dict_len(__u64 dict)
 }
 
 /* Prepares to walk a dict; returns the number of its items. */
-static __always_inline __u32 open_dict(struct scratch *s, __u64 dict)
+static __always_inline __u32 open_dict(const struct pm_engine *e, struct scratch *s, __u64 dict)
 {
 	__u64 used, at;
-	struct keys k;
+	struct keys k = {};
 
 	s->walk.count = 0;
 	if (!dict || read_ptr(dict + DICT_USED, &used) || used > 0x7fffffff)
 		return PM_UNKNOWN;
 	if (used == 0)
 		return 0;
-	if (read_ptr(dict + DICT_KEYS, &at) || read_keys(at, &k))
+	if (read_ptr(dict + DICT_KEYS, &at) || read_keys(&e->py, at, &k))
 		return PM_UNKNOWN;
 	s->walk.entries = k.entries;
 	s->walk.count = k.count;
@@ -244,8 +244,7 @@ static __always_inline __u64 enter(struct pm_engine *e, struct scratch *s, struc
 	/* The interpreter is at this instruction or has just left the one before
 	 * it; an instruction far off means that something else touched the code
 	 * (quickening, a copy of co_code). */
-	if (read_ptr(frame + e->py.frame_instr, &at) || at + 64 < instruction ||
-	    at > instruction + 8) {
+	if (frame_at(&e->py, frame, code, &at) || at + 64 < instruction || at > instruction + 8) {
 		lose(self->engine, self->probe, PM_SEEN_FOREIGN);
 		return 0;
 	}

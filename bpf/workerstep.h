@@ -16,18 +16,12 @@ _Static_assert(24 * PM_MAX_ATTRIBUTES <= PM_WINDOW, "keys are read into pm_threa
 static __always_inline int open_object(const struct pm_worker *w, __u64 object, struct keys *k,
 				       __u64 *values)
 {
-	__u64 dict, type, at;
+	__u64 dict, at;
 
-	if (instance(&w->py, object, values, &dict))
+	if (instance(&w->py, object, values, &dict) ||
+	    instance_keys(&w->py, object, *values, dict, &at))
 		return -1;
-	if (*values) {
-		if (read_ptr(object + OB_TYPE, &type) ||
-		    read_ptr(type + w->py.type_cached_keys, &at))
-			return -1;
-	} else if (read_ptr(dict + DICT_KEYS, &at)) {
-		return -1;
-	}
-	return read_keys(at, k);
+	return read_keys(&w->py, at, k);
 }
 
 struct search {
@@ -65,7 +59,7 @@ static __always_inline __u32 read_totals(const struct pm_worker *w, struct pm_th
 		.name = { w->name_tokens, w->name_requests },
 	};
 	__u32 bad = 0, n;
-	struct keys k;
+	struct keys k = {};
 
 	*tokens = PM_UNKNOWN;
 	*requests = PM_UNKNOWN;

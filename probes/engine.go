@@ -174,6 +174,8 @@ func python(o cpython.Offsets) bpf.SchedulerPmPython {
 		p.Values = uint32(bpf.SchedulerPmValuesPM_VALUES_TAGGED)
 	case cpython.FormEmbedded:
 		p.Values = uint32(bpf.SchedulerPmValuesPM_VALUES_EMBEDDED)
+	case cpython.FormDict:
+		p.Values = uint32(bpf.SchedulerPmValuesPM_VALUES_DICT)
 	}
 	p.ValuesFirst = uint32(o.Values.Items)
 	p.TypeBasicsize = uint32(o.Type.BasicSize)
@@ -194,5 +196,9 @@ func python(o cpython.Offsets) bpf.SchedulerPmPython {
 	p.FloatValue = uint32(o.Float.Value)
 	p.TupleItems = uint32(o.Tuple.Items)
 	p.CellRef = uint32(o.Cell.Ref)
+	p.TypeDictoffset = uint32(o.Type.DictOffset)
+	if o.Code.Bytes != cpython.Absent {
+		p.CodeBytes = uint32(o.Code.Bytes)
+	}
 	return p
 }
