@@ -66,7 +66,7 @@ func (o *recordOptions) resolve(env environment) error {
 	if err := o.traceOptions.resolve(env); err != nil {
 		return err
 	}
-	return o.cuptiOptions.resolve()
+	return o.cuptiOptions.resolve(o.moe)
 }
 
 func (a *app) record(ctx context.Context, o *recordOptions, argv []string) error {

@@ -70,7 +70,7 @@ type realTracer struct{ *probes.Tracer }
 func newTracer(o tracerOptions) (tracer, error) {
 	t, err := probes.New(probes.Options{
 		RingBytes: o.ringBytes, Watches: watchesFor(o.profilers), Calls: callsFor(o.profilers, o.calls), Log: o.log,
-		Hooks: o.hooks.specs, ForceHooks: o.hooks.force, NeedHooks: o.needHooks,
+		Hooks: o.hooks.specs, ForceHooks: o.hooks.force, NeedHooks: o.needHooks, Routed: o.routed,
 	})
 	if err != nil {
 		return nil, err
@@ -92,6 +92,8 @@ func watchesFor(profilers []string) []probes.Watch {
 			on[probes.WatchUpdateEntry], on[probes.WatchUpdateReturn] = true, true
 		case session.ProfilerBatch, session.ProfilerPreemption:
 			on[probes.WatchUpdateReturn] = true
+		case session.ProfilerMoE:
+			on[probes.WatchUpdateEntry] = true
 		}
 	}
 	var out []probes.Watch
@@ -151,6 +153,7 @@ func (t realTracer) Attach(e engine) (record.Engine, []record.Unavailable, error
 	for _, w := range t.Watches(index) {
 		fact.Watches = append(fact.Watches, string(w))
 	}
+	fact.RoutedExperts = t.RoutedExperts(index)
 	return fact, missing, nil
 }
 

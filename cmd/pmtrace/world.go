@@ -55,6 +55,7 @@ type tracerOptions struct {
 	profilers []string
 	calls     []string // CUDA calls asked for by --cuda-calls
 	hooks     hookOptions
+	routed    bool // what vLLM itself has of the choices of experts is read
 	needHooks bool // rather no engine than one without all of its hooks
 	log       *slog.Logger
 }
