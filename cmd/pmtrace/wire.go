@@ -23,6 +23,7 @@ import (
 func wire(w *world) {
 	w.find = findEngine
 	w.findWorker = findWorker
+	w.moeLayers = moeLayers
 	w.gpus = openGPUs
 	w.sampler = startSampler
 	w.rings = openRings
@@ -62,6 +63,15 @@ func findEngine(pid int, force bool) (engine, error) {
 
 func findWorker(pid int, force bool) (worker, error) {
 	return vllm.FindWorker(pid, vllm.Options{Force: force})
+}
+
+// moeLayers are the layers with experts of the model that a worker's process runs.
+func moeLayers(pid int, force bool) []int32 {
+	w, err := vllm.FindWorker(pid, vllm.Options{Force: force})
+	if err != nil {
+		return nil
+	}
+	return w.MoELayers()
 }
 
 // realTracer is probes.Tracer behind our interface.
