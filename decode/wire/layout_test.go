@@ -256,6 +256,19 @@ func TestLayout(t *testing.T) {
 	qt.Assert(t, qt.Equals(second, 8))
 	qt.Assert(t, qt.IsTrue(hashed))
 
+	h, b = next(wire.KindRouted)
+	var routed wire.Routed
+	qt.Assert(t, qt.IsNil(routed.Read(h, b)))
+	qt.Assert(t, qt.DeepEquals(routed, wire.Routed{
+		Header: h, Output: 1, Update: 2, Rows: 3, Layers: 4, TopK: 5, Bytes: 2, First: 8, IDs: []byte{9, 0, 44, 1},
+	}))
+	qt.Assert(t, qt.Equals(routed.Size(), 3*4*5*2))
+
+	h, b = next(wire.KindRouted)
+	qt.Assert(t, qt.IsNil(routed.Read(h, b)))
+	qt.Assert(t, qt.Equals(routed.State, wire.RoutedFault))
+	qt.Assert(t, qt.HasLen(routed.IDs, 0))
+
 	h, b = next(wire.KindCall)
 	var call wire.Call
 	qt.Assert(t, qt.IsNil(call.Read(h, b)))

@@ -2,10 +2,24 @@
 
 They have it in the V2 model runner alone, which needs a GPU. Here the V1 runner does what that one does with vLLM's own
 classes: real routers tell vLLM's capturer, whose snapshot is the PendingAuxOutput of a step, which its AsyncOutput holds
-until the scheduler takes the output.
+until the scheduler takes the output. PMTRACE_ROUTED_EXECUTOR=uni: the model runs in the engine's process, as on one GPU,
+which vLLM's CPU platform does otherwise.
 """
 
+import os
 from types import SimpleNamespace
+
+
+def run_by(executor):
+    from vllm.v1.executor.abstract import Executor
+
+    choose = Executor.get_class
+
+    def get_class(vllm_config):
+        vllm_config.parallel_config.distributed_executor_backend = executor
+        return choose(vllm_config)
+
+    Executor.get_class = staticmethod(get_class)
 
 
 def on():
@@ -18,6 +32,8 @@ def on():
         pass
 
     VllmConfig._verify_aux_output_compatibility = verified
+    if "PMTRACE_ROUTED_EXECUTOR" in os.environ:
+        run_by(os.environ["PMTRACE_ROUTED_EXECUTOR"])
 
     import numpy as np
     from vllm.distributed.aux_output_connector.worker import get_aux_output_connector

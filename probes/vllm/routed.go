@@ -13,6 +13,7 @@ const (
 	modUniproc  = "vllm.v1.executor.uniproc_executor"
 	modAsync    = "vllm.v1.worker.gpu.async_utils"
 	modAux      = "vllm.distributed.aux_output_connector.connector"
+	modPending  = "vllm.distributed.aux_output_connector.worker"
 	modCore     = "vllm.v1.engine.core"
 	callerName  = "step_with_batch_queue"
 	futureLocal = "future"
@@ -52,13 +53,17 @@ func (r *Routed) Source() string {
 	return ""
 }
 
-// routedNames are attributes, with a class whose __init__ has the name.
-var routedNames = []struct{ module, class, name string }{
-	{modOutputs, "ModelRunnerOutput", "routed_experts"},
-	{modUniproc, "AsyncOutputFuture", "async_output"},
-	{modAsync, "AsyncOutput", "pending_aux_output"},
-	{modOutputs, "ModelRunnerOutput", "aux_output_connector_output"},
-	{modAux, "AuxRequestOutput", "rows"},
+// routedNames are the attributes on the way to each place, in the programs' order, with a
+// class whose __init__ has the name.
+var routedNames = map[RoutedPlace][]struct{ module, class, name string }{
+	RoutedLists: {{modOutputs, "ModelRunnerOutput", "routed_experts"}},
+	RoutedPending: {
+		{modPending, "PendingAuxOutput", "routed_experts"},
+		{modUniproc, "AsyncOutputFuture", "async_output"},
+		{modAsync, "AsyncOutput", "pending_aux_output"},
+		{modOutputs, "ModelRunnerOutput", "aux_output_connector_output"},
+		{modAux, "AuxRequestOutput", "rows"},
+	},
 }
 
 // routed finds where routed experts are, if the server has them.
@@ -87,9 +92,9 @@ func (r *resolver) routedPlace(aux bool) error {
 	if r.e.fact.TP > 1 && to.Place == RoutedPending {
 		return errors.New("with tensor parallelism this version of vLLM has the routed experts in a worker's process")
 	}
-	for _, n := range routedNames {
+	for _, n := range routedNames[to.Place] {
 		at, err := r.attributeName(n.module, n.class, n.name)
-		if err != nil && (to.Place == RoutedPending || n.name == "routed_experts") {
+		if err != nil {
 			return fmt.Errorf("%s.%s: %w", n.class, n.name, err)
 		}
 		to.Names = append(to.Names, at)
