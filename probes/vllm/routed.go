@@ -89,8 +89,8 @@ func (r *resolver) routedPlace(aux bool) error {
 	default:
 		return errors.New("this version of vLLM has routed experts in shared memory, by KV slots: they are read from 0.22 on")
 	}
-	if r.e.fact.TP > 1 && to.Place == RoutedPending {
-		return errors.New("with tensor parallelism this version of vLLM has the routed experts in a worker's process")
+	if _, err := r.rt.AttrPath(r.core, "model_executor", "driver_worker"); err != nil && to.Place == RoutedPending {
+		return errors.New("this version of vLLM has the step's routed experts in the process that runs the model, which is not the engine's")
 	}
 	for _, n := range routedNames[to.Place] {
 		at, err := r.attributeName(n.module, n.class, n.name)
