@@ -107,6 +107,22 @@ enum { /* Request */
        PM_REQ_KEYS,
 };
 
+enum { /* what lies on the way to a step's routed experts */
+       PM_RE_ROUTED = 0, /* ModelRunnerOutput.routed_experts, PendingAuxOutput.routed_experts */
+       PM_RE_ASYNC, /* AsyncOutputFuture.async_output */
+       PM_RE_PENDING, /* AsyncOutput.pending_aux_output */
+       PM_RE_AUX, /* ModelRunnerOutput.aux_output_connector_output */
+       PM_RE_ROWS, /* AuxRequestOutput.rows */
+       PM_RE_KEYS,
+};
+
+/* Where vLLM has the experts that a step's tokens chose, as its output is taken. */
+enum pm_routed_place {
+	PM_ROUTED_NOWHERE = 0,
+	PM_ROUTED_LISTS = 1, /* model_runner_output.routed_experts: a tuple, the array first */
+	PM_ROUTED_PENDING = 2, /* the PendingAuxOutput that the caller's future holds */
+};
+
 /* How pm_op finds its blocks. */
 enum pm_op_blocks {
 	PM_OP_NONE = 0, /* not to be had */
@@ -180,6 +196,16 @@ struct pm_engine {
 	struct pm_attr head_next; /* KVCacheBlock.next_free_block; read at `head` */
 	struct pm_attr block_id;
 	struct pm_attr block_hash;
+	/* routed experts */
+	__u64 routed_keys[PM_MAX_KEYS];
+	__u64 routed_caller; /* code that calls update_from_output, with the future */
+	__u64 ndarray; /* type numpy.ndarray */
+	__u32 routed; /* enum pm_routed_place */
+	__u32 routed_limit; /* bytes that are copied of a step */
+	__u16 l_result; /* model_runner_output, of update_from_output */
+	__u16 l_future; /* of the caller */
+	__u32 spare4;
+
 	__u64 head; /* fake_free_list_head */
 	__u32 block_bytes; /* of a block (or its values), up to the last of these */
 	__u32 spare3;
@@ -204,7 +230,8 @@ enum pm_probe {
 	PM_PROBE_FREE_BLOCKS = 1,
 	PM_PROBE_UPDATE_RETURN = 2,
 	PM_PROBE_UPDATE_ENTRY = 3,
-	PM_PROBES = 4,
+	PM_PROBE_ROUTED = 4, /* what update_entry copies of routed experts */
+	PM_PROBES = 5,
 };
 
 /* Why an event, or a part of one, is missing. */

@@ -46,6 +46,7 @@ const (
 	CudaPmKindPM_EV_UPDATE_END   CudaPmKind = 8
 	CudaPmKindPM_EV_OUTPUT_ROWS  CudaPmKind = 9
 	CudaPmKindPM_EV_KV           CudaPmKind = 10
+	CudaPmKindPM_EV_ROUTED       CudaPmKind = 11
 	CudaPmKindPM_EV_CALL         CudaPmKind = 32
 	CudaPmKindPM_EV_PHASE        CudaPmKind = 33
 	CudaPmKindPM_EV_WORKER_STEP  CudaPmKind = 34

@@ -13,6 +13,7 @@
 #include "rows.h"
 #include "outputs.h"
 #include "blocks.h"
+#include "routed.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
@@ -24,6 +25,7 @@ const enum pm_kv_op *use_kv_op __attribute__((unused));
 const enum pm_kind *use_kind __attribute__((unused));
 const enum pm_values *use_values __attribute__((unused));
 const enum pm_queue *use_queue __attribute__((unused));
+const enum pm_routed_place *use_routed_place __attribute__((unused));
 
 /* ---- Scheduler.schedule returns ---- */
 
@@ -252,7 +254,7 @@ int update_entry(void *ctx)
 	struct self self = { .probe = PM_PROBE_UPDATE_ENTRY };
 	struct scratch *s = scratch();
 	struct pm_engine *e;
-	__u64 output;
+	__u64 output, frame, now = bpf_ktime_get_ns();
 
 	self.engine = (__u32)bpf_get_attach_cookie(ctx);
 	e = engine(self.engine);
@@ -260,7 +262,8 @@ int update_entry(void *ctx)
 		lose(self.engine & (PM_MAX_ENGINES - 1), self.probe, PM_LOST_NOT_CONFIGURED);
 		return 0;
 	}
-	if (!enter(e, s, &self, e->update_code, e->update_resume, 4))
+	frame = enter(e, s, &self, e->update_code, e->update_resume, 4);
+	if (!frame)
 		return 0;
 	output = local(e, s->locals, e->l_update_output);
 	if (!output || output == e->begun) {
@@ -268,11 +271,13 @@ int update_entry(void *ctx)
 		return 0;
 	}
 	e->begun = output;
+	if (e->routed)
+		send_routed(e, s, &self, frame, output, now);
 	s->update.output = output;
 	s->update.update = e->update;
 	s->update.rows = 0;
 	s->update.bad = 0;
-	send(e, &self, &s->update.hdr, PM_EV_UPDATE_BEGIN, sizeof(s->update));
+	send_at(e, &self, &s->update.hdr, PM_EV_UPDATE_BEGIN, sizeof(s->update), now);
 	return 0;
 }
 

@@ -135,12 +135,12 @@ static __always_inline int ring_has_room(void)
 
 /* Names, numbers and sends an event. User space looks into the ring two
  * times a second by itself; it is woken only when the ring fills. */
-static __always_inline void send(struct pm_engine *e, struct self *self, struct pm_hdr *hdr,
-				 __u16 kind, __u32 size)
+static __always_inline void send_at(struct pm_engine *e, struct self *self, struct pm_hdr *hdr,
+				    __u16 kind, __u32 size, __u64 time)
 {
 	__u64 wake = BPF_RB_NO_WAKEUP;
 
-	hdr->ktime = bpf_ktime_get_ns();
+	hdr->ktime = time;
 	hdr->seq = e->seq++;
 	hdr->kind = kind;
 	hdr->engine = self->engine;
@@ -151,6 +151,12 @@ static __always_inline void send(struct pm_engine *e, struct self *self, struct 
 		lose(self->engine, self->probe, PM_LOST_RING_FULL);
 		e->sync = 1; /* it may have been one that told a key's meaning */
 	}
+}
+
+static __always_inline void send(struct pm_engine *e, struct self *self, struct pm_hdr *hdr,
+				 __u16 kind, __u32 size)
+{
+	send_at(e, self, hdr, kind, size, bpf_ktime_get_ns());
 }
 
 static __always_inline void note_bad(struct self *self, __u32 *bad, __u32 bit)

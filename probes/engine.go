@@ -26,16 +26,7 @@ func config(e *vllm.Engine) bpf.SchedulerPmEngine {
 	}
 	c.Py = python(e.Python.Offsets())
 
-	local := func(f vllm.Function, name string) uint16 {
-		i, cell, ok := f.Local(name)
-		switch {
-		case !ok || i >= 0x7f:
-			return noLocal
-		case cell:
-			return uint16(i) | cellLocal
-		}
-		return uint16(i)
-	}
+	local := localOf
 	s := e.Schedule
 	c.ScheduleCode = s.Code.Addr
 	c.ScheduleReturn = s.Return
@@ -96,6 +87,18 @@ func config(e *vllm.Engine) bpf.SchedulerPmEngine {
 	copy(c.Owners[:], e.Owners)
 	blockLayout(&c, e)
 	return c
+}
+
+// localOf tells a local variable of a watched function.
+func localOf(f vllm.Function, name string) uint16 {
+	i, cell, ok := f.Local(name)
+	switch {
+	case !ok || i >= 0x7f:
+		return noLocal
+	case cell:
+		return uint16(i) | cellLocal
+	}
+	return uint16(i)
 }
 
 // maxObject is how much of an object the programs read at once (struct

@@ -40,6 +40,9 @@ type Options struct {
 	// comes before all watches but the first.
 	Hooks      []hook.Spec
 	ForceHooks bool
+	// Routed: the experts that tokens chose are copied, where vLLM has them on the host; of
+	// a step at most half of the ring.
+	Routed bool
 	// NeedHooks: rather no engine than one without all of its hooks.
 	NeedHooks bool
 	Log       *slog.Logger
@@ -70,6 +73,7 @@ type traced struct {
 	engine *vllm.Engine
 	points []*breakpoint
 	names  []Watch
+	routed string // where routed experts are copied from; "": nowhere
 }
 
 // New loads the programs into the kernel.
@@ -116,6 +120,9 @@ func (t *Tracer) Attach(e *vllm.Engine) (int, []record.Unavailable, error) {
 		return 0, nil, fmt.Errorf("more than %d engines", MaxEngines)
 	}
 	c := config(e)
+	if t.opts.Routed {
+		routedConfig(&c, e, t.opts.RingBytes/2)
+	}
 	if err := t.objs.Engines.Put(uint32(index), &c); err != nil {
 		return 0, nil, fmt.Errorf("configure the BPF programs: %w", err)
 	}
@@ -127,6 +134,9 @@ func (t *Tracer) Attach(e *vllm.Engine) (int, []record.Unavailable, error) {
 		}
 		return 0, nil, errors.Join(a.why, closeHooked(a.hooks))
 	}
+	var without []record.Unavailable
+	a.tr.routed, without = a.routed()
+	a.lost = append(a.lost, without...)
 	hooks, failed := t.setHooks(a.process(), isC)
 	hooks, failed = append(a.hooks, hooks...), append(a.failed, failed...)
 	if t.opts.NeedHooks && len(failed) > 0 {

@@ -34,6 +34,9 @@ func (a *app) attachCommand() *cobra.Command {
 without --pid it is the one vLLM server of this machine. Several --pid: a session
 each. It ends when the server ends, after --duration, and at SIGINT or SIGTERM.
 
+Which experts of a mixture of experts each token chose it tells of servers that were
+started with --enable-return-routed-experts (vLLM 0.22 and later).
+
 --all traces each vLLM server that runs here or comes up, a session each, and goes on
 until it is told to end: what a service of a machine does. With --ship-to it also ships
 sessions of before that are not there yet.`,

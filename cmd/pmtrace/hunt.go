@@ -266,6 +266,9 @@ func (h *hunt) attach(e engine) ([]record.Fact, error) {
 	if err != nil {
 		return nil, err
 	}
+	if fact.RoutedExperts != "" && len(fact.MoELayers) == 0 {
+		fact.MoELayers = h.layersOfWorkers(fact.PID)
+	}
 	facts := []record.Fact{{Engine: &fact}}
 	if u := workUnknown(&fact); u != nil {
 		facts = append(facts, record.Fact{Unavailable: u})
@@ -278,6 +281,20 @@ func (h *hunt) attach(e engine) ([]record.Fact, error) {
 	defer h.t.hooks.say(hooks)
 	h.say(fact, missing, time.Since(began))
 	return facts, nil
+}
+
+// layersOfWorkers are the layers with experts of a model that runs in processes below the
+// engine's, each of which has all of them: without a GPU nothing else is read there.
+func (h *hunt) layersOfWorkers(engine int) []int32 {
+	for _, p := range h.last.Processes {
+		if p.Role != target.RoleWorker || p.PPID != engine {
+			continue
+		}
+		if layers := h.t.app.world.moeLayers(p.PID, h.t.opts.force); len(layers) > 0 {
+			return layers
+		}
+	}
+	return nil
 }
 
 // workUnknown says why it is not known what a step of the model must do.
