@@ -47,7 +47,7 @@ type SchedulerPmEngine struct {
 	QueueKind      [4]uint32
 	Counter        uint64
 	BlockSize      uint32
-	Spare1         uint32
+	Thread         uint32
 	UpdateCode     uint64
 	UpdateReturn   uint64
 	UpdateResume   uint64
@@ -407,6 +407,8 @@ const (
 	SchedulerProgScheduleReturn = "schedule_return"
 	SchedulerProgUpdateEntry    = "update_entry"
 	SchedulerProgUpdateReturn   = "update_return"
+	SchedulerVarNamespaceDevice = "namespace_device"
+	SchedulerVarNamespaceInode  = "namespace_inode"
 	SchedulerVarUseKind         = "use_kind"
 	SchedulerVarUseKvOp         = "use_kv_op"
 	SchedulerVarUseOpBlocks     = "use_op_blocks"
@@ -478,13 +480,15 @@ type SchedulerMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type SchedulerVariableSpecs struct {
-	UseKind     *ebpf.VariableSpec `ebpf:"use_kind"`
-	UseKvOp     *ebpf.VariableSpec `ebpf:"use_kv_op"`
-	UseOpBlocks *ebpf.VariableSpec `ebpf:"use_op_blocks"`
-	UseProbe    *ebpf.VariableSpec `ebpf:"use_probe"`
-	UseQueue    *ebpf.VariableSpec `ebpf:"use_queue"`
-	UseReason   *ebpf.VariableSpec `ebpf:"use_reason"`
-	UseValues   *ebpf.VariableSpec `ebpf:"use_values"`
+	NamespaceDevice *ebpf.VariableSpec `ebpf:"namespace_device"`
+	NamespaceInode  *ebpf.VariableSpec `ebpf:"namespace_inode"`
+	UseKind         *ebpf.VariableSpec `ebpf:"use_kind"`
+	UseKvOp         *ebpf.VariableSpec `ebpf:"use_kv_op"`
+	UseOpBlocks     *ebpf.VariableSpec `ebpf:"use_op_blocks"`
+	UseProbe        *ebpf.VariableSpec `ebpf:"use_probe"`
+	UseQueue        *ebpf.VariableSpec `ebpf:"use_queue"`
+	UseReason       *ebpf.VariableSpec `ebpf:"use_reason"`
+	UseValues       *ebpf.VariableSpec `ebpf:"use_values"`
 }
 
 // SchedulerObjects contains all objects after they have been loaded into the kernel.
@@ -526,13 +530,15 @@ func (m *SchedulerMaps) Close() error {
 //
 // It can be passed to LoadSchedulerObjects or ebpf.CollectionSpec.LoadAndAssign.
 type SchedulerVariables struct {
-	UseKind     *ebpf.Variable `ebpf:"use_kind"`
-	UseKvOp     *ebpf.Variable `ebpf:"use_kv_op"`
-	UseOpBlocks *ebpf.Variable `ebpf:"use_op_blocks"`
-	UseProbe    *ebpf.Variable `ebpf:"use_probe"`
-	UseQueue    *ebpf.Variable `ebpf:"use_queue"`
-	UseReason   *ebpf.Variable `ebpf:"use_reason"`
-	UseValues   *ebpf.Variable `ebpf:"use_values"`
+	NamespaceDevice *ebpf.Variable `ebpf:"namespace_device"`
+	NamespaceInode  *ebpf.Variable `ebpf:"namespace_inode"`
+	UseKind         *ebpf.Variable `ebpf:"use_kind"`
+	UseKvOp         *ebpf.Variable `ebpf:"use_kv_op"`
+	UseOpBlocks     *ebpf.Variable `ebpf:"use_op_blocks"`
+	UseProbe        *ebpf.Variable `ebpf:"use_probe"`
+	UseQueue        *ebpf.Variable `ebpf:"use_queue"`
+	UseReason       *ebpf.Variable `ebpf:"use_reason"`
+	UseValues       *ebpf.Variable `ebpf:"use_values"`
 }
 
 // SchedulerPrograms contains all programs after they have been loaded into the kernel.

@@ -54,6 +54,7 @@ type tracerOptions struct {
 	ringBytes int
 	profilers []string
 	calls     []string // CUDA calls asked for by --cuda-calls
+	allCPUs   bool     // --breakpoints cpus
 	hooks     hookOptions
 	needHooks bool // rather no engine than one without all of its hooks
 	log       *slog.Logger
