@@ -175,7 +175,7 @@ struct pm_engine {
 	__u32 queue_kind[PM_MAX_QUEUES]; /* enum pm_queue */
 	__u64 counter; /* address of the slot of num_free_blocks; 0: none */
 	__u32 block_size;
-	__u32 spare1;
+	__u32 thread; /* whose hits count, where all CPUs are watched; 0: it alone is */
 
 	/* Scheduler.update_from_output */
 	__u64 update_code;

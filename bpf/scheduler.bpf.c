@@ -345,6 +345,8 @@ int free_blocks(void *ctx)
 		lose(self.engine & (PM_MAX_ENGINES - 1), self.probe, PM_LOST_NOT_CONFIGURED);
 		return 0;
 	}
+	if (is_foreign(e, &self))
+		return 0;
 	kv = &s->kv.head;
 	frame = current_frame(e);
 	code = frame_code(e, frame);

@@ -47,7 +47,7 @@ type SchedulerPmEngine struct {
 	QueueKind      [4]uint32
 	Counter        uint64
 	BlockSize      uint32
-	Spare1         uint32
+	Thread         uint32
 	UpdateCode     uint64
 	UpdateReturn   uint64
 	UpdateResume   uint64
@@ -457,6 +457,8 @@ const (
 	SchedulerProgUpdateEntry    = "update_entry"
 	SchedulerProgUpdateReturn   = "update_return"
 	SchedulerVarLoopByMap       = "loop_by_map"
+	SchedulerVarNamespaceDevice = "namespace_device"
+	SchedulerVarNamespaceInode  = "namespace_inode"
 	SchedulerVarUseKind         = "use_kind"
 	SchedulerVarUseKvOp         = "use_kv_op"
 	SchedulerVarUseOpBlocks     = "use_op_blocks"
@@ -531,15 +533,17 @@ type SchedulerMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type SchedulerVariableSpecs struct {
-	LoopByMap      *ebpf.VariableSpec `ebpf:"loop_by_map"`
-	UseKind        *ebpf.VariableSpec `ebpf:"use_kind"`
-	UseKvOp        *ebpf.VariableSpec `ebpf:"use_kv_op"`
-	UseOpBlocks    *ebpf.VariableSpec `ebpf:"use_op_blocks"`
-	UseProbe       *ebpf.VariableSpec `ebpf:"use_probe"`
-	UseQueue       *ebpf.VariableSpec `ebpf:"use_queue"`
-	UseReason      *ebpf.VariableSpec `ebpf:"use_reason"`
-	UseRoutedPlace *ebpf.VariableSpec `ebpf:"use_routed_place"`
-	UseValues      *ebpf.VariableSpec `ebpf:"use_values"`
+	LoopByMap       *ebpf.VariableSpec `ebpf:"loop_by_map"`
+	NamespaceDevice *ebpf.VariableSpec `ebpf:"namespace_device"`
+	NamespaceInode  *ebpf.VariableSpec `ebpf:"namespace_inode"`
+	UseKind         *ebpf.VariableSpec `ebpf:"use_kind"`
+	UseKvOp         *ebpf.VariableSpec `ebpf:"use_kv_op"`
+	UseOpBlocks     *ebpf.VariableSpec `ebpf:"use_op_blocks"`
+	UseProbe        *ebpf.VariableSpec `ebpf:"use_probe"`
+	UseQueue        *ebpf.VariableSpec `ebpf:"use_queue"`
+	UseReason       *ebpf.VariableSpec `ebpf:"use_reason"`
+	UseRoutedPlace  *ebpf.VariableSpec `ebpf:"use_routed_place"`
+	UseValues       *ebpf.VariableSpec `ebpf:"use_values"`
 }
 
 // SchedulerObjects contains all objects after they have been loaded into the kernel.
@@ -585,15 +589,17 @@ func (m *SchedulerMaps) Close() error {
 //
 // It can be passed to LoadSchedulerObjects or ebpf.CollectionSpec.LoadAndAssign.
 type SchedulerVariables struct {
-	LoopByMap      *ebpf.Variable `ebpf:"loop_by_map"`
-	UseKind        *ebpf.Variable `ebpf:"use_kind"`
-	UseKvOp        *ebpf.Variable `ebpf:"use_kv_op"`
-	UseOpBlocks    *ebpf.Variable `ebpf:"use_op_blocks"`
-	UseProbe       *ebpf.Variable `ebpf:"use_probe"`
-	UseQueue       *ebpf.Variable `ebpf:"use_queue"`
-	UseReason      *ebpf.Variable `ebpf:"use_reason"`
-	UseRoutedPlace *ebpf.Variable `ebpf:"use_routed_place"`
-	UseValues      *ebpf.Variable `ebpf:"use_values"`
+	LoopByMap       *ebpf.Variable `ebpf:"loop_by_map"`
+	NamespaceDevice *ebpf.Variable `ebpf:"namespace_device"`
+	NamespaceInode  *ebpf.Variable `ebpf:"namespace_inode"`
+	UseKind         *ebpf.Variable `ebpf:"use_kind"`
+	UseKvOp         *ebpf.Variable `ebpf:"use_kv_op"`
+	UseOpBlocks     *ebpf.Variable `ebpf:"use_op_blocks"`
+	UseProbe        *ebpf.Variable `ebpf:"use_probe"`
+	UseQueue        *ebpf.Variable `ebpf:"use_queue"`
+	UseReason       *ebpf.Variable `ebpf:"use_reason"`
+	UseRoutedPlace  *ebpf.Variable `ebpf:"use_routed_place"`
+	UseValues       *ebpf.Variable `ebpf:"use_values"`
 }
 
 // SchedulerPrograms contains all programs after they have been loaded into the kernel.

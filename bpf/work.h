@@ -12,6 +12,7 @@
 #include "event.h"
 #include "config.h"
 #include "python.h"
+#include "ids.h"
 
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
@@ -237,12 +238,25 @@ static __always_inline __u32 open_dict(const struct pm_engine *e, struct scratch
 	return (__u32)used;
 }
 
+/* Whether another thread than the engine's touched what is watched: on all CPUs it
+ * may be any that has something at the same address. */
+static __always_inline int is_foreign(const struct pm_engine *e, const struct self *self)
+{
+	if (!e->thread || (__u32)current_ids() == e->thread)
+		return 0;
+	lose(self->engine, self->probe, PM_SEEN_FOREIGN);
+	return 1;
+}
+
 /* The frame and locals of a watched function, or 0 for a foreign hit. */
 static __always_inline __u64 enter(struct pm_engine *e, struct scratch *s, struct self *self,
 				   __u64 code, __u64 instruction, __u32 locals)
 {
-	__u64 frame = current_frame(e), at;
+	__u64 frame, at;
 
+	if (is_foreign(e, self))
+		return 0;
+	frame = current_frame(e);
 	if (!frame || frame_code(e, frame) != code) {
 		lose(self->engine, self->probe, PM_SEEN_FOREIGN);
 		return 0;

@@ -35,6 +35,7 @@ type cudaConfig struct {
 	dropAll  float64 // of the engine's events
 	cupti    string  // recorded: calls, order; "": attached
 	windows  bool    // of kernels
+	fewer    bool    // copies are told in windows alone
 	late     uint64  // so much later than CUPTI's events the probes' are read
 	moe      moeConfig
 }

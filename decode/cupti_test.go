@@ -60,6 +60,40 @@ func TestExactReplays(t *testing.T) {
 	}
 }
 
+// TestCopiesInWindows: where copies are told in windows alone, replays stay exact, and the
+// times of steps within their bounds; in a window a step's are its own.
+func TestCopiesInWindows(t *testing.T) {
+	for name, c := range map[string]cudaConfig{
+		"waits":         {steps: 900, async: true, cupti: "calls", windows: true, fewer: true},
+		"bound by host": {steps: 900, async: true, hostNS: 4_000_000, cupti: "calls", windows: true, fewer: true},
+		"two ranks":     {steps: 900, ranks: 2, async: true, cupti: "calls", windows: true, fewer: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newCudaSim(c)
+			got, _ := replay(t, s.journal())
+			qt.Assert(t, qt.HasLen(got.Losses, 0))
+			qt.Assert(t, qt.HasLen(got.Steps, c.steps))
+			s.checkReplays(t, got)
+			exact, bounded := 0, 0
+			for i := range got.Steps {
+				row := &got.Steps[i]
+				want := s.truth[row.StepID]
+				if want.tokens == 0 || row.StepGPUNS == nil {
+					continue
+				}
+				miss := *row.StepGPUNS - int64(want.end-want.first)
+				qt.Assert(t, qt.IsTrue(miss <= *row.GPUErrorNS && -miss <= *row.GPUErrorNS), qt.Commentf("step %d off by %d, bound %d", row.StepID, miss, *row.GPUErrorNS))
+				if *row.GPUTimingSource == record.TimingCUPTI {
+					exact++
+				} else {
+					bounded++
+				}
+			}
+			qt.Assert(t, qt.IsTrue(exact > 0 && bounded > exact), qt.Commentf("%d exact, %d bounded", exact, bounded))
+		})
+	}
+}
+
 func (s *cudaSim) checkReplays(t *testing.T, got *tables) {
 	t.Helper()
 	for _, w := range s.workers {

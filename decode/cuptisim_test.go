@@ -76,7 +76,7 @@ func (s *cudaSim) inject() {
 		}
 		// Rings are found in any order.
 		s.fact(3, record.Fact{Injected: &record.Injected{
-			Ring: len(s.workers) - 1 - i, PID: pid, State: record.InjectedRunning, Calls: s.cupti == "calls", Windows: s.windows,
+			Ring: len(s.workers) - 1 - i, PID: pid, State: record.InjectedRunning, Calls: s.cupti == "calls", Windows: s.windows, CopiesInWindows: s.fewer,
 		}})
 	}
 }
@@ -205,6 +205,9 @@ func (w *cudaWorker) copied(kind int, start, end uint64) {
 		return
 	}
 	w.inside.number += 3
+	if into := start % cuptiPeriod; w.s.fewer && (into <= cuptiSwitch || into >= cuptiWindow) {
+		return
+	}
 	w.inside.copies++
 	w.tell(wire.KindCUPTICopy, flushed(end), func(e *encoder) {
 		e.u64(start).u64(end).u64(0).u64(64).u32(int(w.inside.number)).u32(0).u32(0).u32(1).u32(14).u32(kind)
@@ -228,7 +231,7 @@ func (s *cudaSim) closeRings() {
 			pid = 5000 + i
 		}
 		s.fact(end, record.Fact{Injected: &record.Injected{
-			Ring: w.ring(), PID: pid, State: record.InjectedEnded, Calls: s.cupti == "calls", Windows: s.windows,
+			Ring: w.ring(), PID: pid, State: record.InjectedEnded, Calls: s.cupti == "calls", Windows: s.windows, CopiesInWindows: s.fewer,
 		}})
 	}
 }

@@ -98,6 +98,11 @@ func configureCalls(spec *ebpf.CollectionSpec) error {
 			return err
 		}
 	}
+	return configureIDs(spec)
+}
+
+// configureIDs tells the programs of which PID namespace our ids are.
+func configureIDs(spec *ebpf.CollectionSpec) error {
 	device, inode, err := pidNamespace("self")
 	if err != nil || inode == firstNamespace {
 		return err

@@ -57,6 +57,9 @@ func (a *app) attach(ctx context.Context, o *attachOptions) error {
 	if o.all && len(o.pids) > 0 {
 		return usage("--all and --pid exclude each other")
 	}
+	if o.all && o.breakpoints == breakpointsCPUs {
+		return usage("--all and --breakpoints %s exclude each other: one engine has them all", breakpointsCPUs)
+	}
 	if o.all {
 		return a.attachAll(ctx, o)
 	}

@@ -20,7 +20,7 @@ import (
 
 // cuptiOptions are record's own: whether CUDA loads our library into the server.
 type cuptiOptions struct {
-	cupti     string // on, off
+	cupti     string // on, replays, off
 	kernels   kernelWindows
 	moeSample int
 }
@@ -28,20 +28,21 @@ type cuptiOptions struct {
 const maxMoESample = 1 << 20
 
 const (
-	cuptiOn  = "on"
-	cuptiOff = "off"
+	cuptiOn      = "on"
+	cuptiReplays = "replays"
+	cuptiOff     = "off"
 )
 
 func (o *cuptiOptions) flags(f *pflag.FlagSet) {
 	o.kernels = kernelWindows{time.Second, time.Minute}
-	f.StringVar(&o.cupti, "cupti", cuptiOn, "have CUDA load pmtrace's library into the server, for exact GPU times: on, off")
+	f.StringVar(&o.cupti, "cupti", cuptiOn, "have CUDA load pmtrace's library into the server, for exact GPU times: on; replays: of graphs alone, and of copies in windows (--kernels); off")
 	f.Var(&o.kernels, "kernels", "tell GPU kernels one by one, for a time of each period: 1s/60s, off, always; slows the server meanwhile")
 	f.IntVar(&o.moeSample, "moe-sample", 64, "with --moe on: of one routing in so many tell the weights as well; 0: of none")
 }
 
 func (o *cuptiOptions) resolve(moe string) error {
-	if o.cupti != cuptiOn && o.cupti != cuptiOff {
-		return usage("--cupti: %q is not one of on, off", o.cupti)
+	if o.cupti != cuptiOn && o.cupti != cuptiReplays && o.cupti != cuptiOff {
+		return usage("--cupti: %q is not one of on, replays, off", o.cupti)
 	}
 	switch {
 	case moe == moeOn && o.cupti == cuptiOff:
@@ -138,7 +139,7 @@ func (a *app) inject(o *recordOptions, s *spawn) (remove func()) {
 	uid, gid := s.user()
 	i, err := inject.New(inject.Options{
 		Candidates: inject.Candidates(a.env.get), UID: uid, GID: gid, Kernels: inject.Kernels(o.kernels),
-		RingBytes: ringBytes(o.moe), MoE: o.moe == moeOn, MoEWeights: o.moeSample,
+		CopiesInWindows: o.cuptiOptions.cupti == cuptiReplays, RingBytes: ringBytes(o.moe), MoE: o.moe == moeOn, MoEWeights: o.moeSample,
 	})
 	if err != nil {
 		return without(oneLine(err))

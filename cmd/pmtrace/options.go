@@ -27,6 +27,7 @@ type traceOptions struct {
 	noCSV       bool
 	ringSize    size
 	cudaCalls   []string // recorded one by one
+	breakpoints string
 	gpuSampling string
 	gpuInterval seconds
 	hooks       hookOptions
@@ -43,6 +44,12 @@ type traceOptions struct {
 	injected injected // record's library in the server
 }
 
+// Values of --breakpoints.
+const (
+	breakpointsThread = "thread"
+	breakpointsCPUs   = "cpus"
+)
+
 func (o *traceOptions) flags(f *pflag.FlagSet) {
 	o.ringSize = 8 << 20
 	o.gpuInterval = seconds(500 * time.Millisecond)
@@ -55,6 +62,7 @@ func (o *traceOptions) flags(f *pflag.FlagSet) {
 		o.cudaCalls = append(o.cudaCalls, callLaunches)
 		return nil
 	})
+	f.StringVar(&o.breakpoints, "breakpoints", breakpointsThread, "watch the scheduler by hardware breakpoints of its "+breakpointsThread+", or of all "+breakpointsCPUs+", which cost less in a virtual machine and are then nobody else's")
 	f.StringVar(&o.gpuSampling, "gpu-sampling", samplingOff, "sample the GPU's hardware counters: "+strings.Join(samplingModes(), ", ")+"; takes the device's one counter session")
 	f.Var(&o.gpuInterval, "gpu-interval", "time between samples of power, clocks and utilisation, at least "+gpu.Interval.String())
 	f.StringVar(&o.moe, "moe", moeAuto, "tell which experts each token chose: auto, where the server itself copies that to the host (--enable-return-routed-experts); on, and record by a small kernel behind each routing kernel; off")
@@ -86,6 +94,9 @@ func (o *traceOptions) resolve(env environment) error {
 	o.place = session.Place(o.outputDir, env.get)
 	if err == nil {
 		err = o.resolveGPU()
+	}
+	if err == nil && o.breakpoints != breakpointsThread && o.breakpoints != breakpointsCPUs {
+		err = usage("--breakpoints: %q is not one of %s, %s", o.breakpoints, breakpointsThread, breakpointsCPUs)
 	}
 	if err == nil {
 		err = o.hooks.resolve(o.on)
@@ -128,6 +139,7 @@ func (o *traceOptions) arguments() []string {
 		"--log-interval=" + strconv.FormatUint(uint64(o.logInterval), 10),
 		"--ring-size=" + o.ringSize.String(),
 		"--moe=" + o.moe,
+		"--breakpoints=" + o.breakpoints,
 	}
 	if len(o.cudaCalls) > 0 {
 		args = append(args, "--cuda-calls="+strings.Join(o.cudaCalls, ","))

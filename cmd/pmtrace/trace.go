@@ -84,7 +84,7 @@ func (a *app) trace(ctx context.Context, o *traceOptions, mode string, s target.
 	}
 	defer t.handle.Close()
 	t.tracer, err = a.world.tracer(tracerOptions{
-		ringBytes: int(o.ringSize), profilers: o.tracing(), calls: o.cudaCalls, log: t.log, routed: o.moe != moeOff,
+		ringBytes: int(o.ringSize), profilers: o.tracing(), calls: o.cudaCalls, allCPUs: o.breakpoints == breakpointsCPUs, log: t.log, routed: o.moe != moeOff,
 		hooks: o.hooks, needHooks: mode == modeAttach,
 	})
 	if err != nil {

@@ -79,7 +79,7 @@ type realTracer struct{ *probes.Tracer }
 
 func newTracer(o tracerOptions) (tracer, error) {
 	t, err := probes.New(probes.Options{
-		RingBytes: o.ringBytes, Watches: watchesFor(o.profilers), Calls: callsFor(o.profilers, o.calls), Log: o.log,
+		RingBytes: o.ringBytes, Watches: watchesFor(o.profilers), Calls: callsFor(o.profilers, o.calls), AllCPUs: o.allCPUs, Log: o.log,
 		Hooks: o.hooks.specs, ForceHooks: o.hooks.force, NeedHooks: o.needHooks, Routed: o.routed,
 	})
 	if err != nil {

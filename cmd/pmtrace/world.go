@@ -56,6 +56,7 @@ type tracerOptions struct {
 	ringBytes int
 	profilers []string
 	calls     []string // CUDA calls asked for by --cuda-calls
+	allCPUs   bool     // --breakpoints cpus
 	hooks     hookOptions
 	routed    bool // what vLLM itself has of the choices of experts is read
 	needHooks bool // rather no engine than one without all of its hooks

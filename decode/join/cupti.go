@@ -637,6 +637,19 @@ func (in *injected) inWindow(t int64) bool {
 	return false
 }
 
+// tellsCopies reports whether all copies of a step are told of.
+func (in *injected) tellsCopies(r *run) bool {
+	if !in.fact.CopiesInWindows {
+		return true
+	}
+	for i := range in.windows {
+		if w := &in.windows[i]; r.begin >= w.onSince && (w.off == unset || r.end.hi <= w.off) {
+			return true
+		}
+	}
+	return false
+}
+
 // settle hands on what need not wait any more.
 func (in *injected) settle(end bool) {
 	if !in.over && in.ended != unset && in.j.clock-in.ended > lastWordsNS {
@@ -714,7 +727,7 @@ func (r *run) measured() bool {
 			return false
 		}
 	}
-	return !r.end.known || in.seen > r.end.hi || r.w.j.clock-r.begin > holdNS
+	return !r.end.known || in.seen > r.end.hi || !in.tellsCopies(r) || r.w.j.clock-r.begin > holdNS
 }
 
 // ownLaunches calls f for the launches of the model's graphs.
@@ -758,7 +771,7 @@ func (r *run) measure(s *replays) {
 // resultsCopied finds the end of the step: the event behind the copy of its results is
 // complete right after it, or as soon as it was recorded.
 func (r *run) resultsCopied(modelEnd int64) {
-	if !r.end.known || r.recorded == unset {
+	if !r.end.known || r.recorded == unset || !r.w.injected.tellsCopies(r) {
 		return
 	}
 	end, maybe, several := int64(unset), int64(unset), false

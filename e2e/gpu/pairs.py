@@ -4,7 +4,7 @@
 PID is the API server's (it leads its process group), ARMS are rounds, each a list of configurations: "off,all" or
 "off,all;off,all,lean,sched" (in turn). A name given by --peer puts the load on another server instead, such as one that
 is recorded; nothing is attached to it. Each stretch is a closed load of its own; one JSON object a stretch goes to
-standard output: ms per output token, tokens/s, CPU time of the engine's main thread a step in µs. Needs root, pmtrace
+standard output: ms per output token, tokens/s, of the engine's main thread CPU time in µs and waits a step. Needs root, pmtrace
 (--pmtrace) and aiohttp; the server serves the model as "m". See h200_calls.json for how the figures are kept.
 """
 import argparse
@@ -25,6 +25,8 @@ ARMS = {
     "sched": ["--no-profilers", CUDA],
     "lean": ["--no-profilers", "cpu,encoder_decoder,gpu"],
     "all": [],
+    "cpus": ["--breakpoints", "cpus"],
+    "nogpu": ["--no-profilers", "gpu"],
     "windows": ["--gpu-sampling", "windows"],
     "20us": ["--gpu-sampling", "20us"],
 }
@@ -82,6 +84,12 @@ def cpu(pid):
         return int(f.read().split()[0])
 
 
+def waits(pid):
+    """How often the thread has gone to sleep: each time its debug registers are cleared, and then loaded again."""
+    with open(f"/proc/{pid}/task/{pid}/status") as f:
+        return next(int(line.split()[1]) for line in f if line.startswith("voluntary_ctxt_switches"))
+
+
 def stretch(a, arm, pid, out):
     tracer, port = None, a.port
     if arm in a.peers:
@@ -97,10 +105,10 @@ def stretch(a, arm, pid, out):
                 break
             time.sleep(0.05)
     time.sleep(a.settle if tracer else min(a.settle, 0.3))
-    s, c = steps(port), cpu(pid)
+    s, c, w = steps(port), cpu(pid), waits(pid)
     r = asyncio.run(load(a, port))
     n = max(1, steps(port) - s)
-    r.update(steps=n, cpu_us=round((cpu(pid) - c) / 1e3 / n, 2), config=arm, rc=0)
+    r.update(steps=n, cpu_us=round((cpu(pid) - c) / 1e3 / n, 2), waits=round((waits(pid) - w) / n, 2), config=arm, rc=0)
     if tracer:
         tracer.send_signal(signal.SIGINT)
         r["rc"] = tracer.wait(60)
