@@ -5,7 +5,7 @@
                     [--cuda v1|v2 --stub DIR [--tp N] [--encoder vision|whisper] [--spec N] …]
 
 It prints its pid, waits for a line on standard input (so that a tracer can
-attach first), runs, waits again, and ends. --go: do not wait.
+attach first), runs, waits again, and ends. --go: do not wait. SIGTERM ends the run.
 The truth is JSON lines: step, update, request, eviction, kv, abort, total.
 The counter is 8 bytes, the number of steps made so far, for who watches its pace.
 
@@ -18,6 +18,7 @@ import json
 import mmap
 import os
 import random
+import signal
 import sys
 import time
 from types import SimpleNamespace
@@ -93,6 +94,7 @@ class Load:
         self.rng = random.Random(args.seed)
         self.made = 0
         self.steps = 0
+        self.ended = False
         self.counter = counter(args.counter)
         self.next = time.monotonic()
         self.prefixes = [[self.rng.randrange(1000) for _ in range(BLOCK * 4)] for _ in range(4)]
@@ -110,6 +112,9 @@ class Load:
         self.made += 1
         return r
 
+    def end(self, *_):
+        self.ended = True
+
     def __call__(self, scheduler):
         a = self.args
         while self.made < a.requests and len(scheduler.requests) < a.concurrency:
@@ -118,7 +123,7 @@ class Load:
             scheduler.finish_requests([self.rng.choice(list(scheduler.requests))])
         self.counter[0] = self.steps
         self.steps += 1
-        if a.steps and self.steps > a.steps:
+        if self.ended or a.steps and self.steps > a.steps:
             return False
         if a.rate:
             self.next += 1 / a.rate
@@ -217,6 +222,7 @@ def main():
     )
     truth = Truth() if args.truth else NoTruth()
     load = Load(args)
+    signal.signal(signal.SIGTERM, load.end)
     executor = start_cuda(config, args) if args.cuda else None
     if executor and not args.late:
         executor.load()
