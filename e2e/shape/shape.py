@@ -31,6 +31,14 @@ from vllm.version import __version__  # noqa: E402,F401
 
 BLOCK = 16
 
+# What a client may send as X-Request-Id, or worse. ID stands for what is unique.
+HOSTILE = [
+    "ID" + "x" * 10_000, "x" * 10_000 + "ID", "ID" + "\u00e9" * 10_000, "ID" + "\u6f22" * 10_000, "ID" + "\U0001f600" * 10_000,
+    'ID","forged\n1,2,3', "ID\r\nforged: 1", "ID'; drop table requests; --", 'ID"} 1\npmtrace_forged_total{x="', "ID\\n\\",
+    "ID</script><script>forged()</script>", "ID\x00after", "\x1b[2J\x1b]0;forged\x07ID", "\u202eID", "ID\ud800", "=cmd|'/c forged'!ID",
+    "../../../../tmp/ID", "ID \u2028\u2029\ufeff\u0085", "\u00e9ID\u00e9", "ID",
+]
+
 
 class Truth:
     """What happened, kept in memory and written at the end."""
@@ -99,11 +107,16 @@ class Load:
         self.next = time.monotonic()
         self.prefixes = [[self.rng.randrange(1000) for _ in range(BLOCK * 4)] for _ in range(4)]
 
+    def name(self, plain):
+        if self.args.ids == "plain":
+            return plain
+        return HOSTILE[self.made % len(HOSTILE)].replace("ID", plain)
+
     def request(self):
         rng, a = self.rng, self.args
         prompt = list(rng.choice(self.prefixes)) if rng.random() < a.prefix else []
         prompt += [rng.randrange(1000) for _ in range(rng.randint(1, a.prompt))]
-        r = Request(f"cmpl-{self.made}-{rng.randrange(1 << 32):08x}", prompt, rng.randint(1, a.output))
+        r = Request(self.name(f"cmpl-{self.made}-{rng.randrange(1 << 32):08x}"), prompt, rng.randint(1, a.output))
         tokens = tuple(prompt)
         if a.encoder == "whisper" or (a.encoder and rng.random() < 0.3):
             r.mm_features = [SimpleNamespace(modality="audio" if a.encoder == "whisper" else "image")]
@@ -185,7 +198,10 @@ def main():
     p.add_argument("--rate", type=float, default=0)
     p.add_argument("--requests", type=int, default=200)
     p.add_argument("--concurrency", type=int, default=16)
+    p.add_argument("--batch", type=int, default=512, help="tokens a step at most")
     p.add_argument("--blocks", type=int, default=400)
+    p.add_argument("--ids", choices=["plain", "hostile"], default="plain",
+                   help="hostile: request ids of 10 kB, with quotes, newlines and what is not ASCII")
     p.add_argument("--prompt", type=int, default=100)
     p.add_argument("--output", type=int, default=40)
     p.add_argument("--prefix", type=float, default=0.5)
@@ -214,7 +230,7 @@ def main():
     config = SimpleNamespace(
         model_config=SimpleNamespace(model="shape", max_model_len=4096),
         device_config=SimpleNamespace(device_type="cpu"),
-        scheduler_config=SimpleNamespace(max_num_seqs=max(args.concurrency, 1), max_num_batched_tokens=512,
+        scheduler_config=SimpleNamespace(max_num_seqs=max(args.concurrency, 1), max_num_batched_tokens=args.batch,
                                          policy="fcfs", async_scheduling=args.asynchronous),
         cache_config=SimpleNamespace(block_size=BLOCK, num_gpu_blocks=args.blocks, enable_prefix_caching=True),
         parallel_config=SimpleNamespace(tensor_parallel_size=1, pipeline_parallel_size=1, data_parallel_size=1,
