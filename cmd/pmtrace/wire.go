@@ -208,9 +208,10 @@ func (t realTracer) Run(ctx context.Context, sink func(kind byte, payload []byte
 
 // realSession is a session directory with the packages that fill it.
 type realSession struct {
-	dir   *session.Dir
-	facts session.Facts
-	swap  bool // tables were made again beside the old ones
+	dir     *session.Dir
+	journal *journal.Writer // nil: none is written
+	facts   session.Facts
+	swap    bool // tables were made again beside the old ones
 }
 
 func (s *realSession) ID() string   { return s.dir.Name() }
@@ -223,7 +224,15 @@ func (s *realSession) Journal(rotated func()) (journalWriter, error) {
 	if err != nil {
 		return nil, err
 	}
-	return journal.Create(sub, journal.Options{Rotated: func(*journal.Writer) error { rotated(); return nil }})
+	s.journal, err = journal.Create(sub, journal.Options{Rotated: func(*journal.Writer) error { rotated(); return nil }})
+	return s.journal, err
+}
+
+func (s *realSession) Kept() error {
+	if s.journal == nil {
+		return nil
+	}
+	return s.dir.Kept("journal/" + s.journal.Name())
 }
 
 func (s *realSession) Replay(sink func(kind byte, payload []byte) error) (damage []string, err error) {

@@ -147,6 +147,8 @@ type sessionDir interface {
 	// Journal begins the journal; rotated is called when it goes on in a new
 	// file.
 	Journal(rotated func()) (journalWriter, error)
+	// Kept returns an error when somebody has removed what is written to.
+	Kept() error
 	// Replay hands a journal's records to sink, and says what it could not
 	// read.
 	Replay(sink func(kind byte, payload []byte) error) (damage []string, err error)
