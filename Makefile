@@ -34,7 +34,7 @@ ROOT := $(if $(filter 0,$(shell id -u)),,sudo -E env "PATH=$(PATH)" "HOME=$(HOME
 ROOT_TESTS := ./bpf/... ./probes/...
 PURE_TESTS = $(shell go list ./... | grep -vE '/(bpf|probes)(/|$$)|/e2e$$')
 
-.PHONY: help release check-release check-deploy setup-s3 setup-release setup-deploy build generate injection charts check-generated fmt lint lint-quick test test-pure test-root cross e2e e2e-quick demo bench bench-calls bench-hooks fuzz install clean setup setup-clang setup-cpython setup-vllm setup-vllm-old setup-lint setup-analysis setup-docs setup-perfetto setup-browser docs
+.PHONY: help release check-release check-deploy setup-s3 setup-release setup-deploy build generate injection charts check-generated fmt lint lint-quick test test-pure test-root cross e2e e2e-quick demo bench bench-calls bench-hooks fuzz install clean setup setup-clang setup-cpython setup-vllm setup-vllm-old setup-lint setup-analysis setup-docs setup-perfetto setup-browser docs man
 
 help: ## print this list
 	@sed -nE 's/^([a-z0-9-]+):[^#]*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | awk -F'\t' '{ printf "%-16s %s\n", $$1, $$2 }'
@@ -55,6 +55,11 @@ injection: ## make libpmtrace_cupti.so again, if its sources have changed (gcc)
 charts: ## bring the report's chart library (uPlot, pinned) from npm again
 	@. e2e/setup/lib.sh && has npm npm && has openssl openssl
 	@$(STEP) "uPlot" output/page/assets/uplot/fetch.sh
+
+man: build ## build/man and build/completions: the manual's pages, completions for bash, zsh and fish, of the commands as they are
+	@mkdir -p build/completions
+	./pmtrace man build/man
+	for shell in bash zsh fish; do ./pmtrace completion $$shell >build/completions/pmtrace.$$shell; done
 
 docs: setup-docs ## write anew what the examples of docs/ and the README print, and the plots, of recorded sessions
 	go test ./cmd/pmtrace -count=1 -run TestDocExamples -update-docs

@@ -36,6 +36,10 @@ for command in $("$tree/bin/pmtrace" --help | sed -n '/^Available/,/^$/s/^  \([a
 	[ -s "$tree/share/man/man1/pmtrace-$command.1.gz" ] || fail "no page of the manual for $command"
 done
 bash -c ". '$tree/share/completions/pmtrace.bash' && complete -p pmtrace" >/dev/null || fail "no completion in bash"
+for completion in _pmtrace pmtrace.fish; do [ -s "$tree/share/completions/$completion" ] || fail "no $completion"; done
+for page in $(sed -nE 's/.*\]\(([a-z0-9-]+\.md)[)#].*/\1/p' "$tree/share/doc/docs/README.md"); do
+	[ -s "$tree/share/doc/docs/$page" ] || fail "no guide $page"
+done
 python3 - "$work"/one/*.cdx.json "$tree/bin/pmtrace" $version <<'PY'
 import json, subprocess, sys
 bom, binary, version = json.load(open(sys.argv[1])), sys.argv[2], sys.argv[3]
