@@ -37,7 +37,7 @@ for command in $("$tree/bin/pmtrace" --help | sed -n '/^Available/,/^$/s/^  \([a
 done
 bash -c ". '$tree/share/completions/pmtrace.bash' && complete -p pmtrace" >/dev/null || fail "no completion in bash"
 for completion in _pmtrace pmtrace.fish; do [ -s "$tree/share/completions/$completion" ] || fail "no $completion"; done
-for page in $(sed -nE 's/.*\]\(([a-z0-9-]+\.md)[)#].*/\1/p' "$tree/share/doc/docs/README.md"); do
+sed -nE 's/.*\]\(([a-z0-9-]+\.md)[)#].*/\1/p' "$tree/share/doc/docs/README.md" | while read -r page; do
 	[ -s "$tree/share/doc/docs/$page" ] || fail "no guide $page"
 done
 python3 - "$work"/one/*.cdx.json "$tree/bin/pmtrace" $version <<'PY'
