@@ -82,7 +82,9 @@ proxy=$work/proxy/$module/@v
 mkdir -p "$proxy"
 echo "{\"Version\":\"$version\"}" >"$proxy/$version.info"
 cp "$work/a/go.mod" "$proxy/$version.mod"
-git -C "$work/a" archive --format=zip --prefix="$module@$version/" -o "$proxy/$version.zip" HEAD
+# A module's zip leaves out the modules that lie in it, as the proxies make it.
+mapfile -t inner < <(git -C "$work/a" ls-files '*/go.mod' | sed 's|\(.*\)/go.mod|:(exclude)\1|')
+git -C "$work/a" archive --format=zip --prefix="$module@$version/" -o "$proxy/$version.zip" HEAD . "${inner[@]}"
 echo $version >"$proxy/list"
 (cd "$work" && GOFLAGS=-modcacherw GOBIN=$work/bin GOPROXY="file://$work/proxy,$(go env GOPROXY)" GONOSUMDB=$module GONOSUMCHECK=1 go install "$module/cmd/pmtrace@$version")
 [[ $("$work/bin/pmtrace" version) == "pmtrace $version "* ]] || fail "what go install made says: $("$work/bin/pmtrace" version)"
