@@ -45,6 +45,10 @@ started with --enable-return-routed-experts (vLLM 0.22 and later).
 --all traces each vLLM server that runs here or comes up, a session each, and goes on
 until it is told to end: what a service of a machine does. With --ship-to it also ships
 sessions of before that are not there yet.`,
+		Example: `  sudo pmtrace attach --duration 60s
+  sudo pmtrace attach --pid 578 --profilers batch,kv_cache,preemption
+  sudo pmtrace attach --prometheus :9464
+  pmtrace attach --all --session-time 1h --ship-to s3://traces/vllm`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error { return a.attach(c.Context(), &o) },
 	}
