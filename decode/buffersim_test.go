@@ -57,7 +57,7 @@ func (b *bufferSim) send(s *sim, st *simStep, begin uint64, state wire.RoutedSta
 	e := s.begin(wire.KindRouted)
 	e.u64(st.output).u32(int(s.update)).u32(rows).u16(b.hidden)
 	e.b = append(e.b, byte(b.topK), byte(b.width), byte(state), 0, 0, 0)
-	e.u32(first).u32(len(ids))
+	e.u32(first).u32(len(ids)).u64(0).u32(0).u32(0)
 	e.b = append(e.b, ids...)
 	s.sendAt(e, begin)
 }
