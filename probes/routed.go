@@ -62,6 +62,9 @@ func (t *Tracer) AttachRouted(index int, w *vllm.RoutedWorker) error {
 	if !t.opts.Routed || index >= len(t.engines) {
 		return errNotAsked
 	}
+	if !slices.Contains(t.engines[index].names, WatchUpdateEntry) {
+		return errNotAsked // their steps are told by it
+	}
 	c := bpf.SchedulerPmEngine{
 		ThreadState: w.ThreadState, None: w.None, Py: python(w.Python.Offsets()),
 		UpdateCode: w.Output.Code.Addr, UpdateResume: w.Output.Entry, L_result: localOf(w.Output, "pending"),

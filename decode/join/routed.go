@@ -53,10 +53,15 @@ func (b *buffered) add(ev *wire.Routed) {
 // chose counts what the tokens of a step chose, as its update begins.
 func (e *engine) chose(st *step, ev *wire.Update) {
 	b := &e.buffered
-	defer func() { *b = buffered{ids: b.ids[:0]} }()
+	defer func() { e.buffered = buffered{ids: e.buffered.ids[:0]} }()
+	if e.fact.RoutedExperts == "" || st.tokens <= 0 {
+		return
+	}
+	if !b.open || b.head.Output != ev.Output || b.head.Update != ev.Update {
+		b = e.outputOf(st)
+	}
 	switch {
-	case e.fact.RoutedExperts == "" || st.tokens <= 0 || st.chosen:
-	case !b.open || b.head.Output != ev.Output || b.head.Update != ev.Update:
+	case b == nil:
 		st.chosen = true
 		e.unrouted(st, len(e.routed), "step_without_choices")
 	default:
