@@ -34,7 +34,7 @@ ROOT := $(if $(filter 0,$(shell id -u)),,sudo -E env "PATH=$(PATH)" "HOME=$(HOME
 ROOT_TESTS := ./bpf/... ./probes/...
 PURE_TESTS = $(shell go list ./... | grep -vE '/(bpf|probes)(/|$$)|/e2e$$')
 
-.PHONY: help release check-release check-deploy setup-s3 setup-release setup-deploy build generate injection charts check-generated fmt lint lint-quick test test-pure test-root cross e2e e2e-quick demo bench bench-calls bench-hooks fuzz install clean setup setup-clang setup-cpython setup-vllm setup-vllm-old setup-lint setup-analysis setup-docs setup-perfetto setup-browser docs man
+.PHONY: help kernels release check-release check-deploy setup-s3 setup-release setup-deploy build generate injection charts check-generated fmt lint lint-quick test test-pure test-root cross e2e e2e-quick demo bench bench-calls bench-hooks fuzz install clean setup setup-clang setup-cpython setup-vllm setup-vllm-old setup-lint setup-analysis setup-docs setup-perfetto setup-browser docs man
 
 help: ## print this list
 	@sed -nE 's/^([a-z0-9-]+):[^#]*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | awk -F'\t' '{ printf "%-16s %s\n", $$1, $$2 }'
@@ -124,6 +124,12 @@ bench-calls: setup-cpython ## what each probed call of CUDA and NCCL costs, into
 
 bench-hooks: setup-cpython ## what a call of a function watched by --hook costs, into e2e/bench/HOOKS.md (root)
 	@$(STEP) "what a watched function's call costs" $(ROOT) env PMTRACE_HOOK_COSTS=$(CURDIR)/e2e/bench/HOOKS.md go test -count=1 -timeout 30m -run TestHookCosts ./probes
+
+# Each is booted in a virtual machine, and what was tried already is not tried again.
+KERNELS ?= 5.10 5.15 6.1 6.8 6.12 newest
+kernels: ## what works on distributions' kernels (KERNELS="5.10 6.1"), into e2e/kernels/RESULTS.md (some 10 min each)
+	@$(STEP) "kernels $(KERNELS)" e2e/kernels/run.sh $(KERNELS)
+	@go run ./e2e/kernels
 
 fuzz: ## run each fuzz target for FUZZTIME (30s)
 	@e2e/fuzz.sh $(FUZZTIME)

@@ -20,7 +20,7 @@ static __always_inline long find_failed(struct scratch *s)
 	return 1;
 }
 
-LOOP_BODY(find_one, struct self)(__u32 i, struct self *self)
+LOOP_BODY(find_one, struct turns)(__u32 i, struct turns *unused)
 {
 	struct scratch *s = scratch();
 	__u64 key, value;
@@ -64,18 +64,17 @@ LOOP_BODY(find_one, struct self)(__u32 i, struct self *self)
  * that are seen once or for the first time. Returns 1 for inline values, 0 for a
  * dict, -1 where the names could not be read.
  */
-__noinline int find_values(struct self *caller, __u64 object)
+__noinline int find_values(struct self *self, __u64 object)
 {
-	struct self me, *self = &me; /* repeat takes a pointer to the stack */
 	struct scratch *s = scratch();
+	struct turns ctx = {};
 	__u64 values, dict, at;
 	struct pm_engine *e;
 	struct keys k = {};
 	__u32 most;
 
-	if (!caller)
+	if (!self)
 		return -1;
-	me = *caller;
 	e = engine(self->engine);
 	if (!e || !s)
 		return -1;
@@ -92,7 +91,7 @@ __noinline int find_values(struct self *caller, __u64 object)
 	s->find.entries = k.entries;
 	s->find.count = k.count;
 	s->find.size = k.size;
-	repeat(PM_MAX_ENTRIES, find_one, self);
+	repeat(PM_MAX_ENTRIES, find_one, &ctx);
 	if (k.count && !s->find.count)
 		return -1;
 	if (values) {

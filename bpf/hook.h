@@ -220,7 +220,7 @@ static __always_inline void send_hook(__u32 index, struct pm_hook_state *s, __u3
 	if ((ev.head.hdr.seq & 31) == 0 &&
 	    bpf_ringbuf_query(&events, BPF_RB_AVAIL_DATA) > (1 << 20))
 		wake = BPF_RB_FORCE_WAKEUP;
-	if (bpf_ringbuf_output(&events, &ev, size, wake))
+	if (bpf_ringbuf_output(&events, &ev, at_most(size, sizeof(ev)), wake))
 		hook_lost(s, PM_LOST_RING_FULL);
 }
 

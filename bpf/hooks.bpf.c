@@ -15,12 +15,27 @@ const enum pm_value *use_value __attribute__((unused));
 
 /* ---- Python ---- */
 
+/* An open call. The compiler must not see where depth comes from: it would leave the mask
+ * out where it knows better, of which a verifier of before Linux 6.2 knows nothing. */
+static __always_inline struct pm_hook_open *open_call(struct pm_hook_state *s, __u32 depth)
+{
+	asm volatile("" : "+r"(depth));
+	return &s->open[depth & (PM_HOOK_DEPTH - 1)];
+}
+
+/* Tells of a call as it begins. Not inlined, nor is settle_open: the event would be in the
+ * frame of a program that goes on to search attributes, and a stack has 512 bytes. */
+static __noinline void begun(__u32 index, const struct pm_hook *h, struct pm_hook_state *s,
+			     const struct pm_hook_open *o)
+{
+	send_hook(index, s, h->args, 0, o, 0, 0, 0);
+}
+
 /* Takes the innermost open call, which was left without returning. */
 static __always_inline void raised(__u32 index, const struct pm_hook *h, struct pm_hook_state *s)
 {
 	s->depth--;
-	send_hook(index, s, h->args, 0, &s->open[s->depth & (PM_HOOK_DEPTH - 1)], 0, 0,
-		  PM_HOOK_RAISED);
+	send_hook(index, s, h->args, 0, open_call(s, s->depth), 0, 0, PM_HOOK_RAISED);
 }
 
 /* Which open calls' frames are on the stack. */
@@ -42,8 +57,8 @@ LOOP_BODY(seen_one, struct of_hook)(__u32 i, struct of_hook *of)
 	return 0;
 }
 
-static __always_inline void settle_open(__u32 index, const struct pm_hook *h,
-					struct pm_hook_state *s, __u64 frame)
+static __noinline void settle_open(__u32 index, const struct pm_hook *h, struct pm_hook_state *s,
+				   __u64 frame)
 {
 	struct of_hook of = { .index = index };
 
@@ -56,7 +71,7 @@ static __always_inline void settle_open(__u32 index, const struct pm_hook *h,
 		if (!s->depth || s->depth > PM_HOOK_DEPTH)
 			break;
 		/* A new call in a frame's place: the one before has ended. */
-		if (s->seen & 1u << (top & 31) && s->open[top & (PM_HOOK_DEPTH - 1)].at != frame)
+		if (s->seen & 1u << (top & 31) && open_call(s, top)->at != frame)
 			break;
 		raised(index, h, s);
 	}
@@ -159,18 +174,18 @@ int python_entry(void *ctx)
 	if (!told(h, s, now))
 		return 0;
 	/* Behind the last place is one for a call that is told of at once. */
-	o = &s->open[s->depth & (PM_HOOK_DEPTH - 1)];
+	o = open_call(s, s->depth);
 	o->at = of.frame;
 	o->began = now;
 	o->call = (__u32)call;
 	repeat(PM_HOOK_VALUES, argument_one, &of);
 	if (!h->returns) {
-		send_hook(index, s, h->args, 0, o, 0, 0, 0);
+		begun(index, h, s, o);
 		return 0;
 	}
 	if (s->depth >= PM_HOOK_DEPTH - 1) {
 		hook_lost(s, PM_LOST_LIMIT); /* its duration */
-		send_hook(index, s, h->args, 0, o, 0, 0, 0);
+		begun(index, h, s, o);
 		o->at = 0;
 		return 0;
 	}
@@ -193,6 +208,7 @@ int python_return(void *ctx)
 	__u32 index = (__u32)bpf_get_attach_cookie(ctx), d = PM_HOOK_DEPTH;
 	struct pm_hook_state *s = hook_state(index);
 	struct pm_hook *h = hook(index);
+	struct pm_hook_open *o;
 	__u64 frame, now;
 
 	if (!s || !h)
@@ -215,7 +231,8 @@ int python_return(void *ctx)
 		raised(index, h, s);
 	}
 	s->depth = d;
-	send_hook(index, s, h->args, 0, &s->open[d], now - s->open[d].began, 0, PM_HOOK_RETURNED);
+	o = open_call(s, d);
+	send_hook(index, s, h->args, 0, o, now - o->began, 0, PM_HOOK_RETURNED);
 	return 0;
 }
 

@@ -83,10 +83,12 @@ func TestLoadUprobes(t *testing.T) {
 // each goes.
 func load(t *testing.T, spec *ebpf.CollectionSpec, maps map[string]*ebpf.Map) {
 	t.Helper()
-	c, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{
-		MapReplacements: maps,
-		Programs:        ebpf.ProgramOptions{LogLevel: ebpf.LogLevelStats},
-	})
+	opts := ebpf.CollectionOptions{MapReplacements: maps, Programs: ebpf.ProgramOptions{LogLevel: ebpf.LogLevelStats}}
+	c, err := ebpf.NewCollectionWithOptions(spec, opts)
+	if err != nil && os.Getenv("PMTRACE_VERIFIER_THINKS") != "" { // again, with all of it
+		opts.Programs.LogLevel |= ebpf.LogLevelInstruction
+		c, err = ebpf.NewCollectionWithOptions(spec, opts)
+	}
 	verified(t, err)
 	defer c.Close()
 	dir := os.Getenv("PMTRACE_VERIFIER")
@@ -110,7 +112,7 @@ func verified(t *testing.T, err error) {
 	t.Helper()
 	var ve *ebpf.VerifierError
 	if errors.As(err, &ve) {
-		t.Fatalf("%+v", ve)
+		t.Fatalf("%-80v", ve)
 	}
 	if err != nil {
 		t.Fatal(err)

@@ -21,31 +21,33 @@ struct {
 	__type(value, __u64);
 } turns SEC(".maps");
 
-/* What a callback of bpf_for_each_map_elem is given. */
-struct bound {
-	void *ctx;
-	__u32 n, spare;
+/* The context of a loop that needs none. */
+struct turns {
+	__u32 turns, spare;
 };
 
 /* Declares the body of a loop: it is given the number of the turn, and ends the loop by
- * returning 1. */
-#define LOOP_BODY(name, type)                                                                  \
-	static __always_inline long name(__u32 i, type *ctx);                                  \
-	static long name##_by_map(void *map, const __u32 *i, void *value, struct bound *bound) \
-	{                                                                                      \
-		return *i >= bound->n || name(*i, bound->ctx);                                 \
-	}                                                                                      \
+ * returning 1. Its context has a field for the number of turns, which a loop inside of
+ * it may use as well. */
+#define LOOP_BODY(name, type)                                                        \
+	static __always_inline long name(__u32 i, type *ctx);                        \
+	static long name##_by_map(void *map, const __u32 *i, void *value, type *ctx) \
+	{                                                                            \
+		return *i >= ctx->turns || name(*i, ctx);                            \
+	}                                                                            \
 	static __always_inline long name
 
-/* Runs a body at most n times. Its ctx is on the stack. */
-#define repeat(n, name, ctx)                                                     \
-	do {                                                                     \
-		if (loop_by_map) {                                               \
-			struct bound bound = { ctx, n, 0 };                      \
-			bpf_for_each_map_elem(&turns, name##_by_map, &bound, 0); \
-		} else {                                                         \
-			bpf_loop(n, name, ctx, 0);                               \
-		}                                                                \
+/* Runs a body at most n times. Its context is on the stack. */
+#define repeat(n, name, ctx)                                                  \
+	do {                                                                  \
+		if (loop_by_map) {                                            \
+			__u32 outer = (ctx)->turns;                           \
+			(ctx)->turns = n;                                     \
+			bpf_for_each_map_elem(&turns, name##_by_map, ctx, 0); \
+			(ctx)->turns = outer;                                 \
+		} else {                                                      \
+			bpf_loop(n, name, ctx, 0);                            \
+		}                                                             \
 	} while (0)
 
 #endif

@@ -129,7 +129,7 @@ static __always_inline int fill_room(struct pm_thread *th, __u64 at)
 		return -1;
 	s->base = base;
 	s->held = 0;
-	if (read_mem(th->room, size, base))
+	if (read_mem(th->room, at_most(size, PM_WINDOW), base))
 		return -1;
 	s->held = size;
 	return 0;
@@ -162,6 +162,7 @@ static __always_inline int read_frame(struct pm_thread *th, __u64 *words)
 /* What the body of a loop is given. */
 struct walker {
 	struct pm_thread *th;
+	__u32 turns, spare;
 };
 
 LOOP_BODY(walk_one, struct walker)(__u32 i, struct walker *walker)

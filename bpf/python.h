@@ -28,6 +28,17 @@
 #define PM_MAX_ENTRIES 128 /* searched of a class's or an instance's keys */
 #define PM_BATCH 32 /* pointers read at once */
 
+/* n, but max at most, and so that a verifier of before Linux 5.17 sees it: the compiler
+ * neither drops the comparison nor does it in another register. */
+static __always_inline __u64 at_most(__u64 n, __u64 max)
+{
+	asm volatile("" : "+r"(n));
+	if (n > max)
+		n = max;
+	asm volatile("" : "+r"(n));
+	return n;
+}
+
 static __always_inline int read_mem(void *to, __u32 size, __u64 from)
 {
 	return bpf_probe_read_user(to, size, (const void *)from);
@@ -217,8 +228,7 @@ __noinline int read_keys_310(__u64 at, struct keys *k)
 
 static __always_inline int read_keys(const struct pm_python *py, __u64 at, struct keys *k)
 {
-	struct {
-		__u64 refcount;
+	struct { /* behind the reference count */
 		__u8 log2_size, log2_index, kind, pad;
 		__u32 version;
 		__u64 usable, entries;
@@ -227,7 +237,7 @@ static __always_inline int read_keys(const struct pm_python *py, __u64 at, struc
 	if (py->values == PM_VALUES_DICT)
 		return read_keys_310(at, k);
 
-	if (!at || read_mem(&head, sizeof(head), at) || head.log2_index > 40)
+	if (!at || read_mem(&head, sizeof(head), at + 8) || head.log2_index > 40)
 		return -1;
 	if (head.entries > 0x7fffffff)
 		return -1;

@@ -14,18 +14,16 @@ static __always_inline __u32 found_long(struct pm_engine *e, struct scratch *s, 
 }
 
 /* Announces a Request: what its key means. Returns its key. */
-__noinline __u64 send_request(struct self *caller, __u64 object, __u32 why)
+__noinline __u64 send_request(struct self *self, __u64 object, __u32 why)
 {
-	struct self me, *self = &me; /* repeat takes a pointer to the stack */
 	struct scratch *s = scratch();
 	struct pm_request *r;
 	struct pm_engine *e;
 	__u64 id, length;
 	__u32 state, kind, size;
 
-	if (!caller)
+	if (!self)
 		return 0;
-	me = *caller;
 	e = engine(self->engine);
 	if (!e || !s)
 		return 0;
@@ -66,7 +64,7 @@ __noinline __u64 send_request(struct self *caller, __u64 object, __u32 why)
 		if (size > PM_MAX_ID)
 			size = PM_MAX_ID;
 		id += state >> e->py.str_ascii_shift & 1 ? e->py.str_data_ascii : e->py.str_data;
-		if (read_mem(s->request.id, size, id)) {
+		if (read_mem(s->request.id, at_most(size, PM_MAX_ID), id)) {
 			note_bad(self, &r->bad, PM_BAD_ID);
 			size = 0;
 		}

@@ -49,8 +49,8 @@ static __always_inline __u32 queue_len(struct pm_engine *e, __u64 scheduler)
 }
 
 /* What the scheduler itself says: queue lengths, free blocks, when it began. */
-static __always_inline void read_scheduler(struct pm_engine *e, struct scratch *s,
-					   struct self *self, __u64 scheduler)
+static __noinline void read_scheduler(struct pm_engine *e, struct scratch *s, struct self *self,
+				      __u64 scheduler)
 {
 	struct pm_step *st = &s->step;
 	__u64 at;
@@ -97,7 +97,7 @@ static __always_inline int open_cached(struct pm_engine *e, struct scratch *s, s
 }
 
 /* The totals of the SchedulerOutput; its attributes are in s->so then. */
-static __always_inline int read_output(struct pm_engine *e, struct scratch *s, struct self *self)
+static __noinline int read_output(struct pm_engine *e, struct scratch *s, struct self *self)
 {
 	struct pm_step *st = &s->step;
 	__u64 preempted;
@@ -132,7 +132,7 @@ static __always_inline int read_output(struct pm_engine *e, struct scratch *s, s
 }
 
 /* Requests that finished or were preempted since the last call. */
-static __always_inline void send_ended(struct pm_engine *e, struct scratch *s, struct self *self)
+static __noinline void send_ended(struct pm_engine *e, struct scratch *s, struct self *self)
 {
 	__u32 n;
 
@@ -151,8 +151,8 @@ static __always_inline void send_ended(struct pm_engine *e, struct scratch *s, s
 }
 
 /* Requests that this call took from waiting; and, where asked for, all others that it knew. */
-static __always_inline void send_requests(struct pm_engine *e, struct scratch *s, struct self *self,
-					  __u64 scheduler)
+static __noinline void send_requests(struct pm_engine *e, struct scratch *s, struct self *self,
+				     __u64 scheduler)
 {
 	__u32 n;
 
@@ -178,7 +178,7 @@ static __always_inline void send_requests(struct pm_engine *e, struct scratch *s
 	}
 }
 
-static __always_inline void send_rows(struct pm_engine *e, struct scratch *s, struct self *self)
+static __noinline void send_rows(struct pm_engine *e, struct scratch *s, struct self *self)
 {
 	begin_rows(s, 0);
 	s->walk.base = 0;
@@ -191,7 +191,7 @@ static __always_inline void send_rows(struct pm_engine *e, struct scratch *s, st
 		flush_rows(e, s, self, PM_EV_STEP_ROWS, sizeof(struct pm_step_row));
 }
 
-static __always_inline void send_drafts(struct pm_engine *e, struct scratch *s, struct self *self)
+static __noinline void send_drafts(struct pm_engine *e, struct scratch *s, struct self *self)
 {
 	begin_rows(s, 0);
 	if (open_dict(e, s, value(s->so, e->so_at, PM_SO_DRAFTS)) == PM_UNKNOWN)

@@ -24,7 +24,7 @@
 /* What the body of a loop is given. */
 struct of_hook {
 	__u32 index;
-	__u32 spare;
+	__u32 turns;
 	__u64 frame;
 };
 
@@ -51,7 +51,7 @@ LOOP_BODY(search_one, struct of_hook)(__u32 i, struct of_hook *of)
 		return 0;
 	for (int w = 0; w < PM_HOOK_NAME / 8; w++)
 		s->room[w] = 0;
-	if (read_mem(s->room, bytes, entry[1] + h->py.str_data_ascii))
+	if (read_mem(s->room, at_most(bytes, PM_HOOK_NAME), entry[1] + h->py.str_data_ascii))
 		return 0;
 	for (int w = 0; w < PM_HOOK_NAME / 8; w++) {
 		if (s->room[w] != want->name[w])
@@ -219,7 +219,7 @@ static __always_inline __u8 length(__u64 object, __u32 at, __u64 *value)
 }
 
 /* What an object is worth, and what that is. */
-static __always_inline __u8 evaluate(const struct pm_hook *h, __u64 object, __u64 *value)
+static __noinline __u8 evaluate(const struct pm_hook *h, __u64 object, __u64 *value)
 {
 	__u64 type, flags, t;
 

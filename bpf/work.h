@@ -104,6 +104,7 @@ struct self {
 	__u32 engine;
 	__u32 probe;
 	__u64 a, b;
+	__u32 turns, spare;
 };
 
 static __always_inline struct scratch *scratch(void)

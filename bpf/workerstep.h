@@ -31,6 +31,7 @@ struct search {
 	__u64 values;
 	__u32 count;
 	__u32 words; /* of an entry */
+	__u32 turns, spare;
 };
 
 LOOP_BODY(search_one, struct search)(__u32 i, struct search *f)
@@ -68,7 +69,8 @@ static __always_inline __u32 read_totals(const struct pm_worker *w, struct pm_th
 	n = k.count;
 	if (n > PM_MAX_ATTRIBUTES)
 		n = PM_MAX_ATTRIBUTES;
-	if (read_mem(f.entries, n * (k.size == 24 ? 24 : 16), k.entries))
+	if (read_mem(f.entries, at_most(n * (k.size == 24 ? 24 : 16), 24 * PM_MAX_ATTRIBUTES),
+		     k.entries))
 		return PM_BAD_TOTALS | PM_BAD_ROWS;
 	f.count = n;
 	f.words = k.size / 8;

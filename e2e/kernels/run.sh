@@ -6,8 +6,8 @@ cd "$(dirname "$0")/../.."
 
 # What runs there: of the tests those that say whether something works, not how long it takes. Under software
 # emulation all is some 10 times slower.
-PROBES='^(TestShape|TestCallArguments|TestCallPhases|TestWorkerSteps|TestCallThreads|TestLookGraphs|TestHookCalls|TestHookLibrary|TestHookNamespaces|TestAttachAgain|TestSlotsTaken|TestNamespaces|TestTinyRing)$'
-E2E='^(TestCUDA|TestRecordCUPTI)$'
+PROBES='^TestShape$/^3.1[12]$/^(sync|pressure|async|aborts)$|^TestCall(Arguments|Threads|Phases)$|^TestWorkerSteps$|^TestLookGraphs$|^TestHookCalls$/3.12|^TestHookLibrary$|^TestAttachAgain$'
+E2E='^TestCUDA$/3.12|^TestRecordCUPTI$'
 LIMIT=2400 # s, each
 
 out=build/kernels
@@ -33,7 +33,7 @@ boot() {
 	truncate -s 256M "$to/results.img"
 	timeout "$((LIMIT * 2))" qemu-system-x86_64 -accel tcg,thread=multi -cpu max,la57=off -smp 2 -m 3072 \
 		-kernel "$from/vmlinuz" -initrd "$from/initrd" -append "console=ttyS0 panic=-1 loglevel=4 mitigations=off" \
-		-display none -monitor none -serial "file:$to/console.txt" -nic none -no-reboot \
+		-display none -monitor none -serial "file:$to/console.txt" -serial "file:$to/live.txt" -nic none -no-reboot \
 		-drive "file=$disk,if=virtio,format=raw,snapshot=on" \
 		-drive "file=$out/work.tar,if=virtio,format=raw,readonly=on" \
 		-drive "file=$to/results.img,if=virtio,format=raw" </dev/null || say "$name: the virtual machine ended with $?"

@@ -9,8 +9,10 @@ step() {
 	name=$1 limit=$2
 	shift 2
 	began=$(cut -d' ' -f1 /proc/uptime)
-	timeout -k 5 "$limit" "$@" >"$out/$name.txt" 2>"$out/$name.err"
-	echo $? >"$out/$name.rc"
+	{
+		timeout -k 5 "$limit" "$@" 2>"$out/$name.err"
+		echo $? >"$out/$name.rc"
+	} | tee "$out/$name.txt" >/dev/ttyS1
 	echo "guest: $name: exit $(cat "$out/$name.rc") at $(cut -d' ' -f1 /proc/uptime) s, from $began s"
 }
 
