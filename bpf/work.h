@@ -6,10 +6,13 @@
 #ifndef PMTRACE_WORK_H
 #define PMTRACE_WORK_H
 
-#include "kernel.h"
+#define PM_MAX_TURNS (1 << 17)
+
+#include "loop.h"
 #include "event.h"
 #include "config.h"
 #include "python.h"
+#include "ids.h"
 
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
@@ -96,7 +99,7 @@ struct {
 	__type(value, struct scratch);
 } scratches SEC(".maps");
 
-/* What a callback of bpf_loop is given: which engine and probe it works for. */
+/* What the body of a loop is given: which engine and probe it works for. */
 struct self {
 	__u32 engine;
 	__u32 probe;
@@ -133,12 +136,12 @@ static __always_inline int ring_has_room(void)
 
 /* Names, numbers and sends an event. User space looks into the ring two
  * times a second by itself; it is woken only when the ring fills. */
-static __always_inline void send(struct pm_engine *e, struct self *self, struct pm_hdr *hdr,
-				 __u16 kind, __u32 size)
+static __always_inline void send_at(struct pm_engine *e, struct self *self, struct pm_hdr *hdr,
+				    __u16 kind, __u32 size, __u64 time)
 {
 	__u64 wake = BPF_RB_NO_WAKEUP;
 
-	hdr->ktime = bpf_ktime_get_ns();
+	hdr->ktime = time;
 	hdr->seq = e->seq++;
 	hdr->kind = kind;
 	hdr->engine = self->engine;
@@ -149,6 +152,12 @@ static __always_inline void send(struct pm_engine *e, struct self *self, struct 
 		lose(self->engine, self->probe, PM_LOST_RING_FULL);
 		e->sync = 1; /* it may have been one that told a key's meaning */
 	}
+}
+
+static __always_inline void send(struct pm_engine *e, struct self *self, struct pm_hdr *hdr,
+				 __u16 kind, __u32 size)
+{
+	send_at(e, self, hdr, kind, size, bpf_ktime_get_ns());
 }
 
 static __always_inline void note_bad(struct self *self, __u32 *bad, __u32 bit)
@@ -211,17 +220,17 @@ static __always_inline __u32 dict_len(__u64 dict)
 }
 
 /* Prepares to walk a dict; returns the number of its items. */
-static __always_inline __u32 open_dict(struct scratch *s, __u64 dict)
+static __always_inline __u32 open_dict(const struct pm_engine *e, struct scratch *s, __u64 dict)
 {
 	__u64 used, at;
-	struct keys k;
+	struct keys k = {};
 
 	s->walk.count = 0;
 	if (!dict || read_ptr(dict + DICT_USED, &used) || used > 0x7fffffff)
 		return PM_UNKNOWN;
 	if (used == 0)
 		return 0;
-	if (read_ptr(dict + DICT_KEYS, &at) || read_keys(at, &k))
+	if (read_ptr(dict + DICT_KEYS, &at) || read_keys(&e->py, at, &k))
 		return PM_UNKNOWN;
 	s->walk.entries = k.entries;
 	s->walk.count = k.count;
@@ -229,12 +238,25 @@ static __always_inline __u32 open_dict(struct scratch *s, __u64 dict)
 	return (__u32)used;
 }
 
+/* Whether another thread than the engine's touched what is watched: on all CPUs it
+ * may be any that has something at the same address. */
+static __always_inline int is_foreign(const struct pm_engine *e, const struct self *self)
+{
+	if (!e->thread || (__u32)current_ids() == e->thread)
+		return 0;
+	lose(self->engine, self->probe, PM_SEEN_FOREIGN);
+	return 1;
+}
+
 /* The frame and locals of a watched function, or 0 for a foreign hit. */
 static __always_inline __u64 enter(struct pm_engine *e, struct scratch *s, struct self *self,
 				   __u64 code, __u64 instruction, __u32 locals)
 {
-	__u64 frame = current_frame(e), at;
+	__u64 frame, at;
 
+	if (is_foreign(e, self))
+		return 0;
+	frame = current_frame(e);
 	if (!frame || frame_code(e, frame) != code) {
 		lose(self->engine, self->probe, PM_SEEN_FOREIGN);
 		return 0;
@@ -242,8 +264,7 @@ static __always_inline __u64 enter(struct pm_engine *e, struct scratch *s, struc
 	/* The interpreter is at this instruction or has just left the one before
 	 * it; an instruction far off means that something else touched the code
 	 * (quickening, a copy of co_code). */
-	if (read_ptr(frame + e->py.frame_instr, &at) || at + 64 < instruction ||
-	    at > instruction + 8) {
+	if (frame_at(&e->py, frame, code, &at) || at + 64 < instruction || at > instruction + 8) {
 		lose(self->engine, self->probe, PM_SEEN_FOREIGN);
 		return 0;
 	}

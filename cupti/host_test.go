@@ -67,6 +67,7 @@ type host struct {
 type hostOptions struct {
 	mock    string // MOCK_CUPTI
 	kernels inject.Kernels
+	copies  bool // in windows alone
 	ring    int
 	moe     int // weights of one in so many; 0: no choices
 	env     []string
@@ -81,7 +82,7 @@ func newHost(t *testing.T, o hostOptions) *host {
 	}
 	dir, err := built()
 	qt.Assert(t, qt.IsNil(err))
-	i, err := inject.New(inject.Options{Candidates: []string{t.TempDir()}, UID: os.Geteuid(), GID: os.Getegid(), Kernels: o.kernels, RingBytes: o.ring, MoE: o.moe > 0, MoEWeights: o.moe})
+	i, err := inject.New(inject.Options{Candidates: []string{t.TempDir()}, UID: os.Geteuid(), GID: os.Getegid(), Kernels: o.kernels, CopiesInWindows: o.copies, RingBytes: o.ring, MoE: o.moe > 0, MoEWeights: o.moe})
 	qt.Assert(t, qt.IsNil(err))
 	h := &host{t: t, inject: i, cmd: exec.Command(filepath.Join(dir, "host"))}
 	h.cmd.Stderr = os.Stderr

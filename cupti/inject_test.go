@@ -114,6 +114,39 @@ func TestWindows(t *testing.T) {
 	}
 }
 
+// TestCopiesInWindows: outside of a window no copy is told, in it all are.
+func TestCopiesInWindows(t *testing.T) {
+	h := newHost(t, hostOptions{copies: true, kernels: inject.Kernels{Window: 200 * time.Millisecond, Period: 400 * time.Millisecond}})
+	h.load(Running)
+	qt.Assert(t, qt.IsTrue(h.state.CopiesInWindows))
+	in, out := 0, 0 // copies made well within, and well outside
+	h.until("two windows", func() bool {
+		h.do("launch 1 10 7 5000 3 0")
+		before := h.count(wire.KindCUPTIWindow)
+		h.do("copy 2 4096 300")
+		if h.count(wire.KindCUPTIWindow) == before {
+			if before%2 == 1 {
+				in++
+			} else {
+				out++
+			}
+		}
+		return before >= 4
+	})
+	h.do("launch 1 10 7 5000 3 0")
+	windows := each(h, wire.KindCUPTIWindow, (*wire.CUPTIWindow).Read)
+	copies := each(h, wire.KindCUPTICopy, (*wire.CUPTICopy).Read)
+	qt.Assert(t, qt.IsTrue(in > 20 && out > 20), qt.Commentf("%d in, %d out", in, out))
+	qt.Assert(t, qt.IsTrue(len(copies) >= in/2 && len(copies) < in+out/2), qt.Commentf("%d copies: %d in, %d out", len(copies), in, out))
+	for _, c := range copies {
+		within := false
+		for i := 0; i+1 < len(windows); i += 2 {
+			within = within || c.Start >= windows[i].Began && c.Start <= windows[i+1].Ended
+		}
+		qt.Assert(t, qt.IsTrue(within || len(windows)%2 == 1 && c.Start >= windows[len(windows)-1].Began), qt.Commentf("%+v", c))
+	}
+}
+
 // TestWindowsBetweenLaunches: threads that launch without a pause are never within a launch
 // as kernels are switched on or off, or all is switched off: the mock would abort.
 func TestWindowsBetweenLaunches(t *testing.T) {

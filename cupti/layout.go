@@ -55,6 +55,8 @@ const (
 	flagAlways    = 4
 	flagNoWindows = 8
 	flagMoE       = 16
+
+	flagCopiesInWindows = 32
 )
 
 // lossNames are the reasons by which the library counts what it dropped: enum

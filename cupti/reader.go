@@ -115,7 +115,7 @@ func (r *ring) told() *record.Injected {
 	return &record.Injected{
 		Ring: int(r.index), PID: s.PID, StartedNS: s.Started, State: s.State.String(), CUPTI: int(s.CUPTI), Library: s.Library,
 		Error: s.Error, Why: s.Why, Note: s.Note, Calls: s.Calls, Windows: s.Windows, Always: s.Always, NoWindows: s.NoWindows,
-		MoE: s.MoE, MoENote: s.MoENote,
+		CopiesInWindows: s.CopiesInWindows, MoE: s.MoE, MoENote: s.MoENote,
 	}
 }
 

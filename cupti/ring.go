@@ -80,10 +80,12 @@ type Status struct {
 	Windows   bool
 	Always    bool
 	NoWindows bool // asked for, and not to be had
-	MoE       bool // choices of experts are told
-	MoENote   string
-	Lost      [losses]uint64
-	Records   uint64
+	// CopiesInWindows: copies come with kernels alone.
+	CopiesInWindows bool
+	MoE             bool // choices of experts are told
+	MoENote         string
+	Lost            [losses]uint64
+	Records         uint64
 }
 
 // openRing opens a file that a process of another user may have made: a regular one, in
@@ -156,7 +158,8 @@ func (r *ring) read(h []byte) {
 		CUPTI: le.Uint32(h[offCUPTI:]), Library: text(h[offLibrary:], libraryBytes), Error: int(int32(le.Uint32(h[offError:]))),
 		Why: text(h[offText:], textBytes), Note: text(h[offNote:], textBytes),
 		Calls: flags&flagCalls != 0, Windows: flags&flagWindows != 0, Always: flags&flagAlways != 0, NoWindows: flags&flagNoWindows != 0,
-		MoE: flags&flagMoE != 0, MoENote: text(h[offMoENote:], textBytes),
+		CopiesInWindows: flags&flagCopiesInWindows != 0,
+		MoE:             flags&flagMoE != 0, MoENote: text(h[offMoENote:], textBytes),
 		Records: le.Uint64(h[offRecords:]),
 	}
 	s.State = min(s.State, Failed)

@@ -289,9 +289,9 @@ func TestLayout(t *testing.T) {
 		program += fmt.Sprintf("\tprintf(\"%%zu \", offsetof(struct pm_ring, %s));\n", f)
 	}
 	program += `	struct pm_ring *r = NULL;
-	printf("%llu %d %d %u %u %zu %zu %d %d %d %d %d %d %d %d %u %u %u %u %u %d %llu", PM_RING_MAGIC, PM_RING_VERSION, PM_RING_HEADER,
+	printf("%llu %d %d %u %u %zu %zu %d %d %d %d %d %d %d %d %u %u %u %u %u %u %d %llu", PM_RING_MAGIC, PM_RING_VERSION, PM_RING_HEADER,
 		PM_RING_MIN, PM_RING_MAX, sizeof(r->text), sizeof(r->library), PM_LOSSES, PM_RING_STARTING, PM_RING_RUNNING, PM_RING_ENDED,
-		PM_RING_QUIET, PM_RING_FAILED, PM_LOST_RECORD, PM_LOST_MOE, PM_RING_CALLS, PM_RING_WINDOWS, PM_RING_ALWAYS, PM_RING_NO_WINDOWS, PM_RING_MOE,
+		PM_RING_QUIET, PM_RING_FAILED, PM_LOST_RECORD, PM_LOST_MOE, PM_RING_CALLS, PM_RING_WINDOWS, PM_RING_ALWAYS, PM_RING_NO_WINDOWS, PM_RING_MOE, PM_RING_COPIES_WINDOWS,
 		PM_LOST_FULL, (unsigned long long)pm_ring_word(123456 * 8, 99));
 }
 `
@@ -304,7 +304,7 @@ func TestLayout(t *testing.T) {
 	want := fmt.Sprint(offMagic, offVersion, offHeader, offSize, offSession, offStarted, offPID, offState, offFlags, offCUPTI, offError, offText, offNote,
 		offLibrary, offLost, offReserved, offRecords, offTail, offHeartbeat, offStop, offMoENote,
 		uint64(ringMagic), ringVersion, headerBytes, minRing, maxRing, textBytes, libraryBytes, losses,
-		int(Starting), int(Running), int(Ended), int(Quiet), int(Failed), 5, lostMoE, flagCalls, flagWindows, flagAlways, flagNoWindows, flagMoE, 0, word(123456*8, 99))
+		int(Starting), int(Running), int(Ended), int(Quiet), int(Failed), 5, lostMoE, flagCalls, flagWindows, flagAlways, flagNoWindows, flagMoE, flagCopiesInWindows, 0, word(123456*8, 99))
 	qt.Assert(t, qt.Equals(string(out), want))
-	qt.Assert(t, qt.Equals(len(strings.Fields(want)), len(fields)+22))
+	qt.Assert(t, qt.Equals(len(strings.Fields(want)), len(fields)+23))
 }

@@ -259,7 +259,7 @@ func (t *Tracer) hookPython(h *hooked) error {
 	if err := t.configureHook(h, &h.config, &state); err != nil {
 		return err
 	}
-	h.entry, err = watch(h.process.Thread, f.Entry, 1, bpReadWrite, t.hookProgs.objs.PythonEntry, uint64(h.fact.Hook))
+	h.entry, err = watch(scope{thread: h.process.Thread}, f.Entry, 1, bpReadWrite, t.hookProgs.objs.PythonEntry, uint64(h.fact.Hook))
 	if err != nil {
 		return err
 	}
@@ -305,7 +305,7 @@ func (t *Tracer) hookReturns(h *hooked) error {
 
 func (t *Tracer) watchReturns(h *hooked) error {
 	for _, at := range h.python.Returns {
-		b, err := watch(h.process.Thread, at, 1, bpReadWrite, t.hookProgs.objs.PythonReturn, uint64(h.fact.Hook))
+		b, err := watch(scope{thread: h.process.Thread}, at, 1, bpReadWrite, t.hookProgs.objs.PythonReturn, uint64(h.fact.Hook))
 		if err != nil {
 			err = errors.Join(err, closePoints(h.returns))
 			h.returns = nil

@@ -33,6 +33,9 @@ type Options struct {
 	// Watches that may be set; nil means all. A watch that is left out costs its
 	// columns and nothing else.
 	Watches []Watch
+	// AllCPUs: the watches are set on all CPUs instead of on the engine's thread (see
+	// scope). They are the machine's then: nobody else can have any.
+	AllCPUs bool
 	// Calls into CUDA that are probed in workers.
 	Calls Calls
 	// Hooks are functions that are watched besides. A Python function of an engine takes
@@ -40,6 +43,9 @@ type Options struct {
 	// comes before all watches but the first.
 	Hooks      []hook.Spec
 	ForceHooks bool
+	// Routed: the experts that tokens chose are copied, where vLLM has them on the host; of
+	// a step at most half of the ring.
+	Routed bool
 	// NeedHooks: rather no engine than one without all of its hooks.
 	NeedHooks bool
 	Log       *slog.Logger
@@ -68,8 +74,10 @@ type Tracer struct {
 // traced is an engine with its watches.
 type traced struct {
 	engine *vllm.Engine
+	scope  scope // of the watches
 	points []*breakpoint
 	names  []Watch
+	routed string // where routed experts are copied from; "": nowhere
 }
 
 // New loads the programs into the kernel.
@@ -88,6 +96,12 @@ func New(opts Options) (*Tracer, error) {
 	}
 	spec, err := bpf.LoadScheduler()
 	if err != nil {
+		return nil, err
+	}
+	if err := bpf.ConfigureLoops(spec); err != nil {
+		return nil, err
+	}
+	if err := configureIDs(spec); err != nil {
 		return nil, err
 	}
 	spec.Maps["events"].MaxEntries = uint32(opts.RingBytes)
@@ -112,11 +126,21 @@ func (t *Tracer) Attach(e *vllm.Engine) (int, []record.Unavailable, error) {
 	if index == MaxEngines {
 		return 0, nil, fmt.Errorf("more than %d engines", MaxEngines)
 	}
+	where, err := t.scopeOf(e)
+	if err != nil {
+		return 0, nil, err
+	}
 	c := config(e)
+	if t.opts.Routed {
+		routedConfig(&c, e, t.opts.RingBytes/2)
+	}
+	if where.cpus != nil {
+		c.Thread = uint32(e.Thread)
+	}
 	if err := t.objs.Engines.Put(uint32(index), &c); err != nil {
 		return 0, nil, fmt.Errorf("configure the BPF programs: %w", err)
 	}
-	a := arming{t: t, tr: &traced{engine: e}, index: index}
+	a := arming{t: t, tr: &traced{engine: e, scope: where}, index: index}
 	a.breakpoints(plans(&c, &t.objs.SchedulerPrograms))
 	if len(a.tr.points) == 0 {
 		if a.why == nil {
@@ -124,6 +148,9 @@ func (t *Tracer) Attach(e *vllm.Engine) (int, []record.Unavailable, error) {
 		}
 		return 0, nil, errors.Join(a.why, closeHooked(a.hooks))
 	}
+	var without []record.Unavailable
+	a.tr.routed, without = a.routed()
+	a.lost = append(a.lost, without...)
 	hooks, failed := t.setHooks(a.process(), isC)
 	hooks, failed = append(a.hooks, hooks...), append(a.failed, failed...)
 	if t.opts.NeedHooks && len(failed) > 0 {
@@ -132,6 +159,20 @@ func (t *Tracer) Attach(e *vllm.Engine) (int, []record.Unavailable, error) {
 	t.engines = append(t.engines, a.tr)
 	t.hooks = append(t.hooks, hooks...)
 	return index, append(a.lost, notHooked(&index, failed)...), nil
+}
+
+// scopeOf is where the watches of an engine are set.
+func (t *Tracer) scopeOf(e *vllm.Engine) (scope, error) {
+	where := scope{thread: e.Thread}
+	if !t.opts.AllCPUs {
+		return where, nil
+	}
+	if err := sameNamespace(e.PID); err != nil { // its thread could not be told from others
+		return where, err
+	}
+	var err error
+	where.cpus, err = onlineCPUs()
+	return where, err
 }
 
 var (
@@ -146,7 +187,11 @@ func (t *Tracer) set(tr *traced, p plan, index uint64) error {
 	if p.addr == 0 {
 		return errNotFound
 	}
-	bp, err := watch(tr.engine.Thread, p.addr, p.size, p.access, p.prog, index)
+	bp, err := watch(tr.scope, p.addr, p.size, p.access, p.prog, index)
+	if errors.Is(err, ErrNoSlot) && tr.scope.cpus != nil { // one thread of the machine's has none free
+		t.opts.Log.Warn("watched on its thread: not all CPUs have a hardware breakpoint free", "watch", p.name)
+		bp, err = watch(scope{thread: tr.scope.thread}, p.addr, p.size, p.access, p.prog, index)
+	}
 	if err != nil {
 		return err
 	}
@@ -222,7 +267,7 @@ func (t *Tracer) Close() error {
 func loss(w Watch, index int, err error) record.Unavailable {
 	u := record.Unavailable{Engine: &index, Reason: err.Error(), Columns: columnsOfWatch(w)}
 	if errors.Is(err, ErrNoSlot) {
-		u.Remedy = "end the debugger or tracer that holds them (gdb, perf, bpftrace), then attach again"
+		u.Remedy = "end the debugger or tracer that holds them (gdb, perf, bpftrace, pmtrace with --breakpoints cpus), then attach again"
 	}
 	switch w {
 	case WatchScheduleReturn, WatchUpdateReturn:

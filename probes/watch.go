@@ -34,8 +34,24 @@ var ErrNoSlot = errors.New("all hardware breakpoints of the thread are taken")
 
 // breakpoint is one watch in force: closing it takes it off.
 type breakpoint struct {
+	points []point
+}
+
+// point is a breakpoint of a thread, or of one CPU.
+type point struct {
 	event int
 	link  int
+}
+
+// scope is where a breakpoint is set: on a thread, or on CPUs, whatever they run.
+//
+// A thread's debug registers are set as it is switched to and cleared as it is switched
+// from. In a virtual machine both are exits to the hypervisor, 8 to 10 µs together, and an
+// engine's thread may wait several times a step. Those of a CPU stay as they are; there
+// the programs look at the thread themselves.
+type scope struct {
+	thread int
+	cpus   []int // nil: the thread
 }
 
 const (
@@ -47,9 +63,9 @@ const (
 	breakpointEvents = 5  // PERF_TYPE_BREAKPOINT
 )
 
-// watch runs prog each time the thread tid touches addr. The program finds
+// watch runs prog each time the memory at addr is touched there. The program finds
 // cookie as its attach cookie.
-func watch(tid int, addr uint64, size uint64, access uint32, prog *ebpf.Program, cookie uint64) (*breakpoint, error) {
+func watch(where scope, addr uint64, size uint64, access uint32, prog *ebpf.Program, cookie uint64) (*breakpoint, error) {
 	attr := unix.PerfEventAttr{
 		Type:    breakpointEvents,
 		Size:    uint32(unsafe.Sizeof(unix.PerfEventAttr{})),
@@ -59,28 +75,47 @@ func watch(tid int, addr uint64, size uint64, access uint32, prog *ebpf.Program,
 		Ext2:    size,
 		Bits:    unix.PerfBitDisabled | unix.PerfBitExcludeKernel | unix.PerfBitExcludeHv,
 	}
-	fd, err := unix.PerfEventOpen(&attr, tid, -1, -1, unix.PERF_FLAG_FD_CLOEXEC)
+	b := &breakpoint{}
+	if where.cpus == nil {
+		return b, b.add(&attr, where.thread, -1, prog, cookie)
+	}
+	for _, cpu := range where.cpus {
+		if err := b.add(&attr, -1, cpu, prog, cookie); err != nil {
+			return nil, errors.Join(err, b.close())
+		}
+	}
+	return b, nil
+}
+
+func (b *breakpoint) add(attr *unix.PerfEventAttr, thread, cpu int, prog *ebpf.Program, cookie uint64) error {
+	fd, err := unix.PerfEventOpen(attr, thread, cpu, -1, unix.PERF_FLAG_FD_CLOEXEC)
 	if err != nil {
 		if errors.Is(err, unix.ENOSPC) {
-			return nil, ErrNoSlot
+			return ErrNoSlot
 		}
-		return nil, fmt.Errorf("perf_event_open for a hardware breakpoint: %w", err)
+		return fmt.Errorf("perf_event_open for a hardware breakpoint: %w", err)
 	}
 	link, err := linkPerf(prog, fd, cookie)
 	if err != nil {
 		unix.Close(fd)
-		return nil, fmt.Errorf("attach a BPF program to a hardware breakpoint: %w", err)
+		return fmt.Errorf("attach a BPF program to a hardware breakpoint: %w", err)
 	}
 	if err := unix.IoctlSetInt(fd, unix.PERF_EVENT_IOC_ENABLE, 0); err != nil {
 		unix.Close(link)
 		unix.Close(fd)
-		return nil, fmt.Errorf("enable a hardware breakpoint: %w", err)
+		return fmt.Errorf("enable a hardware breakpoint: %w", err)
 	}
-	return &breakpoint{event: fd, link: link}, nil
+	b.points = append(b.points, point{event: fd, link: link})
+	return nil
 }
 
 func (b *breakpoint) close() error {
-	return errors.Join(unix.Close(b.link), unix.Close(b.event))
+	var errs []error
+	for _, p := range b.points {
+		errs = append(errs, unix.Close(p.link), unix.Close(p.event))
+	}
+	b.points = nil
+	return errors.Join(errs...)
 }
 
 // linkPerf is BPF_LINK_CREATE for a perf event with a cookie (Linux 5.15),

@@ -24,6 +24,7 @@ const (
 	variableSession  = "PMTRACE_CUPTI_SESSION"
 	variableKernels  = "PMTRACE_CUPTI_KERNELS"
 	variableRing     = "PMTRACE_CUPTI_RING"
+	variableCopies   = "PMTRACE_CUPTI_COPIES"
 	variableMoE      = "PMTRACE_CUPTI_MOE"
 )
 
@@ -54,9 +55,11 @@ type Options struct {
 	Candidates []string // directories, the best first
 	UID, GID   int      // of the recorded process
 	Kernels    Kernels
-	RingBytes  int // 0: the library's own
-	MoE        bool
-	MoEWeights int // one routing of so many tells its weights as well; 0: none
+	// CopiesInWindows: copies are told with the kernels alone; else always.
+	CopiesInWindows bool
+	RingBytes       int // 0: the library's own
+	MoE             bool
+	MoEWeights      int // one routing of so many tells its weights as well; 0: none
 }
 
 // Injection is the library in its place, and the directory for the rings beside it.
@@ -246,6 +249,9 @@ func (i *Injection) Environment() map[string]string {
 	e := map[string]string{
 		VariableInjection: i.Library(), variableDir: i.Dir, variableProtocol: strconv.Itoa(Protocol),
 		variableSession: strconv.FormatUint(i.Session, 10), variableKernels: i.opts.Kernels.String(),
+	}
+	if i.opts.CopiesInWindows {
+		e[variableCopies] = "windows"
 	}
 	if i.opts.MoE {
 		e[variableMoE] = "1/" + strconv.Itoa(i.opts.MoEWeights)

@@ -150,7 +150,10 @@ type Injected struct {
 	Windows   bool `json:"windows"`              // kernels come in windows
 	Always    bool `json:"always,omitempty"`     // kernels come always, and replays never
 	NoWindows bool `json:"no_windows,omitempty"` // asked for, and not to be had
-	MoE       bool `json:"moe,omitempty"`        // choices of experts are told
+	// CopiesInWindows: copies come with kernels alone, so that outside of windows nothing
+	// says when a step's results were copied.
+	CopiesInWindows bool `json:"copies_in_windows,omitempty"`
+	MoE             bool `json:"moe,omitempty"` // choices of experts are told
 	// MoENote says what of them is not.
 	MoENote string `json:"moe_note,omitempty"`
 }

@@ -2,9 +2,9 @@
 """pairs.py PID PORT SECONDS ARMS: what pmtrace costs a server on a GPU, by stretches in random order.
 
 PID is the API server's (it leads its process group), ARMS are rounds, each a list of configurations: "off,all" or
-"off,all;off,all,lean,sched" (in turn). "peer" puts the load on another server instead (--peer), such as one that is
-recorded; nothing is attached to it. Each stretch is a closed load of its own; one JSON object a stretch goes to
-standard output: ms per output token, tokens/s, CPU time of the engine's main thread a step in µs. Needs root, pmtrace
+"off,all;off,all,lean,sched" (in turn). A name given by --peer puts the load on another server instead, such as one that
+is recorded; nothing is attached to it. Each stretch is a closed load of its own; one JSON object a stretch goes to
+standard output: ms per output token, tokens/s, of the engine's main thread CPU time in µs and waits a step. Needs root, pmtrace
 (--pmtrace) and aiohttp; the server serves the model as "m". See h200_calls.json for how the figures are kept.
 """
 import argparse
@@ -21,11 +21,12 @@ import urllib.request
 CUDA = "forward_pass,cuda_graph,cpu,encoder_decoder,gpu"
 ARMS = {
     "off": None,
-    "peer": None,
     "batch": ["--profilers", "batch"],
     "sched": ["--no-profilers", CUDA],
     "lean": ["--no-profilers", "cpu,encoder_decoder,gpu"],
     "all": [],
+    "cpus": ["--breakpoints", "cpus"],
+    "nogpu": ["--no-profilers", "gpu"],
     "windows": ["--gpu-sampling", "windows"],
     "20us": ["--gpu-sampling", "20us"],
 }
@@ -83,12 +84,18 @@ def cpu(pid):
         return int(f.read().split()[0])
 
 
+def waits(pid):
+    """How often the thread has gone to sleep: each time its debug registers are cleared, and then loaded again."""
+    with open(f"/proc/{pid}/task/{pid}/status") as f:
+        return next(int(line.split()[1]) for line in f if line.startswith("voluntary_ctxt_switches"))
+
+
 def stretch(a, arm, pid, out):
     tracer, port = None, a.port
-    if arm == "peer":
-        group, port = map(int, a.peer.split(":"))
+    if arm in a.peers:
+        group, port = a.peers[arm]
         pid = engine(group)
-    if ARMS[arm] is not None:
+    elif ARMS[arm] is not None:
         log = open(os.path.join(out, "log"), "w+")
         tracer = subprocess.Popen([a.pmtrace, "attach", "--pid", str(a.pid), "--output-dir", out, "--no-csv", "--log-interval", "0", *ARMS[arm]],
                                   stdin=subprocess.DEVNULL, stdout=log, stderr=log)
@@ -98,10 +105,10 @@ def stretch(a, arm, pid, out):
                 break
             time.sleep(0.05)
     time.sleep(a.settle if tracer else min(a.settle, 0.3))
-    s, c = steps(port), cpu(pid)
+    s, c, w = steps(port), cpu(pid), waits(pid)
     r = asyncio.run(load(a, port))
     n = max(1, steps(port) - s)
-    r.update(steps=n, cpu_us=round((cpu(pid) - c) / 1e3 / n, 2), config=arm, rc=0)
+    r.update(steps=n, cpu_us=round((cpu(pid) - c) / 1e3 / n, 2), waits=round((waits(pid) - w) / n, 2), config=arm, rc=0)
     if tracer:
         tracer.send_signal(signal.SIGINT)
         r["rc"] = tracer.wait(60)
@@ -114,7 +121,7 @@ def main():
     p.add_argument("port", type=int)
     p.add_argument("seconds", type=float)
     p.add_argument("arms")
-    p.add_argument("--peer", help="PID:PORT of the other server")
+    p.add_argument("--peer", action="append", default=[], help="NAME=PID:PORT of another server")
     p.add_argument("--pmtrace", default="./pmtrace")
     p.add_argument("--concurrency", type=int, default=32)
     p.add_argument("--prompt", type=int, default=64)
@@ -122,6 +129,7 @@ def main():
     p.add_argument("--stretch", type=float, default=2)
     p.add_argument("--settle", type=float, default=2, help="seconds between attaching and the load")
     a = p.parse_args()
+    a.peers = {name: tuple(map(int, at.split(":"))) for name, at in (x.split("=") for x in a.peer)}
     rounds, pid, end = a.arms.split(";"), engine(a.pid), time.monotonic() + a.seconds
     with tempfile.TemporaryDirectory() as out:
         stretch(a, "off", pid, out)

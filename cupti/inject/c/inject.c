@@ -12,6 +12,7 @@
  *	PMTRACE_CUPTI_SESSION   its number of the session
  *	PMTRACE_CUPTI_RING      bytes, a power of two
  *	PMTRACE_CUPTI_KERNELS   off, always, or WINDOW/PERIOD in ns
+ *	PMTRACE_CUPTI_COPIES    windows: copies come with kernels alone; else they come always
  *	PMTRACE_CUPTI_MOE       1/N: choices of experts, and the weights of one in N (0: none)
  *	PMTRACE_CUPTI_MOE_RING  bytes in which the GPU tells them, a power of two
  *	PMTRACE_CUPTI_PATIENCE  ns without a heartbeat until pmtrace is taken for dead
@@ -47,6 +48,7 @@ static struct {
 	pid_t pid;
 	_Atomic int forked, exiting;
 	uint64_t patience, window, period; /* window 0: no windows */
+	int copies; /* they come outside of windows as well */
 	void *subscriber;
 	uint32_t windows; /* begun */
 	_Atomic int open; /* a window is */
@@ -158,6 +160,9 @@ static int switch_kernels(int on)
 	activity_kernels(on);
 	if (!result)
 		result = cupti.cuptiActivityEnable(on ? KIND_CONCURRENT_KERNEL : KIND_GRAPH_TRACE);
+	if (!result && !self.copies)
+		result = on ? cupti.cuptiActivityEnable(KIND_MEMCPY) :
+			      cupti.cuptiActivityDisable(KIND_MEMCPY);
 	return result;
 }
 
@@ -469,7 +474,7 @@ static void enable(int always)
 	    (what = always ? "cuptiActivityEnable(CONCURRENT_KERNEL)" :
 			     "cuptiActivityEnable(GRAPH_TRACE)"))
 		goto failed;
-	if ((result = cupti.cuptiActivityEnable(KIND_MEMCPY)) &&
+	if (self.copies && (result = cupti.cuptiActivityEnable(KIND_MEMCPY)) &&
 	    (what = "cuptiActivityEnable(MEMCPY)"))
 		goto failed;
 	return;
@@ -497,6 +502,14 @@ static int kernels(const char *s)
 	return 0;
 }
 
+/* A record of a copy costs the thread that makes it some µs, and a step makes a dozen. */
+static void copies(const char *s, int always)
+{
+	self.copies = always || !s || strcmp(s, "windows");
+	if (!self.copies)
+		self.ring->flags |= PM_RING_COPIES_WINDOWS;
+}
+
 static void start(const char *dir)
 {
 	uint64_t size = number("PMTRACE_CUPTI_RING", 8 << 20);
@@ -521,6 +534,7 @@ static void start(const char *dir)
 		return;
 	}
 	always = kernels(getenv("PMTRACE_CUPTI_KERNELS"));
+	copies(getenv("PMTRACE_CUPTI_COPIES"), always);
 	missing = cupti_find(getenv("PMTRACE_CUPTI_LIBRARY"), self.ring->library,
 			     sizeof(self.ring->library));
 	if (missing) {

@@ -48,6 +48,7 @@ enum pm_ring_loss {
 #define PM_RING_WINDOWS 2u /* kernels come in windows */
 #define PM_RING_ALWAYS 4u /* kernels come always, and replays never */
 #define PM_RING_NO_WINDOWS 8u /* windows were asked for and cannot be had: note says why */
+#define PM_RING_COPIES_WINDOWS 32u /* copies come in windows alone */
 #define PM_RING_MOE 16u /* choices of experts are told; but what moe_note says is not */
 
 struct pm_ring {
