@@ -105,7 +105,7 @@ func TestDocCommands(t *testing.T) {
 // foreignFlags are vLLM's and other programs' that the pages name.
 const foreignFlags = `
 	--help --cap-add --cap-drop --compilation-config --cudagraph-metrics --enable-eplb --enable-logging-iteration-details
-	--enable-mfu-metrics --enforce-eager --gpu-memory-utilization --kv-cache-dtype --kv-cache-memory-bytes
+	--enable-mfu-metrics --enable-return-routed-experts --enforce-eager --gpu-memory-utilization --kv-cache-dtype --kv-cache-memory-bytes
 	--kv-cache-metrics --long-prefill-token-threshold --max-model-len --max-num-batched-tokens --max-num-seqs
 	--no-new-privileges --pid --privileged --security-opt --show-hidden-metrics-for-version --base-url --model --now`
 
