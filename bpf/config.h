@@ -8,6 +8,7 @@
 #define PMTRACE_CONFIG_H
 
 #define PM_MAX_ENGINES 16
+#define PM_MAX_SLOTS 32 /* of engines: those from PM_MAX_ENGINES on are their workers' */
 #define PM_MAX_KEYS 16
 #define PM_MAX_QUEUES 4
 #define PM_MAX_OPS 8
@@ -113,6 +114,8 @@ enum { /* what lies on the way to a step's routed experts */
        PM_RE_PENDING, /* AsyncOutput.pending_aux_output */
        PM_RE_AUX, /* ModelRunnerOutput.aux_output_connector_output */
        PM_RE_ROWS, /* AuxRequestOutput.rows */
+       PM_RE_REQUESTS, /* PendingAuxOutput.request_ids */
+       PM_RE_COMPUTED, /* PendingAuxOutput.token_starts */
        PM_RE_KEYS,
 };
 
@@ -121,6 +124,7 @@ enum pm_routed_place {
 	PM_ROUTED_NOWHERE = 0,
 	PM_ROUTED_LISTS = 1, /* model_runner_output.routed_experts: a tuple, the array first */
 	PM_ROUTED_PENDING = 2, /* the PendingAuxOutput that the caller's future holds */
+	PM_ROUTED_WORKER = 3, /* the PendingAuxOutput that process_output is given */
 };
 
 /* How pm_op finds its blocks. */
@@ -219,7 +223,8 @@ struct pm_engine {
 	__u32 so_known; /* inline values of an instance; 0: so_at is not filled yet */
 	__u32 crd_known;
 	__u32 nrd_known;
-	__u64 begun; /* the SchedulerOutput whose update was last begun */
+	__u64 begun; /* the SchedulerOutput whose update was last begun; of a worker the PendingAuxOutput */
+	__u64 last; /* when; of a worker */
 	__u8 so_at[PM_MAX_KEYS]; /* numbers of the inline values */
 	__u8 crd_at[PM_MAX_KEYS];
 	__u8 nrd_at[PM_MAX_KEYS];

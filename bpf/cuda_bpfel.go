@@ -35,22 +35,23 @@ type CudaPmCodeKey struct {
 type CudaPmKind uint32
 
 const (
-	CudaPmKindPM_EV_NONE         CudaPmKind = 0
-	CudaPmKindPM_EV_STEP         CudaPmKind = 1
-	CudaPmKindPM_EV_STEP_ROWS    CudaPmKind = 2
-	CudaPmKindPM_EV_REQUEST      CudaPmKind = 3
-	CudaPmKindPM_EV_PREFIX       CudaPmKind = 4
-	CudaPmKindPM_EV_KEYS         CudaPmKind = 5
-	CudaPmKindPM_EV_DRAFTS       CudaPmKind = 6
-	CudaPmKindPM_EV_UPDATE_BEGIN CudaPmKind = 7
-	CudaPmKindPM_EV_UPDATE_END   CudaPmKind = 8
-	CudaPmKindPM_EV_OUTPUT_ROWS  CudaPmKind = 9
-	CudaPmKindPM_EV_KV           CudaPmKind = 10
-	CudaPmKindPM_EV_ROUTED       CudaPmKind = 11
-	CudaPmKindPM_EV_CALL         CudaPmKind = 32
-	CudaPmKindPM_EV_PHASE        CudaPmKind = 33
-	CudaPmKindPM_EV_WORKER_STEP  CudaPmKind = 34
-	CudaPmKindPM_EV_HOOK         CudaPmKind = 40
+	CudaPmKindPM_EV_NONE          CudaPmKind = 0
+	CudaPmKindPM_EV_STEP          CudaPmKind = 1
+	CudaPmKindPM_EV_STEP_ROWS     CudaPmKind = 2
+	CudaPmKindPM_EV_REQUEST       CudaPmKind = 3
+	CudaPmKindPM_EV_PREFIX        CudaPmKind = 4
+	CudaPmKindPM_EV_KEYS          CudaPmKind = 5
+	CudaPmKindPM_EV_DRAFTS        CudaPmKind = 6
+	CudaPmKindPM_EV_UPDATE_BEGIN  CudaPmKind = 7
+	CudaPmKindPM_EV_UPDATE_END    CudaPmKind = 8
+	CudaPmKindPM_EV_OUTPUT_ROWS   CudaPmKind = 9
+	CudaPmKindPM_EV_KV            CudaPmKind = 10
+	CudaPmKindPM_EV_ROUTED        CudaPmKind = 11
+	CudaPmKindPM_EV_CALL          CudaPmKind = 32
+	CudaPmKindPM_EV_PHASE         CudaPmKind = 33
+	CudaPmKindPM_EV_WORKER_STEP   CudaPmKind = 34
+	CudaPmKindPM_EV_WORKER_ROUTED CudaPmKind = 35
+	CudaPmKindPM_EV_HOOK          CudaPmKind = 40
 )
 
 type CudaPmMachine uint32

@@ -48,6 +48,9 @@ enum pm_kind {
 	PM_EV_CALL = 32, /* a call that is recorded one by one: struct pm_call */
 	PM_EV_PHASE = 33, /* the thread went on to another phase: struct pm_phase_change */
 	PM_EV_WORKER_STEP = 34, /* execute_model of a worker process: struct pm_worker_step */
+	/* PM_EV_ROUTED of a worker process: hdr.engine is the engine's index, hdr.seq counts
+	 * the events of this kind of it */
+	PM_EV_WORKER_ROUTED = 35,
 
 	/* Calls of functions that the user named. hdr.engine is the hook's index. */
 	PM_EV_HOOK = 40, /* struct pm_hook_call + u64[] */
@@ -280,9 +283,9 @@ enum pm_routed_state {
  * event or several in a row. The ids follow, [rows][layers][top_k]; of a layer without
  * experts they mean nothing. */
 struct pm_routed {
-	struct pm_hdr hdr; /* ktime: when update_from_output was entered */
-	__u64 output; /* address of the SchedulerOutput */
-	__u32 update; /* pm_update.update */
+	struct pm_hdr hdr; /* ktime: when the watched function was entered */
+	__u64 output; /* address of the SchedulerOutput; of a worker's PendingAuxOutput */
+	__u32 update; /* pm_update.update; counts a worker's */
 	__u32 rows; /* tokens, in the order of the batch */
 	__u16 layers; /* of the whole model */
 	__u8 top_k;
@@ -291,6 +294,10 @@ struct pm_routed {
 	__u8 spare[3];
 	__u32 first; /* bytes of ids sent before */
 	__u32 count; /* bytes of ids here */
+	/* By these a worker's is told which step it is of. */
+	__u64 computed; /* sum of the tokens that its requests had computed before */
+	__u32 requests;
+	__u32 spare2;
 };
 
 #define PM_CALL_FAILED 1 /* pm_call.flags: result is not 0 */

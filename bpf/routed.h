@@ -196,6 +196,12 @@ static __always_inline int routed_fits(__u64 bytes)
 	return bpf_ringbuf_query(&events, BPF_RB_AVAIL_DATA) + bytes <= size - size / 4;
 }
 
+/* A worker's events have a kind of their own. */
+static __always_inline __u16 routed_kind(const struct pm_engine *e)
+{
+	return e->routed == PM_ROUTED_WORKER ? PM_EV_WORKER_ROUTED : PM_EV_ROUTED;
+}
+
 /* Sends the next of the b bytes at a. */
 LOOP_BODY(piece_one, struct self)(__u32 i, struct self *self)
 {
@@ -215,7 +221,7 @@ LOOP_BODY(piece_one, struct self)(__u32 i, struct self *self)
 		return 1;
 	}
 	room->head.count = n;
-	send_at(e, self, &room->head.hdr, PM_EV_ROUTED, sizeof(room->head) + n,
+	send_at(e, self, &room->head.hdr, routed_kind(e), sizeof(room->head) + n,
 		room->head.hdr.ktime);
 	room->head.first += n;
 	return 0;
@@ -239,14 +245,40 @@ static __always_inline void routed_lost(__u32 engine, __u32 state)
 	}
 }
 
-/* A global function: the verifier looks at it once. */
-__noinline int send_routed_of(struct self *caller, __u64 frame, __u64 output, __u64 now)
+/* Copies what is in an array, whose event's head is in the room. */
+static __always_inline void send_array(struct pm_engine *e, struct self *self,
+				       struct routed_room *room, __u64 array)
+{
+	__u64 data = 0, bytes = 0;
+	__u32 state = measure(e, &room->head, array, &data, &bytes);
+
+	if (state == PM_ROUTED_SENT) {
+		if (bytes > e->routed_limit || bytes > (__u64)PM_ROUTED_PIECE * PM_ROUTED_PIECES)
+			state = PM_ROUTED_LIMIT;
+		else if (!routed_fits(bytes))
+			state = PM_ROUTED_RING;
+	}
+	room->head.state = state;
+	if (state == PM_ROUTED_SENT) {
+		self->a = data;
+		self->b = bytes;
+		repeat(PM_ROUTED_PIECES, piece_one, self);
+	}
+	if (room->head.state != PM_ROUTED_SENT) {
+		room->head.count = 0;
+		send_at(e, self, &room->head.hdr, routed_kind(e), sizeof(room->head),
+			room->head.hdr.ktime);
+		routed_lost(self->engine, room->head.state);
+	}
+}
+
+/* Of the step whose update begins. A global function: the verifier looks at it once. */
+__noinline int send_routed(struct self *caller, __u64 frame, __u64 output, __u64 now)
 {
 	struct self me, *self = &me;
 	struct routed_room *room = routed_room();
 	struct scratch *s = scratch();
 	struct pm_engine *e;
-	__u64 array, data = 0, bytes = 0;
 
 	if (!caller)
 		return 0;
@@ -257,31 +289,84 @@ __noinline int send_routed_of(struct self *caller, __u64 frame, __u64 output, __
 		return 0;
 	room->head = (struct pm_routed){ .output = output, .update = e->update };
 	room->head.hdr.ktime = now;
-	array = find_routed(e, s, self, frame);
-	room->head.state = measure(e, &room->head, array, &data, &bytes);
-	if (room->head.state == PM_ROUTED_SENT) {
-		if (bytes > e->routed_limit || bytes > (__u64)PM_ROUTED_PIECE * PM_ROUTED_PIECES)
-			room->head.state = PM_ROUTED_LIMIT;
-		else if (!routed_fits(bytes))
-			room->head.state = PM_ROUTED_RING;
+	send_array(e, self, room, find_routed(e, s, self, frame));
+	return 0;
+}
+
+/* ---- in a worker ---- */
+
+/* Adds up a batch of the b bytes of numbers at a, of 4 or 8 bytes each (walk.size). */
+LOOP_BODY(computed_one, struct self)(__u32 i, struct self *self)
+{
+	struct routed_room *room = routed_room();
+	struct scratch *s = scratch();
+	__u64 at = (__u64)i * sizeof(s->ids);
+	__u32 n;
+
+	if (!s || !room || at >= self->b)
+		return 1;
+	n = self->b - at > sizeof(s->ids) ? sizeof(s->ids) : (__u32)(self->b - at);
+	if (n > sizeof(s->ids) || read_mem(s->ids, n, self->a + at)) {
+		s->walk.bad = 1;
+		return 1;
 	}
-	if (room->head.state == PM_ROUTED_SENT) {
-		self->a = data;
-		self->b = bytes;
-		repeat(PM_ROUTED_PIECES, piece_one, self);
-	}
-	if (room->head.state != PM_ROUTED_SENT) {
-		room->head.count = 0;
-		send_at(e, self, &room->head.hdr, PM_EV_ROUTED, sizeof(room->head), now);
-		routed_lost(self->engine, room->head.state);
+	for (__u32 j = 0; j < PM_BATCH; j++) {
+		__u64 v = s->ids[j];
+
+		if (8 * j >= n)
+			break;
+		if (s->walk.size == 8)
+			room->head.computed += v;
+		else
+			room->head.computed += (__u32)v + (8 * j + 4 < n ? v >> 32 : 0);
 	}
 	return 0;
 }
 
-static __always_inline void send_routed(struct pm_engine *e, struct scratch *s, struct self *self,
-					__u64 frame, __u64 output, __u64 now)
+/* How many tokens the requests of a pending output had computed before. */
+static __always_inline int count_computed(struct pm_engine *e, struct scratch *s, struct self *self,
+					  struct routed_room *room, __u64 starts)
 {
-	send_routed_of(self, frame, output, now);
+	__u64 length, stride;
+	struct array_head h;
+
+	if (!is_array(e, starts, &h) || h.dimensions != 1 || read_ptr(h.shape, &length) ||
+	    read_ptr(h.strides, &stride) || (stride != 4 && stride != 8) ||
+	    length < room->head.requests)
+		return -1;
+	s->walk.size = (__u32)stride;
+	s->walk.bad = 0;
+	self->a = h.data;
+	self->b = room->head.requests * stride;
+	repeat(PM_MAX_REQUESTS / PM_BATCH * 2, computed_one, self);
+	return s->walk.bad ? -1 : 0;
+}
+
+/* The PendingAuxOutput that process_output was given. */
+__noinline int send_pending(struct self *caller, __u64 pending, __u64 now)
+{
+	struct self me, *self = &me;
+	struct routed_room *room = routed_room();
+	struct scratch *s = scratch();
+	struct pm_engine *e;
+	__u64 array, starts, list, items;
+
+	if (!caller)
+		return 0;
+	me = *caller;
+	e = engine(self->engine);
+	if (!e || !s || !room)
+		return 0;
+	room->head = (struct pm_routed){ .output = pending, .update = e->update++ };
+	room->head.hdr.ktime = now;
+	array = routed_attribute(e, s, self, pending, PM_RE_ROUTED);
+	starts = s->found[PM_RE_COMPUTED];
+	list = s->found[PM_RE_REQUESTS];
+	room->head.requests = list_items(e, list, &items);
+	if (room->head.requests > PM_MAX_REQUESTS || count_computed(e, s, self, room, starts))
+		array = 0;
+	send_array(e, self, room, array);
+	return 0;
 }
 
 #endif

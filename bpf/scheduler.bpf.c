@@ -272,12 +272,44 @@ int update_entry(void *ctx)
 	}
 	e->begun = output;
 	if (e->routed)
-		send_routed(e, s, &self, frame, output, now);
+		send_routed(&self, frame, output, now);
 	s->update.output = output;
 	s->update.update = e->update;
 	s->update.rows = 0;
 	s->update.bad = 0;
 	send_at(e, &self, &s->update.hdr, PM_EV_UPDATE_BEGIN, sizeof(s->update), now);
+	return 0;
+}
+
+/* ---- AuxOutputWorkerConnector.process_output, in a worker's process ---- */
+
+/* Hits of the same object so soon after one another are of one call (see quickens). */
+#define PM_SAME_CALL 500000ull
+
+SEC("perf_event")
+int worker_output(void *ctx)
+{
+	struct self self = { .probe = PM_PROBE_ROUTED };
+	struct scratch *s = scratch();
+	struct pm_engine *e;
+	__u64 pending, now = bpf_ktime_get_ns();
+
+	self.engine = (__u32)bpf_get_attach_cookie(ctx);
+	e = engine(self.engine);
+	if (!e || !s || !e->update_code) {
+		lose(self.engine & (PM_MAX_SLOTS - 1), self.probe, PM_LOST_NOT_CONFIGURED);
+		return 0;
+	}
+	if (!enter(e, s, &self, e->update_code, e->update_resume, 4))
+		return 0;
+	pending = local(e, s->locals, e->l_result);
+	if (!pending || (pending == e->begun && now - e->last < PM_SAME_CALL)) {
+		lose(self.engine, self.probe, PM_SEEN_REPEATED);
+		return 0;
+	}
+	e->begun = pending;
+	e->last = now;
+	send_pending(&self, pending, now);
 	return 0;
 }
 

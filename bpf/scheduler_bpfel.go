@@ -84,6 +84,7 @@ type SchedulerPmEngine struct {
 	CrdKnown       uint32
 	NrdKnown       uint32
 	Begun          uint64
+	Last           uint64
 	SoAt           [16]uint8
 	CrdAt          [16]uint8
 	NrdAt          [16]uint8
@@ -92,22 +93,23 @@ type SchedulerPmEngine struct {
 type SchedulerPmKind uint32
 
 const (
-	SchedulerPmKindPM_EV_NONE         SchedulerPmKind = 0
-	SchedulerPmKindPM_EV_STEP         SchedulerPmKind = 1
-	SchedulerPmKindPM_EV_STEP_ROWS    SchedulerPmKind = 2
-	SchedulerPmKindPM_EV_REQUEST      SchedulerPmKind = 3
-	SchedulerPmKindPM_EV_PREFIX       SchedulerPmKind = 4
-	SchedulerPmKindPM_EV_KEYS         SchedulerPmKind = 5
-	SchedulerPmKindPM_EV_DRAFTS       SchedulerPmKind = 6
-	SchedulerPmKindPM_EV_UPDATE_BEGIN SchedulerPmKind = 7
-	SchedulerPmKindPM_EV_UPDATE_END   SchedulerPmKind = 8
-	SchedulerPmKindPM_EV_OUTPUT_ROWS  SchedulerPmKind = 9
-	SchedulerPmKindPM_EV_KV           SchedulerPmKind = 10
-	SchedulerPmKindPM_EV_ROUTED       SchedulerPmKind = 11
-	SchedulerPmKindPM_EV_CALL         SchedulerPmKind = 32
-	SchedulerPmKindPM_EV_PHASE        SchedulerPmKind = 33
-	SchedulerPmKindPM_EV_WORKER_STEP  SchedulerPmKind = 34
-	SchedulerPmKindPM_EV_HOOK         SchedulerPmKind = 40
+	SchedulerPmKindPM_EV_NONE          SchedulerPmKind = 0
+	SchedulerPmKindPM_EV_STEP          SchedulerPmKind = 1
+	SchedulerPmKindPM_EV_STEP_ROWS     SchedulerPmKind = 2
+	SchedulerPmKindPM_EV_REQUEST       SchedulerPmKind = 3
+	SchedulerPmKindPM_EV_PREFIX        SchedulerPmKind = 4
+	SchedulerPmKindPM_EV_KEYS          SchedulerPmKind = 5
+	SchedulerPmKindPM_EV_DRAFTS        SchedulerPmKind = 6
+	SchedulerPmKindPM_EV_UPDATE_BEGIN  SchedulerPmKind = 7
+	SchedulerPmKindPM_EV_UPDATE_END    SchedulerPmKind = 8
+	SchedulerPmKindPM_EV_OUTPUT_ROWS   SchedulerPmKind = 9
+	SchedulerPmKindPM_EV_KV            SchedulerPmKind = 10
+	SchedulerPmKindPM_EV_ROUTED        SchedulerPmKind = 11
+	SchedulerPmKindPM_EV_CALL          SchedulerPmKind = 32
+	SchedulerPmKindPM_EV_PHASE         SchedulerPmKind = 33
+	SchedulerPmKindPM_EV_WORKER_STEP   SchedulerPmKind = 34
+	SchedulerPmKindPM_EV_WORKER_ROUTED SchedulerPmKind = 35
+	SchedulerPmKindPM_EV_HOOK          SchedulerPmKind = 40
 )
 
 type SchedulerPmKvOp uint32
@@ -207,6 +209,7 @@ const (
 	SchedulerPmRoutedPlacePM_ROUTED_NOWHERE SchedulerPmRoutedPlace = 0
 	SchedulerPmRoutedPlacePM_ROUTED_LISTS   SchedulerPmRoutedPlace = 1
 	SchedulerPmRoutedPlacePM_ROUTED_PENDING SchedulerPmRoutedPlace = 2
+	SchedulerPmRoutedPlacePM_ROUTED_WORKER  SchedulerPmRoutedPlace = 3
 )
 
 type SchedulerPmStorage uint32
@@ -239,16 +242,19 @@ type SchedulerRoutedRoom struct {
 			Engine  uint8
 			Version uint8
 		}
-		Output uint64
-		Update uint32
-		Rows   uint32
-		Layers uint16
-		TopK   uint8
-		Bytes  uint8
-		State  uint8
-		Spare  [3]uint8
-		First  uint32
-		Count  uint32
+		Output   uint64
+		Update   uint32
+		Rows     uint32
+		Layers   uint16
+		TopK     uint8
+		Bytes    uint8
+		State    uint8
+		Spare    [3]uint8
+		First    uint32
+		Count    uint32
+		Computed uint64
+		Requests uint32
+		Spare2   uint32
 	}
 	Ids [8192]uint8
 }
@@ -456,6 +462,7 @@ const (
 	SchedulerProgScheduleReturn = "schedule_return"
 	SchedulerProgUpdateEntry    = "update_entry"
 	SchedulerProgUpdateReturn   = "update_return"
+	SchedulerProgWorkerOutput   = "worker_output"
 	SchedulerVarLoopByMap       = "loop_by_map"
 	SchedulerVarNamespaceDevice = "namespace_device"
 	SchedulerVarNamespaceInode  = "namespace_inode"
@@ -515,6 +522,7 @@ type SchedulerProgramSpecs struct {
 	ScheduleReturn *ebpf.ProgramSpec `ebpf:"schedule_return"`
 	UpdateEntry    *ebpf.ProgramSpec `ebpf:"update_entry"`
 	UpdateReturn   *ebpf.ProgramSpec `ebpf:"update_return"`
+	WorkerOutput   *ebpf.ProgramSpec `ebpf:"worker_output"`
 }
 
 // SchedulerMapSpecs contains maps before they are loaded into the kernel.
@@ -610,6 +618,7 @@ type SchedulerPrograms struct {
 	ScheduleReturn *ebpf.Program `ebpf:"schedule_return"`
 	UpdateEntry    *ebpf.Program `ebpf:"update_entry"`
 	UpdateReturn   *ebpf.Program `ebpf:"update_return"`
+	WorkerOutput   *ebpf.Program `ebpf:"worker_output"`
 }
 
 func (p *SchedulerPrograms) Close() error {
@@ -618,6 +627,7 @@ func (p *SchedulerPrograms) Close() error {
 		p.ScheduleReturn,
 		p.UpdateEntry,
 		p.UpdateReturn,
+		p.WorkerOutput,
 	)
 }
 

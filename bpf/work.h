@@ -21,7 +21,7 @@ struct {
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, PM_MAX_ENGINES);
+	__uint(max_entries, PM_MAX_SLOTS);
 	__type(key, __u32);
 	__type(value, struct pm_engine);
 } engines SEC(".maps");
@@ -29,7 +29,7 @@ struct {
 /* [engine][probe][reason] */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, PM_MAX_ENGINES * PM_PROBES * PM_REASONS);
+	__uint(max_entries, PM_MAX_SLOTS * PM_PROBES * PM_REASONS);
 	__type(key, __u32);
 	__type(value, __u64);
 } losses SEC(".maps");
@@ -144,7 +144,7 @@ static __always_inline void send_at(struct pm_engine *e, struct self *self, stru
 	hdr->ktime = time;
 	hdr->seq = e->seq++;
 	hdr->kind = kind;
-	hdr->engine = self->engine;
+	hdr->engine = self->engine & (PM_MAX_ENGINES - 1);
 	hdr->version = PM_WIRE_VERSION;
 	if ((hdr->seq & 31) == 0 && bpf_ringbuf_query(&events, BPF_RB_AVAIL_DATA) > (1 << 20))
 		wake = BPF_RB_FORCE_WAKEUP;

@@ -18,15 +18,17 @@ func buffers() map[string]bufferConfig {
 		return c
 	}
 	return map[string]bufferConfig{
-		"bytes":       base,
-		"in pieces":   with(func(c *bufferConfig) { c.piece = 64 }),
-		"odd pieces":  with(func(c *bufferConfig) { c.piece, c.width = 37, 2 }),
-		"int32":       with(func(c *bufferConfig) { c.width = 4 }),
-		"int64":       with(func(c *bufferConfig) { c.width, c.topK = 8, 1 }),
-		"wide":        with(func(c *bufferConfig) { c.width, c.experts, c.layers, c.hidden = 2, 300, []int32{1}, 2 }),
-		"256 experts": with(func(c *bufferConfig) { c.experts, c.layers, c.hidden = 256, []int32{1}, 2 }),
-		"fails":       with(func(c *bufferConfig) { c.fails = 5 }),
-		"strange":     with(func(c *bufferConfig) { c.strange, c.width = 3, 2 }),
+		"bytes":         base,
+		"in pieces":     with(func(c *bufferConfig) { c.piece = 64 }),
+		"odd pieces":    with(func(c *bufferConfig) { c.piece, c.width = 37, 2 }),
+		"int32":         with(func(c *bufferConfig) { c.width = 4 }),
+		"int64":         with(func(c *bufferConfig) { c.width, c.topK = 8, 1 }),
+		"wide":          with(func(c *bufferConfig) { c.width, c.experts, c.layers, c.hidden = 2, 300, []int32{1}, 2 }),
+		"256 experts":   with(func(c *bufferConfig) { c.experts, c.layers, c.hidden = 256, []int32{1}, 2 }),
+		"fails":         with(func(c *bufferConfig) { c.fails = 5 }),
+		"worker":        with(func(c *bufferConfig) { c.worker, c.piece = true, 200 }),
+		"worker, fails": with(func(c *bufferConfig) { c.worker, c.fails = true, 5 }),
+		"strange":       with(func(c *bufferConfig) { c.strange, c.width = 3, 2 }),
 	}
 }
 
@@ -78,30 +80,35 @@ func TestBuffersAreTheTruth(t *testing.T) {
 func TestLostBuffers(t *testing.T) {
 	for server, sc := range servers() {
 		for _, drop := range []float64{0.005, 0.05, 0.3} {
-			sc.drop, sc.requests = drop, min(sc.requests, 40)
-			c := buffers()["in pieces"]
-			c.experts = c.topK // whoever is counted has chosen all
-			s := newSim(sc)
-			s.buffer = newBufferSim(c)
-			s.run()
-			got, sum := replay(t, s.events)
-			tokens := map[int32]int64{}
-			for _, r := range got.Imbalances {
-				tokens[r.Layer] += r.Tokens
-				qt.Assert(t, qt.Equals(int64(r.Used), int64(c.experts)))
-			}
-			steps := int64(0)
-			for _, st := range got.Steps {
-				if st.Tokens > 0 {
-					steps++
+			for _, worker := range []bool{false, true} {
+				sc.drop, sc.requests = drop, min(sc.requests, 40)
+				c := buffers()["in pieces"]
+				c.experts, c.worker = c.topK, worker // whoever is counted has chosen all
+				s := newSim(sc)
+				s.buffer = newBufferSim(c)
+				s.run()
+				got, sum := replay(t, s.events)
+				at := qt.Commentf("%s, %v, worker %v", server, drop, worker)
+				tokens := map[int32]int64{}
+				for _, r := range got.Imbalances {
+					tokens[r.Layer] += r.Tokens
+					qt.Assert(t, qt.Equals(int64(r.Used), int64(c.experts)), at)
 				}
-			}
-			for _, l := range c.layers[1:] {
-				qt.Check(t, qt.Equals(tokens[l], tokens[c.layers[0]]), qt.Commentf("%s, %v", server, drop))
-			}
-			qt.Check(t, qt.Equals(sum.MoE.Passes+sum.MoE.MissingLayers/int64(len(c.layers)), steps), qt.Commentf("%s, %v", server, drop))
-			for _, r := range got.Activations {
-				qt.Assert(t, qt.Equals(r.Activations, r.Tokens))
+				for _, l := range c.layers[1:] {
+					qt.Check(t, qt.Equals(tokens[l], tokens[c.layers[0]]), at)
+				}
+				steps, scheduled := int64(0), int64(0)
+				for _, st := range got.Steps {
+					scheduled += int64(st.Tokens)
+					if st.Tokens > 0 {
+						steps++
+					}
+				}
+				qt.Check(t, qt.IsTrue(tokens[c.layers[0]] <= scheduled), at)
+				qt.Check(t, qt.Equals(sum.MoE.Passes+sum.MoE.MissingLayers/int64(len(c.layers)), steps), at)
+				for _, r := range got.Activations {
+					qt.Assert(t, qt.Equals(r.Activations, r.Tokens), at)
+				}
 			}
 		}
 	}

@@ -11,10 +11,11 @@ type bufferConfig struct {
 	hidden  int     // layers, all
 	experts int
 	topK    int
-	width   int // bytes of an id
-	piece   int // bytes of ids in an event
-	fails   int // one of so many steps has no ids; 0: none
-	strange int // one of so many steps has an id of no expert
+	width   int  // bytes of an id
+	piece   int  // bytes of ids in an event
+	fails   int  // one of so many steps has no ids; 0: none
+	strange int  // one of so many steps has an id of no expert
+	worker  bool // a process tells that runs the model and no scheduler
 }
 
 // bufferSim tells what each step's tokens chose, and counts it.
@@ -24,6 +25,7 @@ type bufferSim struct {
 	pairs  map[[3]int32]int64
 	states map[wire.RoutedState]int // steps that were not told
 	other  int64                    // ids of no expert
+	seq    uint32                   // of the worker's next event
 }
 
 func newBufferSim(c bufferConfig) *bufferSim {
@@ -33,6 +35,9 @@ func newBufferSim(c bufferConfig) *bufferSim {
 // fact is what is known of the engine besides.
 func (b *bufferSim) fact(e *record.Engine) {
 	e.MoELayers, e.Experts, e.RoutedExperts = b.layers, b.experts, "model_runner_output"
+	if b.worker {
+		e.RoutedExperts = "aux_output_of_worker"
+	}
 }
 
 // tell sends the ids of a step before its update begins.
@@ -55,11 +60,29 @@ func (b *bufferSim) tell(s *sim, st *simStep, begin uint64) {
 
 func (b *bufferSim) send(s *sim, st *simStep, begin uint64, state wire.RoutedState, rows, first int, ids []byte) {
 	e := s.begin(wire.KindRouted)
+	if b.worker {
+		e.kind = wire.KindWorkerRouted
+	}
 	e.u64(st.output).u32(int(s.update)).u32(rows).u16(b.hidden)
 	e.b = append(e.b, byte(b.topK), byte(b.width), byte(state), 0, 0, 0)
-	e.u32(first).u32(len(ids))
+	e.u32(first).u32(len(ids)).u64(computedBefore(st)).u32(len(st.rows)).u32(0)
 	e.b = append(e.b, ids...)
+	if !b.worker {
+		s.sendAt(e, begin)
+		return
+	}
+	// Numbers of its own, and from another thread.
+	engine := s.seq
+	s.seq, b.seq = b.seq, engine
 	s.sendAt(e, begin)
+	s.seq, b.seq = b.seq, s.seq
+}
+
+func computedBefore(st *simStep) (sum uint64) {
+	for _, w := range st.rows {
+		sum += uint64(*w.row.Computed)
+	}
+	return sum
 }
 
 // choose draws the ids of a step; layers without experts have none, and zeros for them.

@@ -24,6 +24,7 @@ type Handler interface {
 	Call(*wire.Call) error
 	PhaseChange(*wire.PhaseChange) error
 	WorkerStep(*wire.WorkerStep) error
+	WorkerRouted(*wire.Routed) error
 	Hook(*wire.Hook) error
 	CUPTICall(*wire.CUPTICall) error
 	CUPTIReplay(*wire.CUPTIReplay) error
@@ -186,6 +187,11 @@ func (d *Decoder) dispatchCall(h wire.Header, raw []byte) (handled bool, err err
 			return false, err
 		}
 		return true, d.h.WorkerStep(&d.worker)
+	case wire.KindWorkerRouted:
+		if err := d.routed.Read(h, raw); err != nil {
+			return false, err
+		}
+		return true, d.h.WorkerRouted(&d.routed)
 	case wire.KindHook:
 		if err := d.hook.Read(h, raw); err != nil {
 			return false, err

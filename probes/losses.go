@@ -44,16 +44,12 @@ func (t *Tracer) Losses() ([]record.Loss, error) {
 	var out []record.Loss
 	for e := range engines {
 		for _, p := range probeNames {
-			for _, r := range reasons {
-				i := (uint32(e)*uint32(bpf.SchedulerPmProbePM_PROBES)+uint32(p.probe))*uint32(bpf.SchedulerPmReasonPM_REASONS) + uint32(r.reason)
-				var n uint64
-				if err := t.objs.Losses.Lookup(i, &n); err != nil {
-					return out, fmt.Errorf("read the loss counters: %w", err)
-				}
-				if n > 0 {
-					out = append(out, record.Loss{Engine: e, Probe: string(p.name), Reason: r.name, Count: n, Lost: r.lost})
-				}
+			if err := t.counters(&out, e, uint32(e), p.probe, string(p.name)); err != nil {
+				return out, err
 			}
+		}
+		if err := t.counters(&out, e, uint32(MaxEngines+e), bpf.SchedulerPmProbePM_PROBE_ROUTED, workerRouted); err != nil {
+			return out, err
 		}
 	}
 	calls, err := t.callLosses()
@@ -62,6 +58,24 @@ func (t *Tracer) Losses() ([]record.Loss, error) {
 	}
 	hooks, err := t.hookLosses()
 	return slices.Concat(out, calls, hooks), err
+}
+
+// workerRouted names what is copied of routed experts in a worker's process.
+const workerRouted = "worker_" + string(WatchRouted)
+
+// counters reads those of a probe in a slot of the programs.
+func (t *Tracer) counters(out *[]record.Loss, engine int, slot uint32, probe bpf.SchedulerPmProbe, name string) error {
+	for _, r := range reasons {
+		i := (slot*uint32(bpf.SchedulerPmProbePM_PROBES)+uint32(probe))*uint32(bpf.SchedulerPmReasonPM_REASONS) + uint32(r.reason)
+		var n uint64
+		if err := t.objs.Losses.Lookup(i, &n); err != nil {
+			return fmt.Errorf("read the loss counters: %w", err)
+		}
+		if n > 0 {
+			*out = append(*out, record.Loss{Engine: engine, Probe: name, Reason: r.name, Count: n, Lost: r.lost})
+		}
+	}
+	return nil
 }
 
 // callLosses reads the counters of CUDA calls. An engine may have several workers:

@@ -156,6 +156,12 @@ func (t *fakeTracer) AttachWorker(_ worker, s workerSpec) (record.Worker, []reco
 
 func (t *fakeTracer) HooksOf(int) []record.Hook { return t.hooks }
 
+func (t *fakeTracer) AttachRouted(engine, int, int, bool) (string, []int32, error) {
+	return "", nil, errors.New("none")
+}
+
+func (t *fakeTracer) RoutedMissing(engine) string { return "" }
+
 func (t *fakeTracer) AttachHooks(pid int, kind hook.Process, _ *int, _ bool) ([]record.Hook, []record.Unavailable) {
 	if t.hooked == nil {
 		t.hooked = map[hook.Process]int{}

@@ -316,9 +316,7 @@ func (h *hunt) attach(e engine) ([]record.Fact, error) {
 	if err != nil {
 		return nil, err
 	}
-	if fact.RoutedExperts != "" && len(fact.MoELayers) == 0 {
-		fact.MoELayers = h.layersOfWorkers(fact.PID)
-	}
+	missing = append(missing, h.routed(e, &fact)...)
 	facts := []record.Fact{{Engine: &fact}}
 	if u := workUnknown(&fact); u != nil {
 		facts = append(facts, record.Fact{Unavailable: u})
@@ -333,18 +331,32 @@ func (h *hunt) attach(e engine) ([]record.Fact, error) {
 	return facts, nil
 }
 
-// layersOfWorkers are the layers with experts of a model that runs in processes below the
-// engine's, each of which has all of them: without a GPU nothing else is read there.
-func (h *hunt) layersOfWorkers(engine int) []int32 {
+// routed looks for an engine's routed experts in the processes that run its model, where the
+// engine's own has none of them, and for the layers that they are of.
+func (h *hunt) routed(e engine, fact *record.Engine) []record.Unavailable {
+	why := ""
+	if h.t.opts.moe != moeOff && fact.RoutedExperts == "" {
+		why = h.t.tracer.RoutedMissing(e)
+	}
 	for _, p := range h.last.Processes {
-		if p.Role != target.RoleWorker || p.PPID != engine {
+		if p.Role != target.RoleWorker || p.PPID != fact.PID {
 			continue
 		}
-		if layers := h.t.app.world.moeLayers(p.PID, h.t.opts.force); len(layers) > 0 {
-			return layers
+		if why != "" && fact.RoutedExperts == "" {
+			source, layers, err := h.t.tracer.AttachRouted(e, fact.Engine, p.PID, h.t.opts.force)
+			h.t.log.Debug("routed experts", "pid", p.PID, "source", source, "error", err)
+			if err == nil {
+				fact.RoutedExperts, fact.MoELayers = source, layers
+			}
+		}
+		if fact.RoutedExperts != "" && len(fact.MoELayers) == 0 { // without a GPU nothing else is read there
+			fact.MoELayers = h.t.app.world.moeLayers(p.PID, h.t.opts.force)
 		}
 	}
-	return nil
+	if why == "" || fact.RoutedExperts != "" {
+		return nil
+	}
+	return []record.Unavailable{{Profiler: session.ProfilerMoE, Engine: &fact.Engine, Reason: why}}
 }
 
 // workUnknown says why it is not known what a step of the model must do.

@@ -167,6 +167,34 @@ func (t realTracer) Attach(e engine) (record.Engine, []record.Unavailable, error
 	return fact, missing, nil
 }
 
+func (t realTracer) AttachRouted(e engine, index, pid int, force bool) (string, []int32, error) {
+	v, ok := e.(*vllm.Engine)
+	if !ok || !v.Routed.Apart {
+		return "", nil, vllm.ErrNoRouted
+	}
+	w, err := vllm.FindWorker(pid, vllm.Options{Force: force})
+	if err != nil {
+		return "", nil, err
+	}
+	r, err := w.Routed()
+	if err != nil {
+		return "", nil, err
+	}
+	if err := t.Tracer.AttachRouted(index, r); err != nil {
+		return "", nil, err
+	}
+	return probes.SourceWorker, r.MoELayers, nil
+}
+
+// RoutedMissing says why an engine's routed experts are read nowhere, though the server has
+// them; "": it has none, or they are.
+func (t realTracer) RoutedMissing(e engine) string {
+	if v, ok := e.(*vllm.Engine); ok && v.Routed.Apart {
+		return v.Routed.Missing
+	}
+	return ""
+}
+
 func (t realTracer) AttachWorker(found worker, s workerSpec) (record.Worker, []record.Unavailable, error) {
 	v, ok := found.(*vllm.Worker)
 	if !ok {

@@ -79,6 +79,11 @@ type tracer interface {
 	// Attach arms the watches on an engine; it returns what is known of the
 	// engine as it is traced, and what could not be had.
 	Attach(engine) (record.Engine, []record.Unavailable, error)
+	// AttachRouted copies an engine's routed experts in a process that runs its model, where
+	// the engine's own has none; layers: with experts. An error: not in this process.
+	AttachRouted(engine engine, index, pid int, force bool) (source string, layers []int32, err error)
+	// RoutedMissing says why they are nowhere else; "": there is no more to look for.
+	RoutedMissing(engine) string
 	// AttachWorker probes the CUDA calls of a process; errNoCUDA: not yet.
 	AttachWorker(worker, workerSpec) (record.Worker, []record.Unavailable, error)
 	// DetachWorker takes the probes off it.

@@ -61,6 +61,7 @@ type engine struct {
 	routed   []int32 // layers with experts
 	experts  expertBook
 	buffered buffered
+	remote   remote
 }
 
 func newEngine(j *Joiner, i uint8) *engine {
@@ -172,7 +173,7 @@ func (j *Joiner) Malformed(h wire.Header) error {
 	if h.Version != wire.Version {
 		return nil // its header may mean anything
 	}
-	if h.Kind >= wire.KindCall && h.Kind <= wire.KindWorkerStep {
+	if h.Kind >= wire.KindCall && h.Kind <= wire.KindWorkerRouted {
 		return nil // the thread that numbered it is not known: its next event shows the gap
 	}
 	if h.Kind == wire.KindHook {

@@ -50,19 +50,31 @@ func (b *buffered) add(ev *wire.Routed) {
 	b.whole = int64(len(b.ids)) == size && size > 0
 }
 
-// chose counts what the tokens of a step chose, as its update begins. What the kernel has not
-// counted as lost is counted here.
+// chose counts what the tokens of a step chose, as its update begins.
 func (e *engine) chose(st *step, ev *wire.Update) {
 	b := &e.buffered
-	defer func() { *b = buffered{ids: b.ids[:0]} }()
+	defer func() { e.buffered = buffered{ids: e.buffered.ids[:0]} }()
 	if e.fact.RoutedExperts == "" || st.tokens <= 0 {
 		return
 	}
+	if !b.open || b.head.Output != ev.Output || b.head.Update != ev.Update {
+		b = e.outputOf(st)
+	}
+	switch {
+	case b == nil:
+		st.chosen = true
+		e.unrouted(st, len(e.routed), "step_without_choices")
+	default:
+		e.tally(st, b)
+	}
+}
+
+// tally counts what came of a step, and what did not. What the kernel has not counted as lost
+// is counted here.
+func (e *engine) tally(st *step, b *buffered) {
 	st.chosen = true
 	layers := len(e.routed)
 	switch {
-	case b.open && (b.head.Output != ev.Output || b.head.Update != ev.Update), !b.open:
-		e.unrouted(st, layers, "step_without_choices")
 	case b.head.State == wire.RoutedNone:
 		e.unrouted(st, layers, "step_without_choices")
 	case b.head.State != wire.RoutedSent:

@@ -29,6 +29,8 @@ const (
 	KindCall       Kind = 32
 	KindPhase      Kind = 33
 	KindWorkerStep Kind = 34
+	// KindWorkerRouted is a Routed event of a worker process.
+	KindWorkerRouted Kind = 35
 
 	KindHook Kind = 40
 
@@ -77,6 +79,8 @@ func (k Kind) String() string {
 		return "phase"
 	case KindWorkerStep:
 		return "worker_step"
+	case KindWorkerRouted:
+		return "worker_routed_experts"
 	case KindHook:
 		return "hook"
 	case KindCUPTICall:

@@ -80,7 +80,7 @@ int main(void)
 	add(&k, sizeof(k)); add(ids, sizeof(ids)); end();
 
 	struct pm_routed re = { .hdr = hdr(PM_EV_ROUTED), .output = 1, .update = 2, .rows = 3, .layers = 4, .top_k = 5, .bytes = 2,
-		.state = PM_ROUTED_SENT, .first = 8, .count = 4 };
+		.state = PM_ROUTED_SENT, .first = 8, .count = 4, .computed = 6, .requests = 7 };
 	__u16 routed[2] = { 9, 300 };
 	add(&re, sizeof(re)); add(routed, sizeof(routed)); end();
 
@@ -260,7 +260,7 @@ func TestLayout(t *testing.T) {
 	var routed wire.Routed
 	qt.Assert(t, qt.IsNil(routed.Read(h, b)))
 	qt.Assert(t, qt.DeepEquals(routed, wire.Routed{
-		Header: h, Output: 1, Update: 2, Rows: 3, Layers: 4, TopK: 5, Bytes: 2, First: 8, IDs: []byte{9, 0, 44, 1},
+		Header: h, Output: 1, Update: 2, Rows: 3, Layers: 4, TopK: 5, Bytes: 2, First: 8, Computed: 6, Requests: 7, IDs: []byte{9, 0, 44, 1},
 	}))
 	qt.Assert(t, qt.Equals(routed.Size(), 3*4*5*2))
 

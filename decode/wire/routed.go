@@ -1,7 +1,7 @@
 package wire
 
 // RoutedSize is the size of struct pm_routed of bpf/event.h.
-const RoutedSize = 48
+const RoutedSize = 64
 
 // RoutedState says why a Routed event has no ids: enum pm_routed_state.
 type RoutedState uint8
@@ -29,6 +29,10 @@ type Routed struct {
 	State  RoutedState
 	First  uint32 // byte of all ids at which IDs begin
 
+	// Of a worker's: by these is told which step it is of.
+	Computed uint64
+	Requests uint32
+
 	IDs []byte
 }
 
@@ -47,6 +51,9 @@ func (r *Routed) Read(h Header, b []byte) (err error) {
 		Bytes:  b[35],
 		State:  RoutedState(b[36]),
 		First:  le.Uint32(b[40:]),
+
+		Computed: le.Uint64(b[48:]),
+		Requests: le.Uint32(b[56:]),
 	}
 	if r.State > RoutedFault {
 		return &Error{Kind: h.Kind, Reason: ReasonValue, Got: int(r.State), Want: int(RoutedFault)}

@@ -37,9 +37,11 @@ type Routed struct {
 	Names  []uint64
 	Caller Function // that calls update_from_output with the future
 	Array  uint64   // type numpy.ndarray
-	// Asked: the server was started with the flag. Missing says why they cannot be read then.
+	// Asked: the server was started with the flag. Missing says why they cannot be read then;
+	// Apart: but in the process that runs the model (Worker.Routed).
 	Asked   bool
 	Missing string
+	Apart   bool
 }
 
 // Source names the place in the session's metadata.
@@ -75,9 +77,11 @@ func (r *resolver) routed() {
 		return
 	}
 	if err := r.routedPlace(aux); err != nil {
-		*place = Routed{Asked: true, Missing: err.Error()}
+		*place = Routed{Asked: true, Missing: err.Error(), Apart: errors.Is(err, errApart)}
 	}
 }
+
+var errApart = errors.New("this version of vLLM has the step's routed experts in the process that runs the model, where they were not found")
 
 func (r *resolver) routedPlace(aux bool) error {
 	to := &r.e.Routed
@@ -90,7 +94,7 @@ func (r *resolver) routedPlace(aux bool) error {
 		return errors.New("this version of vLLM has routed experts in shared memory, by KV slots: they are read from 0.22 on")
 	}
 	if _, err := r.rt.AttrPath(r.core, "model_executor", "driver_worker"); err != nil && to.Place == RoutedPending {
-		return errors.New("this version of vLLM has the step's routed experts in the process that runs the model, which is not the engine's")
+		return errApart
 	}
 	for _, n := range routedNames[to.Place] {
 		at, err := r.attributeName(n.module, n.class, n.name)
@@ -99,11 +103,8 @@ func (r *resolver) routedPlace(aux bool) error {
 		}
 		to.Names = append(to.Names, at)
 	}
-	dict, err := r.rt.Module(r.interp, "numpy")
-	if err == nil {
-		to.Array, err = r.rt.DictGet(dict, "ndarray")
-	}
-	if err != nil {
+	var err error
+	if to.Array, err = r.class("numpy", "ndarray"); err != nil {
 		return fmt.Errorf("numpy.ndarray: %w", err)
 	}
 	if to.Place == RoutedPending {
