@@ -71,6 +71,7 @@ func TestDocsNameRealThings(t *testing.T) {
 func vllmFlags() []string {
 	return []string{
 		"--compilation-config", "--cudagraph-metrics", "--enable-eplb", "--enable-logging-iteration-details", "--enable-mfu-metrics",
+		"--enable-return-routed-experts",
 		"--enforce-eager", "--gpu-memory-utilization", "--kv-cache-dtype", "--kv-cache-memory-bytes", "--kv-cache-metrics",
 		"--long-prefill-token-threshold", "--max-model-len", "--max-num-batched-tokens", "--max-num-seqs",
 	}

@@ -16,10 +16,9 @@ import (
 
 // offerings gives the shell what may stand behind flags and commands.
 func (a *app) offerings(root *cobra.Command) {
-	onOff := []string{cuptiOn, cuptiOff}
 	for name, values := range map[string][]string{
 		"profilers": profilersHere(), "no-profilers": profilersHere(), "cuda-calls": cudaCalls(), "gpu-sampling": samplingModes(),
-		"cupti": onOff, "moe": onOff, "mode": {profileQuick, profileFull, profileMoE}, "kernels": {"1s/60s", "off", "always"},
+		"cupti": {cuptiOn, cuptiReplays, cuptiOff}, "moe": {moeAuto, moeOn, moeOff}, "breakpoints": {breakpointsThread, breakpointsCPUs}, "mode": {profileQuick, profileFull, profileMoE}, "kernels": {"1s/60s", "off", "always"},
 		"by": report.Orders(), "format": {string(prometheus.Text), string(prometheus.OpenMetrics)},
 	} {
 		offer(root, name, cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp))

@@ -105,7 +105,7 @@ func TestDocCommands(t *testing.T) {
 // foreignFlags are vLLM's and other programs' that the pages name.
 const foreignFlags = `
 	--help --cap-add --cap-drop --compilation-config --cudagraph-metrics --enable-eplb --enable-logging-iteration-details
-	--enable-mfu-metrics --enforce-eager --gpu-memory-utilization --kv-cache-dtype --kv-cache-memory-bytes
+	--enable-mfu-metrics --enable-return-routed-experts --enforce-eager --gpu-memory-utilization --kv-cache-dtype --kv-cache-memory-bytes
 	--kv-cache-metrics --long-prefill-token-threshold --max-model-len --max-num-batched-tokens --max-num-seqs
 	--no-new-privileges --pid --privileged --security-opt --show-hidden-metrics-for-version --base-url --model --now`
 
@@ -174,7 +174,7 @@ const otherNames = `
 	forward_timing_source timing_sources cuda_events_enabled event_bound_check cudagraph_capture_sizes max_cudagraph_capture_size
 	log_balancedness perf_event_open forward_pass kv_cache cuda_graph encoder_decoder event_bound cpu_bound gpu_sampled
 	output_wait model_execution prepare_inputs forward_launch update_from_output sw_power_cap kv_blocks reset_prefix_cache llm_request
-	process_vm_readv num_free_blocks prefill_delays_decode start_time process_resource_tracker idle_pct max_to_mean tokens_lost session_id`
+	process_vm_readv num_free_blocks prefill_delays_decode start_time process_resource_tracker idle_pct max_to_mean tokens_lost session_id pmtrace_version`
 
 // Each name in backticks with an underscore is a table, a column, a check, a finding, a question,
 // a metric, or listed as something else.
@@ -206,6 +206,10 @@ func TestDocNames(t *testing.T) {
 	}
 	add(strings.Fields(otherNames)...)
 	for _, p := range docPages(t) {
+		for _, m := range regexp.MustCompile(`\bpmtrace(_[a-z]+)+\b`).FindAllString(p.text(), -1) {
+			base := regexp.MustCompile(`_(bucket|sum|count)$`).ReplaceAllString(m, "")
+			qt.Check(t, qt.IsTrue(known[m] || known[base]), qt.Commentf("%s: %s", p.path, m))
+		}
 		for _, code := range p.code() {
 			if regexp.MustCompile(`^[a-z0-9]+(_[a-z0-9]+)+$`).MatchString(code) {
 				qt.Check(t, qt.IsTrue(known[code]), qt.Commentf("%s: `%s`", p.path, code))
