@@ -1,0 +1,183 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+)
+
+// comparison is what e2e/truth says of one session (its summary), or why there is none.
+type comparison struct {
+	Name        string   `json:"name"`
+	Steps       int      `json:"steps"`
+	Requests    int      `json:"requests"`
+	Preemptions int      `json:"preemptions"`
+	Evictions   int      `json:"evictions"`
+	Checks      int      `json:"checks"`
+	Mismatches  int      `json:"mismatches"`
+	Differences []string `json:"differences,omitempty"`
+	NotCompared []string `json:"not_compared,omitempty"`
+	Why         string   `json:"why,omitempty"` // it could not run, or failed beside the comparison
+}
+
+// cell is a version of vLLM on a CPython.
+type cell struct {
+	VLLM     string       `json:"vllm"`
+	Python   string       `json:"python"`
+	Full     string       `json:"cpython,omitempty"` // with its micro version
+	Date     string       `json:"date"`
+	TookS    int          `json:"took_s"`
+	Why      string       `json:"why,omitempty"` // it cannot run here
+	Missing  []string     `json:"missing,omitempty"`
+	HasModes bool         `json:"has_modes"`
+	Runs     []comparison `json:"runs,omitempty"`
+}
+
+// The tests of a cell.
+const (
+	serverTests = `^TestServer$/^(attach_before_load|clients_hang_up|attach_in_the_middle_of_a_load)$`
+	modeTests   = `^(TestInProcess|TestAsynchronous|TestModes)$`
+)
+
+// cannotRun is setup's exit code where a version and a CPython do not go together here.
+const cannotRun = 3
+
+func runCell(ctx context.Context, vllm, python string, withModes, keep bool) cell {
+	c := cell{VLLM: vllm, Python: python}
+	setup := exec.CommandContext(ctx, "e2e/setup/vllm.sh", vllm, python)
+	var stderr bytes.Buffer
+	setup.Stderr = &stderr
+	out, err := setup.Output()
+	if err != nil {
+		c.Why = "no environment: " + lastLine(stderr.String())
+		var exit *exec.ExitError
+		if errors.As(err, &exit) && exit.ExitCode() == cannotRun {
+			c.Why = notTogether(stderr.String())
+		}
+		return c
+	}
+	if !keep {
+		defer os.RemoveAll(strings.TrimSpace(string(out)))
+	}
+	name := vllm + "-py" + python
+	if out, err := exec.CommandContext(ctx, "e2e/setup/model.sh", name).CombinedOutput(); err != nil {
+		c.Why = "no model: " + lastLine(string(out))
+		return c
+	}
+	c.test(ctx, name, "quick", serverTests)
+	if withModes && len(c.Runs) > 0 && c.Runs[0].Why == "" {
+		c.HasModes = true
+		c.test(ctx, name, "modes", modeTests)
+	}
+	return c
+}
+
+// test runs tests of e2e and takes what they leave.
+func (c *cell) test(ctx context.Context, name, selection, tests string) {
+	dir := filepath.Join("build", "matrix")
+	_ = os.MkdirAll(dir, 0o755)
+	file, err := filepath.Abs(filepath.Join(dir, name+"-"+selection+".jsonl"))
+	if err != nil {
+		c.Why = err.Error()
+		return
+	}
+	_ = os.Remove(file)
+	t := exec.CommandContext(ctx, "go", "test", "-tags", "e2e", "-count=1", "-timeout", "45m", "-v", "-run", tests, "./e2e")
+	t.Env = append(os.Environ(), "PMTRACE_E2E="+selection, "PMTRACE_E2E_VLLM="+name, "PMTRACE_E2E_SUMMARY="+file)
+	out, err := t.CombinedOutput()
+	_ = os.WriteFile(filepath.Join(dir, name+"-"+selection+".log"), out, 0o644)
+	c.read(file)
+	c.failures(string(out))
+	if err != nil && len(c.Runs) == 0 {
+		c.Why = "the tests did not run: " + lastLine(string(out))
+	}
+}
+
+// read takes the summaries.
+func (c *cell) read(file string) {
+	f, err := os.Open(file)
+	if err != nil {
+		return
+	}
+	defer f.Close()
+	for lines := bufio.NewScanner(f); lines.Scan(); {
+		var s struct {
+			comparison
+			Python  string
+			Missing []string
+		}
+		if json.Unmarshal(lines.Bytes(), &s) == nil {
+			c.Runs, c.Full, c.Missing = append(c.Runs, s.comparison), s.Python, s.Missing
+		}
+	}
+}
+
+// failures notes the tests that failed for another reason than a comparison.
+func (c *cell) failures(out string) {
+	ended := regexp.MustCompile(`(?m)^ *--- FAIL: (\S+) \(`)
+	for _, m := range ended.FindAllStringSubmatch(out, -1) {
+		name := m[1]
+		if strings.Contains(out, "--- FAIL: "+name+"/") {
+			continue // a part of it failed
+		}
+		why := reason(out, name)
+		known := false
+		for i := range c.Runs {
+			if c.Runs[i].Name == name {
+				known = true
+				if c.Runs[i].Mismatches == 0 {
+					c.Runs[i].Why = why
+				}
+			}
+		}
+		if !known {
+			c.Runs = append(c.Runs, comparison{Name: name, Why: why})
+		}
+	}
+}
+
+// reason is the last error that a test's output names.
+func reason(out, name string) string {
+	_, mine, _ := strings.Cut(out, "=== RUN   "+name+"\n")
+	if end := strings.Index(mine, "=== RUN "); end >= 0 {
+		mine = mine[:end]
+	}
+	for _, pattern := range []string{`(?m)^.*?\b(\w*(?:Error|Exception): .+)$`, `(?m)^\s+\w+_test\.go:\d+: (.+)$`} {
+		all := regexp.MustCompile(pattern).FindAllStringSubmatch(mine, -1)
+		for i := len(all) - 1; i >= 0; i-- {
+			if line := all[i][1]; !strings.Contains(line, "See root cause above") {
+				return short(line)
+			}
+		}
+	}
+	return "see build/matrix"
+}
+
+// notTogether says which requirement does not fit.
+func notTogether(stderr string) string {
+	if m := regexp.MustCompile(`[\w-]+==\S+ (?:depends on|requires) Python\S*|(?:only|no) (?:has |have )?wheels? [^\n]+|Python ABI tag[^\n]+`).FindString(strings.Join(strings.Fields(stderr), " ")); m != "" {
+		return short(m)
+	}
+	return short(lastLine(stderr))
+}
+
+func lastLine(s string) string {
+	lines := strings.Split(strings.TrimSpace(s), "\n")
+	return short(strings.TrimSpace(lines[len(lines)-1]))
+}
+
+const longest = 200
+
+func short(s string) string {
+	if r := []rune(s); len(r) > longest {
+		return string(r[:longest]) + "…"
+	}
+	return s
+}
