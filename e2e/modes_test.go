@@ -13,6 +13,7 @@ type mode struct {
 	name  string
 	flags []string
 	load  []string
+	env   map[string]string
 }
 
 // TestModes has servers in ways that change what the scheduler does, or where. Each is
@@ -26,10 +27,17 @@ func TestModes(t *testing.T) {
 		{name: "priority", flags: []string{"--scheduling-policy", "priority"}, load: []string{"--priorities", "3"}},
 		{name: "chunked prefill", flags: []string{"--max-num-batched-tokens", "64", "--enable-chunked-prefill"}},
 		{name: "ngram", flags: []string{"--speculative-config", `{"method":"ngram","num_speculative_tokens":3,"prompt_lookup_max":3,"prompt_lookup_min":1}`}},
-		{name: "tensor parallel", flags: []string{"--tensor-parallel-size", "2"}},
-		{name: "LoRA", flags: []string{"--enable-lora", "--max-lora-rank", "8", "--lora-modules", "tuned=" + adapter(t, b)}, load: []string{"--other-model", "tuned"}},
+		// Each worker has a core: by itself vLLM wants a NUMA node for each.
+		{name: "tensor parallel", flags: []string{"--tensor-parallel-size", "2"}, env: map[string]string{"VLLM_CPU_OMP_THREADS_BIND": "0|1"}},
+		{name: "LoRA", flags: []string{"--enable-lora", "--max-lora-rank", "8", "--lora-modules", "tuned=" + adapterDir(b)}, load: []string{"--other-model", "tuned"}},
 	} {
 		t.Run(m.name, func(t *testing.T) {
+			for name, value := range m.env {
+				t.Setenv(name, value)
+			}
+			if m.name == "LoRA" {
+				makeAdapter(t, b)
+			}
 			s := b.serve(t, filepath.Base(t.Name()), append(pressure(), m.flags...)...)
 			before := s.scrape(t, "before")
 			tr := s.attach(t)
@@ -43,12 +51,12 @@ func TestModes(t *testing.T) {
 	}
 }
 
-// adapter makes a LoRA adapter for the tiny model, with random weights.
-func adapter(t *testing.T, b *bench) string {
+func adapterDir(b *bench) string { return filepath.Join(b.out, "adapter") }
+
+// makeAdapter makes a LoRA adapter for the tiny model, with random weights.
+func makeAdapter(t *testing.T, b *bench) {
 	t.Helper()
-	dir := filepath.Join(b.out, "adapter")
-	if _, err := os.Stat(filepath.Join(dir, "adapter_model.safetensors")); err != nil {
-		b.script(t, b.python, "e2e/setup/adapter.py", dir)
+	if _, err := os.Stat(filepath.Join(adapterDir(b), "adapter_model.safetensors")); err != nil {
+		b.script(t, b.python, "e2e/setup/adapter.py", adapterDir(b))
 	}
-	return dir
 }

@@ -10,7 +10,9 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
+	"time"
 )
 
 // comparison is what e2e/truth says of one session (its summary), or why there is none.
@@ -29,29 +31,49 @@ type comparison struct {
 
 // cell is a version of vLLM on a CPython.
 type cell struct {
-	VLLM     string       `json:"vllm"`
-	Python   string       `json:"python"`
-	Full     string       `json:"cpython,omitempty"` // with its micro version
-	Date     string       `json:"date"`
-	TookS    int          `json:"took_s"`
-	Why      string       `json:"why,omitempty"` // it cannot run here
-	Missing  []string     `json:"missing,omitempty"`
-	HasModes bool         `json:"has_modes"`
-	Runs     []comparison `json:"runs,omitempty"`
+	VLLM    string       `json:"vllm"`
+	Python  string       `json:"python"`
+	Full    string       `json:"cpython,omitempty"` // with its micro version
+	Date    string       `json:"date"`
+	TookS   int          `json:"took_s"`
+	Why     string       `json:"why,omitempty"` // it cannot run here
+	Missing []string     `json:"missing,omitempty"`
+	Runs    []comparison `json:"runs,omitempty"`
 }
 
-// The tests of a cell.
-const (
-	serverTests = `^TestServer$/^(attach_before_load|clients_hang_up|attach_in_the_middle_of_a_load)$`
-	modeTests   = `^(TestInProcess|TestAsynchronous|TestModes)$`
-)
+// part is a test of e2e, or some of its subtests.
+type part struct {
+	prefix    string // of the names of its comparisons
+	selection string // PMTRACE_E2E
+	run       string
+}
+
+// parts are those of a cell.
+func parts() []part {
+	list := []part{
+		{"TestServer", "quick", `^TestServer$/^(attach_before_load|clients_hang_up|attach_in_the_middle_of_a_load)$`},
+		{"TestInProcess", "modes", `^TestInProcess$`},
+		{"TestAsynchronous", "modes", `^TestAsynchronous$`},
+	}
+	for _, mode := range []string{"no_prefix_caching", "priority", "chunked_prefill", "ngram", "tensor_parallel", "LoRA"} {
+		list = append(list, part{"TestModes/" + mode, "modes", "^TestModes$/^" + mode + "$"})
+	}
+	return list
+}
+
+func (c *cell) has(p part) bool {
+	return slices.ContainsFunc(c.Runs, func(r comparison) bool { return strings.HasPrefix(r.Name, p.prefix) })
+}
 
 // cannotRun is setup's exit code where a version and a CPython do not go together here.
 const cannotRun = 3
 
-func runCell(ctx context.Context, vllm, python string, withModes, keep bool) cell {
-	c := cell{VLLM: vllm, Python: python}
-	setup := exec.CommandContext(ctx, "e2e/setup/vllm.sh", vllm, python)
+// name is that of the environment.
+func (c *cell) name() string { return c.VLLM + "-py" + c.Python }
+
+// prepare makes the environment and the model, and gives the environment's place.
+func (c *cell) prepare(ctx context.Context) (env string) {
+	setup := exec.CommandContext(ctx, "e2e/setup/vllm.sh", c.VLLM, c.Python)
 	var stderr bytes.Buffer
 	setup.Stderr = &stderr
 	out, err := setup.Output()
@@ -61,42 +83,37 @@ func runCell(ctx context.Context, vllm, python string, withModes, keep bool) cel
 		if errors.As(err, &exit) && exit.ExitCode() == cannotRun {
 			c.Why = notTogether(stderr.String())
 		}
-		return c
+		return ""
 	}
-	if !keep {
-		defer os.RemoveAll(strings.TrimSpace(string(out)))
-	}
-	name := vllm + "-py" + python
-	if out, err := exec.CommandContext(ctx, "e2e/setup/model.sh", name).CombinedOutput(); err != nil {
+	if out, err := exec.CommandContext(ctx, "e2e/setup/model.sh", c.name()).CombinedOutput(); err != nil {
 		c.Why = "no model: " + lastLine(string(out))
-		return c
 	}
-	c.test(ctx, name, "quick", serverTests)
-	if withModes && len(c.Runs) > 0 && c.Runs[0].Why == "" {
-		c.HasModes = true
-		c.test(ctx, name, "modes", modeTests)
-	}
-	return c
+	return strings.TrimSpace(string(out))
 }
 
-// test runs tests of e2e and takes what they leave.
-func (c *cell) test(ctx context.Context, name, selection, tests string) {
+// test runs a part and takes what it leaves.
+func (c *cell) test(ctx context.Context, p part) {
 	dir := filepath.Join("build", "matrix")
 	_ = os.MkdirAll(dir, 0o755)
-	file, err := filepath.Abs(filepath.Join(dir, name+"-"+selection+".jsonl"))
+	base, err := filepath.Abs(filepath.Join(dir, c.name()+"-"+strings.ReplaceAll(p.prefix, "/", "-")))
 	if err != nil {
 		c.Why = err.Error()
 		return
 	}
-	_ = os.Remove(file)
-	t := exec.CommandContext(ctx, "go", "test", "-tags", "e2e", "-count=1", "-timeout", "45m", "-v", "-run", tests, "./e2e")
-	t.Env = append(os.Environ(), "PMTRACE_E2E="+selection, "PMTRACE_E2E_VLLM="+name, "PMTRACE_E2E_SUMMARY="+file)
+	_ = os.Remove(base + ".jsonl")
+	began := time.Now()
+	t := exec.CommandContext(ctx, "go", "test", "-tags", "e2e", "-count=1", "-timeout", "30m", "-v", "-run", p.run, "./e2e")
+	t.Env = append(os.Environ(), "PMTRACE_E2E="+p.selection, "PMTRACE_E2E_VLLM="+c.name(), "PMTRACE_E2E_SUMMARY="+base+".jsonl")
 	out, err := t.CombinedOutput()
-	_ = os.WriteFile(filepath.Join(dir, name+"-"+selection+".log"), out, 0o644)
-	c.read(file)
+	if ctx.Err() != nil {
+		return
+	}
+	c.TookS += int(time.Since(began).Seconds())
+	_ = os.WriteFile(base+".log", out, 0o644)
+	c.read(base + ".jsonl")
 	c.failures(string(out))
-	if err != nil && len(c.Runs) == 0 {
-		c.Why = "the tests did not run: " + lastLine(string(out))
+	if err != nil && !c.has(p) {
+		c.Runs = append(c.Runs, comparison{Name: p.prefix, Why: "the tests did not run: " + lastLine(string(out))})
 	}
 }
 

@@ -33,6 +33,7 @@ type options struct {
 	vllm, python []string
 	modes        string
 	again, keep  bool
+	limit        int
 }
 
 func run(ctx context.Context, stdout io.Writer, args []string) error {
@@ -43,6 +44,7 @@ func run(ctx context.Context, stdout io.Writer, args []string) error {
 	flags.StringVar(&o.modes, "modes", "first", "run the modes in all cells, in each version's first, or in none")
 	flags.BoolVar(&o.again, "again", false, "run what is done already")
 	flags.BoolVar(&o.keep, "keep", false, "keep the environments, 6 GB each")
+	flags.IntVar(&o.limit, "limit", 0, "end after so many parts of cells (0: none)")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
@@ -54,32 +56,21 @@ func run(ctx context.Context, stdout io.Writer, args []string) error {
 }
 
 func runAll(ctx context.Context, stdout io.Writer, o options) error {
-	at := filepath.Join("e2e", "matrix")
-	all, err := readResults(filepath.Join(at, "results.json"))
-	if err != nil {
+	m := matrix{options: o, at: filepath.Join("e2e", "matrix"), stdout: stdout, left: o.limit}
+	if o.limit == 0 {
+		m.left = -1
+	}
+	var err error
+	if m.all, err = readResults(filepath.Join(m.at, "results.json")); err != nil {
 		return err
 	}
 	failed := 0
 	for _, v := range o.vllm {
 		for _, p := range o.python {
-			withModes := o.modes == "all" || o.modes == "first" && all.modesOf(v, p)
-			old := all.find(v, p)
-			if old != nil && !o.again && (old.HasModes || !withModes || old.Why != "") {
-				fmt.Fprintf(stdout, "vLLM %s, CPython %s: done on %s\n", v, p, old.Date)
-				continue
-			}
-			fmt.Fprintf(stdout, "vLLM %s, CPython %s\n", v, p)
-			began := time.Now()
-			c := runCell(ctx, v, p, withModes, o.keep)
-			if ctx.Err() != nil {
-				return ctx.Err()
-			}
-			c.Date, c.TookS = began.UTC().Format("2006-01-02"), int(time.Since(began).Seconds())
-			all.put(c)
-			if err := all.write(at); err != nil {
+			c, err := m.cell(ctx, v, p)
+			if err != nil || m.left == 0 {
 				return err
 			}
-			fmt.Fprintf(stdout, "  %s\n", c.word())
 			if !c.good() {
 				failed++
 			}
@@ -89,4 +80,48 @@ func runAll(ctx context.Context, stdout io.Writer, o options) error {
 		return fmt.Errorf("%d cells with mismatches or failures: e2e/matrix/RESULTS.md", failed)
 	}
 	return nil
+}
+
+// matrix is what is under way.
+type matrix struct {
+	options
+	at     string // where the results are
+	all    *results
+	stdout io.Writer
+	left   int // parts that may be run; -1: all
+}
+
+// cell runs what is left to run of one.
+func (m *matrix) cell(ctx context.Context, vllm, python string) (*cell, error) {
+	c := m.all.find(vllm, python)
+	if c == nil || m.again {
+		c = m.all.put(cell{VLLM: vllm, Python: python})
+	}
+	todo := slices.DeleteFunc(parts(), func(p part) bool {
+		return c.has(p) || p.selection == "modes" && !(m.modes == "all" || m.modes == "first" && m.all.modesOf(vllm, python))
+	})
+	if len(todo) == 0 || c.Why != "" {
+		fmt.Fprintf(m.stdout, "vLLM %s, CPython %s: done on %s: %s\n", vllm, python, c.Date, c.word())
+		return c, nil
+	}
+	fmt.Fprintf(m.stdout, "vLLM %s, CPython %s\n", vllm, python)
+	env := c.prepare(ctx)
+	if env != "" && !m.keep {
+		defer os.RemoveAll(env)
+	}
+	for _, p := range todo {
+		if c.Why == "" && m.left != 0 {
+			m.left--
+			c.test(ctx, p)
+		}
+		if ctx.Err() != nil {
+			return c, ctx.Err()
+		}
+		c.Date = time.Now().UTC().Format("2006-01-02")
+		if err := m.all.write(m.at); err != nil {
+			return c, err
+		}
+	}
+	fmt.Fprintf(m.stdout, "  %s\n", c.word())
+	return c, nil
 }

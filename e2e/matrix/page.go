@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -10,6 +11,9 @@ import (
 func (c *cell) word() string {
 	if c.Why != "" {
 		return "– " + c.Why
+	}
+	if len(c.Runs) == 0 {
+		return "– not run yet"
 	}
 	steps, requests, mismatches, failed := 0, 0, 0, 0
 	for _, run := range c.Runs {
@@ -22,6 +26,9 @@ func (c *cell) word() string {
 		}
 	}
 	w := fmt.Sprintf("%d steps, %d requests, **%d mismatches**", steps, requests, mismatches)
+	if failed > 0 && steps == 0 {
+		return "– " + c.Runs[0].Why
+	}
 	if failed > 0 {
 		w += fmt.Sprintf(", %d tests failed", failed)
 	}
@@ -30,6 +37,10 @@ func (c *cell) word() string {
 
 func (c *cell) good() bool {
 	return !slices.ContainsFunc(c.Runs, func(r comparison) bool { return r.isServer() && (r.Mismatches > 0 || r.Why != "") })
+}
+
+func (c *cell) hasModes() bool {
+	return slices.ContainsFunc(c.Runs, func(r comparison) bool { return !r.isServer() })
 }
 
 func (r *comparison) isServer() bool { return strings.HasPrefix(r.Name, "TestServer") }
@@ -114,8 +125,8 @@ func (r *results) notes(b *strings.Builder) {
 			}
 		}
 	}
-	slices.SortStableFunc(not, func(a, b string) int {
-		return slices.Compare(numbers(strings.Fields(a)[1]), numbers(strings.Fields(b)[1]))
+	slices.SortFunc(not, func(a, b string) int {
+		return cmp.Or(slices.Compare(numbers(strings.Fields(a)[1]), numbers(strings.Fields(b)[1])), strings.Compare(a, b))
 	})
 	b.WriteString("\n## Not compared\n\n")
 	for _, n := range slices.Compact(not) {

@@ -42,22 +42,23 @@ func (r *results) find(vllm, python string) *cell {
 // where they were, or the first that can run.
 func (r *results) modesOf(vllm, python string) bool {
 	for i := range r.Cells {
-		if c := &r.Cells[i]; c.VLLM == vllm && c.Python != python && c.HasModes {
+		if c := &r.Cells[i]; c.VLLM == vllm && c.Python != python && c.hasModes() {
 			return false
 		}
 	}
 	return true
 }
 
-func (r *results) put(c cell) {
+func (r *results) put(c cell) *cell {
 	if old := r.find(c.VLLM, c.Python); old != nil {
 		*old = c
-	} else {
-		r.Cells = append(r.Cells, c)
+		return old
 	}
+	r.Cells = append(r.Cells, c)
 	slices.SortFunc(r.Cells, func(a, b cell) int {
 		return cmp.Or(slices.Compare(numbers(a.VLLM), numbers(b.VLLM)), slices.Compare(numbers(a.Python), numbers(b.Python)))
 	})
+	return r.find(c.VLLM, c.Python)
 }
 
 func numbers(version string) []int {
