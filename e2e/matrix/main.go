@@ -61,7 +61,7 @@ func runAll(ctx context.Context, stdout io.Writer, o options) error {
 		m.left = -1
 	}
 	var err error
-	if m.all, err = readResults(filepath.Join(m.at, "results.json")); err != nil {
+	if m.all, err = readResults(m.at); err != nil {
 		return err
 	}
 	failed := 0
@@ -93,9 +93,9 @@ type matrix struct {
 
 // cell runs what is left to run of one.
 func (m *matrix) cell(ctx context.Context, vllm, python string) (*cell, error) {
-	c := m.all.find(vllm, python)
-	if c == nil || m.again {
-		c = m.all.put(cell{VLLM: vllm, Python: python})
+	c := &cell{VLLM: vllm, Python: python}
+	if old := m.all.find(vllm, python); old != nil && !m.again {
+		*c = *old
 	}
 	todo := slices.DeleteFunc(parts(), func(p part) bool {
 		return c.has(p) || p.selection == "modes" && !(m.modes == "all" || m.modes == "first" && m.all.modesOf(vllm, python))
@@ -118,7 +118,8 @@ func (m *matrix) cell(ctx context.Context, vllm, python string) (*cell, error) {
 			return c, ctx.Err()
 		}
 		c.Date = time.Now().UTC().Format("2006-01-02")
-		if err := m.all.write(m.at); err != nil {
+		var err error
+		if m.all, err = keep(m.at, *c); err != nil {
 			return c, err
 		}
 	}

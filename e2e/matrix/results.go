@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
 // results is what is kept.
@@ -17,9 +19,9 @@ type results struct {
 	Cells []cell `json:"cells"`
 }
 
-func readResults(path string) (*results, error) {
+func readResults(dir string) (*results, error) {
 	r := &results{}
-	data, err := os.ReadFile(path)
+	data, err := os.ReadFile(filepath.Join(dir, "results.json"))
 	if errors.Is(err, fs.ErrNotExist) {
 		return r, nil
 	}
@@ -49,16 +51,15 @@ func (r *results) modesOf(vllm, python string) bool {
 	return true
 }
 
-func (r *results) put(c cell) *cell {
+func (r *results) put(c cell) {
 	if old := r.find(c.VLLM, c.Python); old != nil {
 		*old = c
-		return old
+		return
 	}
 	r.Cells = append(r.Cells, c)
 	slices.SortFunc(r.Cells, func(a, b cell) int {
 		return cmp.Or(slices.Compare(numbers(a.VLLM), numbers(b.VLLM)), slices.Compare(numbers(a.Python), numbers(b.Python)))
 	})
-	return r.find(c.VLLM, c.Python)
 }
 
 func numbers(version string) []int {
@@ -68,6 +69,24 @@ func numbers(version string) []int {
 		out = append(out, n)
 	}
 	return out
+}
+
+// keep puts a cell into what is kept by now: another matrix may run beside this one.
+func keep(dir string, c cell) (*results, error) {
+	lock, err := os.Open(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer lock.Close()
+	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX); err != nil {
+		return nil, err
+	}
+	r, err := readResults(dir)
+	if err != nil {
+		return nil, err
+	}
+	r.put(c)
+	return r, r.write(dir)
 }
 
 func (r *results) write(dir string) error {

