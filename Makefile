@@ -34,7 +34,7 @@ ROOT := $(if $(filter 0,$(shell id -u)),,sudo -E env "PATH=$(PATH)" "HOME=$(HOME
 ROOT_TESTS := ./bpf/... ./probes/...
 PURE_TESTS = $(shell go list ./... | grep -vE '/(bpf|probes)(/|$$)|/e2e$$')
 
-.PHONY: help kernels release check-release check-deploy setup-s3 setup-release setup-deploy build generate injection charts check-generated fmt lint lint-quick test test-pure test-root cross e2e e2e-quick demo bench bench-calls bench-hooks fuzz install clean setup setup-clang setup-cpython setup-vllm setup-vllm-old setup-lint setup-analysis setup-docs setup-perfetto setup-browser docs man
+.PHONY: help kernels release check-release check-deploy setup-s3 setup-release setup-deploy build generate injection charts check-generated fmt lint lint-quick test test-pure test-root cross e2e e2e-quick matrix demo bench bench-calls bench-hooks fuzz install clean setup setup-clang setup-cpython setup-vllm setup-vllm-old setup-lint setup-analysis setup-docs setup-perfetto setup-browser docs man
 
 help: ## print this list
 	@sed -nE 's/^([a-z0-9-]+):[^#]*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | awk -F'\t' '{ printf "%-16s %s\n", $$1, $$2 }'
@@ -100,7 +100,7 @@ cross: ## build and vet for arm64 (not run anywhere)
 test-pure: setup-analysis setup-docs setup-perfetto setup-browser setup-s3 ## tests that need no privileges and no server
 	@$(STEP) "go test: pure" go test $(PURE_TESTS)
 
-test-root: setup-cpython ## tests on the kernel and on real CPythons 3.11 to 3.14 (root)
+test-root: setup-cpython ## tests on the kernel and on real CPythons 3.10 to 3.14 (root)
 	@$(STEP) "go test: kernel and real CPythons" go test -count=1 $(if $(ROOT),-exec '$(ROOT)') $(ROOT_TESTS)
 
 # The real servers are Go tests as well: e2e/e2e_test.go says what each selection holds.
@@ -111,6 +111,13 @@ e2e-quick: build setup-vllm setup-cpython setup-analysis ## one run against a re
 e2e: build setup-vllm setup-vllm-old setup-cpython setup-analysis ## the whole truth table, against two versions of vLLM
 	@$(STEP) "end to end: vLLM $(VLLM)" $(call E2E,full,$(VLLM))
 	@$(STEP) "end to end: vLLM $(VLLM_OLD)" $(call E2E,full,$(VLLM_OLD))
+
+# A cell takes three minutes (its version's first one, with the modes, fifteen), and 6 GB meanwhile.
+VERSIONS ?=
+PYTHONS ?=
+matrix: build setup-cpython setup-analysis ## every vLLM on every CPython, against real servers, into e2e/matrix/RESULTS.md (VERSIONS=0.12.0,… PYTHONS=3.10,… MATRIX="-modes none -again …")
+	@go build -o build/every ./e2e/matrix
+	@$(STEP) "every vLLM on every CPython" $(ROOT) build/every $(if $(VERSIONS),-vllm $(VERSIONS)) $(if $(PYTHONS),-python $(PYTHONS)) $(MATRIX)
 
 demo: build setup-vllm setup-analysis ## record a real vLLM under load and ask the tables three questions, and make the report
 	@e2e/demo.sh $(VLLM)

@@ -34,6 +34,8 @@ static __always_inline __u32 queue_len(struct pm_engine *e, __u64 scheduler)
 	__u32 sum = 0, n;
 	__u64 queue;
 
+	if (e->queue_kind[0] == PM_QUEUE_NONE)
+		return PM_UNKNOWN;
 	for (int q = 0; q < PM_MAX_QUEUES; q++) {
 		if (e->queue_kind[q] == PM_QUEUE_NONE)
 			continue;
@@ -57,11 +59,13 @@ static __noinline void read_scheduler(struct pm_engine *e, struct scratch *s, st
 
 	st->began = 0;
 	at = local(e, s->locals, e->l_began);
-	if (!at || read_ptr(at + e->py.float_value, &st->began))
+	if (e->l_began != PM_NO_LOCAL && (!at || read_ptr(at + e->py.float_value, &st->began)))
 		note_bad(self, &st->bad, PM_BAD_TIME);
 	st->running = read_len(read_attr(e, scheduler, &e->running), OB_SIZE);
 	st->waiting = queue_len(e, scheduler);
-	if (st->running == PM_UNKNOWN || st->waiting == PM_UNKNOWN)
+	/* What this vLLM does not have was said as it was attached to, and is no loss. */
+	if ((st->running == PM_UNKNOWN && e->running.storage != PM_STORED_NOT) ||
+	    (st->waiting == PM_UNKNOWN && e->queue_kind[0] != PM_QUEUE_NONE))
 		note_bad(self, &st->bad, PM_BAD_QUEUES);
 	st->requests = dict_len(read_attr(e, scheduler, &e->requests));
 	st->free_blocks = read_counter(e);
@@ -69,7 +73,7 @@ static __noinline void read_scheduler(struct pm_engine *e, struct scratch *s, st
 		note_bad(self, &st->bad, PM_BAD_FREE);
 	e->free_blocks = st->free_blocks;
 	at = local(e, s->locals, e->l_victims);
-	st->victims = at ? read_len(at, OB_SIZE) : 0;
+	st->victims = e->l_victims == PM_NO_LOCAL ? PM_UNKNOWN : at ? read_len(at, OB_SIZE) : 0;
 }
 
 /* The lists of CachedRequestData, opened for row_one. */

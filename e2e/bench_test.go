@@ -263,6 +263,9 @@ func (s *server) engine(t *testing.T) int {
 func (s *server) truth(t *testing.T, tr *tracer, flags ...string) {
 	t.Helper()
 	all := append([]string{"--session", tr.session(t), "--log", s.log, "--log-from", strconv.FormatInt(tr.from, 10)}, flags...)
+	if file := os.Getenv("PMTRACE_E2E_SUMMARY"); file != "" {
+		all = append(all, "--summary", file, "--name", t.Name())
+	}
 	out, err := exec.Command(s.bench.truth, all...).CombinedOutput()
 	t.Logf("truth %s\n%s", strings.Join(all, " "), out)
 	if err != nil {

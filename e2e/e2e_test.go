@@ -5,8 +5,10 @@
 // set up.
 //
 //	PMTRACE_E2E=quick        one server, about three minutes (default)
-//	PMTRACE_E2E=full         everything
-//	PMTRACE_E2E_VLLM=0.32.0  the version of vLLM
+//	PMTRACE_E2E=full         everything but the modes
+//	PMTRACE_E2E=modes        the ways to run a server (TestModes); e2e/matrix runs them
+//	PMTRACE_E2E_VLLM=0.32.0  the version of vLLM, or one with a CPython: 0.32.0-py3.12
+//	PMTRACE_E2E_SUMMARY=FILE add a line of JSON for each comparison
 package e2e
 
 import (
@@ -238,10 +240,18 @@ func TestAsynchronous(t *testing.T) {
 	})
 }
 
+// modes skips what only the matrix runs.
+func modes(t *testing.T) {
+	t.Helper()
+	if os.Getenv("PMTRACE_E2E") != "modes" {
+		t.Skip("not in this selection: PMTRACE_E2E=modes")
+	}
+}
+
 // full skips what is not part of the quick selection.
 func full(t *testing.T) {
 	t.Helper()
-	if os.Getenv("PMTRACE_E2E") != "full" {
+	if chosen := os.Getenv("PMTRACE_E2E"); chosen != "full" && chosen != "modes" {
 		t.Skip("not in the quick selection: PMTRACE_E2E=full")
 	}
 }

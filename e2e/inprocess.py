@@ -5,6 +5,7 @@ Says "ready" when the engine is there, waits for a line, generates, writes what 
 format, says "done", and ends when standard input does.
 """
 
+import dataclasses
 import json
 import os
 import random
@@ -16,13 +17,15 @@ MODEL = os.path.join(os.environ.get("PMTRACE_CACHE", os.path.expanduser("~/.cach
 
 def main(out):
     from vllm import LLM, SamplingParams
+    from vllm.engine.arg_utils import EngineArgs
 
     say = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # whatever the engine prints
+    known = {f.name for f in dataclasses.fields(EngineArgs)}
+    later = {"enable_logging_iteration_details": True, "kv_cache_metrics": True, "kv_cache_metrics_sample": 1.0}
     llm = LLM(
         model=MODEL, load_format="dummy", enforce_eager=True, dtype="bfloat16", max_model_len=2048, max_num_seqs=16,
-        block_size=32, num_gpu_blocks_override=96, disable_log_stats=False, enable_logging_iteration_details=True,
-        kv_cache_metrics=True, kv_cache_metrics_sample=1.0,
+        block_size=32, num_gpu_blocks_override=96, disable_log_stats=False, **{k: v for k, v in later.items() if k in known},
     )
     print("ready", file=say, flush=True)
     sys.stdin.readline()

@@ -26,13 +26,15 @@ func config(e *vllm.Engine) bpf.SchedulerPmEngine {
 	}
 	c.Py = python(e.Python.Offsets())
 
-	local := localOf
+	local, slot := localOf, slotOf
 	s := e.Schedule
 	c.ScheduleCode = s.Code.Addr
 	c.ScheduleReturn = s.Return
 	c.ScheduleLocals = uint16(s.Code.Nlocalsplus)
-	c.L_self = local(s, "self")
-	c.L_output = local(s, "scheduler_output")
+	c.L_self = slot(s.Argument(0))
+	if c.L_output = local(s, "scheduler_output"); c.L_output == noLocal {
+		c.L_output = slot(s.ReturnedLocal())
+	}
 	c.L_began = local(s, "scheduled_timestamp")
 	c.L_victims = local(s, "preempted_reqs")
 	c.L_new = local(s, "scheduled_new_reqs")
@@ -43,8 +45,21 @@ func config(e *vllm.Engine) bpf.SchedulerPmEngine {
 	c.UpdateReturn = u.Return
 	c.UpdateResume = u.Entry
 	c.UpdateLocals = uint16(u.Code.Nlocalsplus)
-	c.L_updateOutput = local(u, "scheduler_output")
-	c.L_outputs = local(u, "engine_core_outputs")
+	if c.L_updateOutput = local(u, "scheduler_output"); c.L_updateOutput == noLocal {
+		c.L_updateOutput = slot(u.Argument(1))
+	}
+	if c.L_outputs = local(u, "engine_core_outputs"); c.L_outputs == noLocal {
+		c.L_outputs = slot(u.ReturnedLocal())
+	}
+	if c.L_updateOutput == noLocal {
+		c.UpdateReturn, c.UpdateResume = 0, 0
+	}
+	if c.L_outputs == noLocal {
+		c.UpdateReturn = 0
+	}
+	if c.L_output == noLocal {
+		c.ScheduleReturn = 0
+	}
 	outputs(&c, e)
 
 	copy(c.SoKeys[:], e.OutputNames)
@@ -91,7 +106,11 @@ func config(e *vllm.Engine) bpf.SchedulerPmEngine {
 
 // localOf tells a local variable of a watched function.
 func localOf(f vllm.Function, name string) uint16 {
-	i, cell, ok := f.Local(name)
+	return slotOf(f.Local(name))
+}
+
+// slotOf tells a local variable by its place.
+func slotOf(i int, cell, ok bool) uint16 {
 	switch {
 	case !ok || i >= 0x7f:
 		return noLocal

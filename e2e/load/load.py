@@ -49,6 +49,8 @@ def parse(argv):
     p.add_argument("--stream-fraction", type=float, default=0.5)
     p.add_argument("--eos-fraction", type=float, default=0, help="of requests that may end by the end-of-sequence token")
     p.add_argument("--abort-fraction", type=float, default=0, help="of requests whose client hangs up half-way")
+    p.add_argument("--priorities", type=int, default=0, help="how many different priorities (0: none is sent)")
+    p.add_argument("--other-model", help="every other request is to this one (a LoRA adapter)")
     p.add_argument("--seed", type=int, default=0)
     p.add_argument("--id-prefix", default="load", help="of the X-Request-Ids")
     return p.parse_args(argv)
@@ -81,11 +83,14 @@ def plan(a):
 
 
 def body(a, r):
-    b = {"model": a.model, "prompt": r["prompt"], "max_tokens": r["max_tokens"], "stream": r["stream"]}
+    model = a.other_model if a.other_model and r["n"] % 2 else a.model
+    b = {"model": model, "prompt": r["prompt"], "max_tokens": r["max_tokens"], "stream": r["stream"]}
     if r["kind"] == "eos":  # about every 30th token
         b.update(temperature=1.0, logit_bias={"1": 4.2})
     else:
         b.update(temperature=0.0, ignore_eos=True)
+    if a.priorities:
+        b["priority"] = r["n"] % a.priorities
     if r["stream"]:
         b["stream_options"] = {"include_usage": True, "continuous_usage_stats": True}
     return b

@@ -63,8 +63,7 @@ python_for() {
 	die "found no Python 3.$min to 3.$max and could not install one"
 }
 
-# python_of 3.X: prints a CPython of that minor version: one on the PATH, of uv or of pyenv, else the one of
-# cpythons.sh, which runs only with PYTHONHOME and LD_LIBRARY_PATH set.
+# python_of 3.X: prints a CPython of that minor version: one on the PATH, of uv or of pyenv, else that of cpythons.sh.
 python_of() {
 	local p
 	for p in "$(command -v "python$1" || true)" "$("${UV:-uv}" python find --no-project "$1" 2>/dev/null || true)" \

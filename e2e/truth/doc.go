@@ -5,7 +5,7 @@
 //
 //	truth --session DIR [--log SERVER.log [--log-from BYTES]] [--load LOAD.jsonl]...
 //	      [--before A.json --after B.json] [--fresh] [--midload]
-//	      [--cut] [--killed] [--lossy] [--async]
+//	      [--cut] [--killed] [--lossy] [--async] [--summary FILE --name NAME]
 //
 // The words: the iteration log (--enable-logging-iteration-details), what the
 // clients got (e2e/load/load.py), and /metrics (e2e/load/metrics.py scrape).

@@ -25,6 +25,12 @@ func run(stdout, stderr io.Writer, args []string) int {
 	}
 	table := compare(in)
 	table.print(stdout)
+	if in.summary != "" {
+		if err := summarise(in.name, &in.session, table).appendTo(in.summary); err != nil {
+			fmt.Fprintln(stderr, "truth:", err)
+			return 2
+		}
+	}
 	if table.mismatches() > 0 {
 		return 1
 	}
@@ -44,6 +50,8 @@ type input struct {
 	lossy   bool
 	fresh   bool
 	async   bool
+	summary string // file that a line of JSON is added to
+	name    string // of the comparison, in it
 }
 
 // files may be given several times.
@@ -69,6 +77,8 @@ func read(stderr io.Writer, args []string) (*input, error) {
 	flags.BoolVar(&in.lossy, "lossy", false, "events were lost: what is there must be right or null")
 	flags.BoolVar(&in.fresh, "fresh", false, "no block was handed out before tracing began")
 	flags.BoolVar(&in.async, "async", false, "the scheduler must be an asynchronous one")
+	flags.StringVar(&in.summary, "summary", "", "add a line of JSON to this `file`")
+	flags.StringVar(&in.name, "name", "", "of the comparison, in the summary")
 	if err := flags.Parse(args); err != nil {
 		return nil, err
 	}

@@ -56,6 +56,8 @@ type Function struct {
 	Code   cpython.Code
 	Entry  uint64 // address of the instruction behind its RESUME; 0: not found
 	Return uint64 // address of its RETURN_VALUE (of the first, where it has several); 0: not found
+	// Returned is the local whose object that returns; -1: not known.
+	Returned int
 }
 
 // Local gives the index of a local variable. cell: it is shared with a nested
@@ -63,6 +65,20 @@ type Function struct {
 func (f Function) Local(name string) (index int, cell, ok bool) {
 	index, ok = f.Code.LocalIndex(name)
 	return index, ok && f.Code.IsCell(index), ok
+}
+
+// Argument gives the index of the argument at a place, self being 0; ok is false where
+// there are not as many.
+func (f Function) Argument(at int) (index int, cell, ok bool) {
+	if at >= f.Code.ArgCount || at >= len(f.Code.LocalNames) {
+		return 0, false, false
+	}
+	return f.Local(f.Code.LocalNames[at])
+}
+
+// ReturnedLocal is Local for the one that is returned.
+func (f Function) ReturnedLocal() (index int, cell, ok bool) {
+	return f.Returned, f.Returned >= 0 && f.Code.IsCell(f.Returned), f.Code.Addr != 0 && f.Returned >= 0
 }
 
 // Queue is one of the scheduler's waiting queues.

@@ -46,6 +46,7 @@ func (r *resolver) resolve() error {
 	if err := r.names(); err != nil {
 		return err
 	}
+	r.locals()
 	r.scheduler()
 	r.outputs()
 	r.pool()
@@ -72,7 +73,7 @@ func (r *resolver) function(typ uint64, name string) (Function, error) {
 	if err != nil {
 		return Function{}, err
 	}
-	f := Function{Code: code}
+	f := Function{Code: code, Returned: -1}
 	if pos.HasEntry && !pos.HasBody {
 		return Function{}, cpython.NotFound
 	}
@@ -83,7 +84,29 @@ func (r *resolver) function(typ uint64, name string) (Function, error) {
 	// A function that ends in a with block has a second return behind it, for an
 	// exception that __exit__ swallowed; compilers put that path last.
 	f.Return = pos.Returns[0].Addr
+	if pos.Returns[0].HasLocal {
+		f.Returned = pos.Returns[0].Local
+	}
 	return f, nil
+}
+
+// locals names the variables that the watched functions do not have. What a function
+// takes and returns is found by its place as well.
+func (r *resolver) locals() {
+	for _, c := range []struct {
+		function Function
+		name     string
+		locals   []string
+	}{
+		{r.e.Schedule, "Scheduler.schedule", []string{"scheduler_output", "scheduled_timestamp", "preempted_reqs", "scheduled_new_reqs", "scheduled_resumed_reqs"}},
+		{r.e.Update, "Scheduler.update_from_output", []string{"scheduler_output", "engine_core_outputs"}},
+	} {
+		for _, name := range c.locals {
+			if _, _, ok := c.function.Local(name); !ok && c.function.Code.Addr != 0 {
+				r.missing(c.name+": variable "+name, nil)
+			}
+		}
+	}
 }
 
 // method gives the code object of a class's method.
