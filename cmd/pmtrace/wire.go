@@ -27,6 +27,7 @@ func wire(w *world) {
 	w.sampler = startSampler
 	w.rings = openRings
 	w.tracer = newTracer
+	w.shed = shedCapabilities
 	w.create = func(place string, now time.Time, env environment) (sessionDir, error) {
 		d, err := session.Create(place, now, session.Invoker(env.get))
 		if err != nil {
