@@ -120,6 +120,8 @@ func TestServer(t *testing.T) {
 
 	t.Run("watched while it runs", func(t *testing.T) { watchedLive(t, s) })
 
+	t.Run("no prompt is read", func(t *testing.T) { secrets(t, s) })
+
 	t.Run("bad cases", func(t *testing.T) { badCases(t, s) })
 
 	t.Run("hooks", func(t *testing.T) { hooks(t, s.in(t)) })

@@ -7,7 +7,6 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
-	"maps"
 	"os"
 	"slices"
 	"strings"
@@ -25,12 +24,34 @@ type shapeSteps struct {
 	at    map[string]int
 }
 
-func stepName(requests map[string][2]int) string {
-	var b strings.Builder
-	for _, id := range slices.Sorted(maps.Keys(requests)) {
-		fmt.Fprintf(&b, "%s %v ", id, requests[id])
+// stepName takes lines of inStep.
+func stepName(requests []string) string {
+	slices.Sort(requests)
+	return strings.Join(requests, " ")
+}
+
+func inStep(id string, scheduled, computed int) string {
+	return fmt.Sprintf("%s[%d %d]", id, scheduled, computed)
+}
+
+// maxID is how many bytes of an id, as Python stores it, are told.
+const maxID = 256
+
+// toldID is what the tables have of a request id: the beginning of a long one.
+func toldID(id string) string {
+	width, runes := 1, []rune(id)
+	for _, r := range runes {
+		switch {
+		case r > 0xffff:
+			width = 4
+		case r > 0xff:
+			width = max(width, 2)
+		}
 	}
-	return b.String()
+	if len(runes) <= maxID/width {
+		return id
+	}
+	return string(runes[:maxID/width]) + "…"
 }
 
 // shapeSteps reads what the program wrote at its end.
@@ -57,7 +78,11 @@ func (s *shapeProgram) shapeSteps(t *testing.T) *shapeSteps {
 		if err := json.Unmarshal(fields[4], &requests); err != nil {
 			t.Fatal(err)
 		}
-		name := stepName(requests)
+		var list []string
+		for id, n := range requests {
+			list = append(list, inStep(toldID(id), n[0], n[1]))
+		}
+		name := stepName(list)
 		all.at[name] = len(all.names)
 		all.names = append(all.names, name)
 	}
@@ -83,20 +108,17 @@ func (all *shapeSteps) containsOf(t *testing.T, path string, engine int32) (got 
 	}
 	defer dir.Close()
 	ids := map[int64]string{}
-	requests := map[int64]map[string][2]int{} // by step
+	requests := map[int64][]string{} // by step
 	collect(t, dir, func(r *record.RequestRow) { ids[r.RequestUID] = r.RequestID })
 	collect(t, dir, func(r *record.StepRequestRow) {
 		if r.Engine != engine {
 			return
 		}
-		if requests[r.StepID] == nil {
-			requests[r.StepID] = map[string][2]int{}
-		}
 		computed := -1
 		if r.Computed != nil {
 			computed = int(*r.Computed)
 		}
-		requests[r.StepID][ids[r.RequestUID]] = [2]int{int(r.Scheduled), computed}
+		requests[r.StepID] = append(requests[r.StepID], inStep(ids[r.RequestUID], int(r.Scheduled), computed))
 	})
 	next := -1
 	cut := int64(-1) // a journal may end between a step and its requests: its tracer was killed

@@ -73,6 +73,7 @@ func (a *app) attach(ctx context.Context, o *attachOptions) error {
 	if o.all && o.follow {
 		return usage("--all and --follow exclude each other: --all goes on with every server")
 	}
+	a.shed(&o.traceOptions, modeAttach)
 	if o.all {
 		return a.attachAll(ctx, o)
 	}

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/go-quicktest/qt"
+	"kernel.org/pub/linux/libs/security/libcap/cap"
 
 	"github.com/pmtrace/pmtrace/decode/record"
 	"github.com/pmtrace/pmtrace/output/journal"
@@ -327,7 +328,8 @@ func newBench(t *testing.T) *testBench {
 		env: newEnvironment([]string{"PATH=" + os.Getenv("PATH"), "PMTRACE_OUTPUT_DIR=" + t.TempDir()}),
 		world: &world{
 			proc: target.Host(), machine: healthyMachine{},
-			now: time.Now, monotonic: monotonic, euid: os.Geteuid(),
+			shed: func([]cap.Value, bool) error { return nil },
+			now:  time.Now, monotonic: monotonic, euid: os.Geteuid(),
 			exit: func(code int) { b.exits <- code },
 			find: func(int, bool) (engine, error) {
 				mu.Lock()

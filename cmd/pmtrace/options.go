@@ -42,6 +42,7 @@ type traceOptions struct {
 	begun func(path string)
 
 	injected injected // record's library in the server
+	starts   bool     // a program as the caller, while it traces: profile's load
 }
 
 // Values of --breakpoints.

@@ -123,6 +123,7 @@ func (a *app) profile(ctx context.Context, o *profileOptions, f *pflag.FlagSet, 
 	if err := o.resolve(a.env); err != nil {
 		return err
 	}
+	o.starts = true
 	traced := make(chan struct{})
 	over := sync.OnceFunc(func() { close(traced) })
 	o.begun = func(string) { over() }

@@ -167,6 +167,7 @@ func (a *app) traceTree(ctx context.Context, o *traceOptions, pid int) result {
 	if err != nil {
 		return result{err: targetFailure(pid, err)}
 	}
+	a.shed(o, modeRecord) // now: the server itself was started with the caller's
 	// The server writes to the same terminal, so no line is rewritten there.
 	return a.trace(ctx, o, modeRecord, tree, newStatus(a.stderr, "", false, o.logInterval))
 }

@@ -147,6 +147,8 @@ func follow(ctx context.Context, r *journal.Reader, w *watch) error {
 
 // topProcess watches a server as attach does, and writes nothing.
 func (a *app) topProcess(ctx context.Context, o *topOptions, w *watch) error {
+	o.place = ""
+	a.shed(&o.traceOptions, modeAttach)
 	var pids []int
 	if o.pid != 0 {
 		pids = []int{o.pid}
@@ -155,7 +157,6 @@ func (a *app) topProcess(ctx context.Context, o *topOptions, w *watch) error {
 	if err != nil {
 		return err
 	}
-	o.place = ""
 	if err := a.preflight(&o.traceOptions, checkTargets(servers[0])...); err != nil {
 		return err
 	}

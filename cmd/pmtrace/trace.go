@@ -17,6 +17,7 @@ import (
 
 	"github.com/pmtrace/pmtrace/decode/record"
 	"github.com/pmtrace/pmtrace/output/session"
+	"github.com/pmtrace/pmtrace/probes/check"
 	"github.com/pmtrace/pmtrace/probes/target"
 )
 
@@ -448,10 +449,14 @@ func (t *trace) nothing(why error) error {
 	case t.hunt.refused != nil:
 		return t.hunt.refused
 	}
-	return &failure{
+	f = &failure{
 		code: exitFailed, what: "nothing was traced",
 		why: t.hunt.waitedFor() + " until " + reasonWords(why),
 	}
+	if !check.ReadsAll(t.app.world.machine) {
+		f.remedy = "without CAP_DAC_READ_SEARCH an interpreter that only its owner may read cannot be traced: pmtrace check"
+	}
+	return f
 }
 
 func reasonWords(why error) string {

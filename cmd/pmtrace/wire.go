@@ -5,8 +5,6 @@ import (
 	"errors"
 	"io"
 	"log/slog"
-	"os"
-	"path/filepath"
 	"strings"
 	"time"
 
@@ -28,6 +26,7 @@ func wire(w *world) {
 	w.sampler = startSampler
 	w.rings = openRings
 	w.tracer = newTracer
+	w.shed = shedCapabilities
 	w.create = func(place string, now time.Time, env environment) (sessionDir, error) {
 		d, err := session.Create(place, now, session.Invoker(env.get))
 		if err != nil {
@@ -264,7 +263,7 @@ func (s *realSession) Kept() error {
 }
 
 func (s *realSession) Replay(sink func(kind byte, payload []byte) error) (damage []string, err error) {
-	sub, err := session.Open(filepath.Join(s.dir.Path(), "journal"))
+	sub, err := s.dir.OpenSub("journal")
 	if err != nil {
 		return nil, err
 	}
@@ -313,7 +312,7 @@ func (s *realSession) Tables(start record.Start, replace bool, also []listener, 
 	s.facts.Add(record.Fact{Start: &start})
 	into := s.dir
 	if s.swap = replace; replace {
-		if err := os.RemoveAll(filepath.Join(s.dir.Path(), again)); err != nil {
+		if err := s.dir.RemoveAll(again); err != nil {
 			return nil, err
 		}
 		sub, err := s.dir.Sub(again)
@@ -359,11 +358,10 @@ func (s *realSession) replaceTables() error {
 	if err := session.RemoveTables(s.dir); err != nil {
 		return err
 	}
-	made := filepath.Join(s.dir.Path(), again)
-	if err := os.Rename(filepath.Join(made, "parquet"), filepath.Join(s.dir.Path(), "parquet")); err != nil {
+	if err := s.dir.Rename(again+"/parquet", "parquet"); err != nil {
 		return err
 	}
-	return os.Remove(made)
+	return s.dir.RemoveAll(again)
 }
 
 func (s *realSession) Close() error { return s.dir.Close() }

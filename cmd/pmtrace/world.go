@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+	"kernel.org/pub/linux/libs/security/libcap/cap"
 
 	"github.com/pmtrace/pmtrace/decode/record"
 	"github.com/pmtrace/pmtrace/probes/check"
@@ -38,6 +39,9 @@ type world struct {
 	create func(place string, now time.Time, env environment) (sessionDir, error)
 	// open opens one that exists.
 	open func(path string) (sessionDir, error)
+
+	// shed gives up all capabilities but some, and with noNew the means to get others.
+	shed func(keep []cap.Value, noNew bool) error
 
 	now       func() time.Time
 	monotonic func() int64 // CLOCK_MONOTONIC, ns

@@ -200,6 +200,7 @@ def main():
     p.add_argument("--concurrency", type=int, default=16)
     p.add_argument("--batch", type=int, default=512, help="tokens a step at most")
     p.add_argument("--blocks", type=int, default=400)
+    p.add_argument("--lies", type=int, default=0, help="returns at which objects are not what they should be")
     p.add_argument("--ids", choices=["plain", "hostile"], default="plain",
                    help="hostile: request ids of 10 kB, with quotes, newlines and what is not ASCII")
     p.add_argument("--prompt", type=int, default=100)
@@ -244,6 +245,10 @@ def main():
         executor.load()
         executor.capture()
     engine = EngineCoreProc(config, executor or model, truth)
+    if args.lies:
+        from lies import Liar, parts
+
+        engine.scheduler.liar, engine.scheduler.parts = Liar(args.lies, args.seed), parts
     state = {"go": args.go, "started": not args.late}
 
     def finish():

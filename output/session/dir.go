@@ -209,7 +209,12 @@ func own(path string, owner Owner) error {
 	if os.Geteuid() != 0 {
 		return nil
 	}
-	return os.Lchown(path, owner.UID, owner.GID)
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_DIRECTORY|syscall.O_NOFOLLOW, 0)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return f.Chown(owner.UID, owner.GID)
 }
 
 func notWritable(place string, err error) error {
@@ -232,7 +237,7 @@ func (d *Dir) Path() string { return d.path }
 func (d *Dir) Name() string { return filepath.Base(d.path) }
 
 // FS returns the directory for reading.
-func (d *Dir) FS() fs.FS { return d.root.FS() }
+func (d *Dir) FS() fs.FS { return plainFS{d} }
 
 // Close closes the directory; files opened from it stay open.
 func (d *Dir) Close() error { return d.root.Close() }
@@ -260,13 +265,12 @@ func (d *Dir) enter(name string) (*Dir, error) {
 	if err != nil {
 		return nil, notWritable(path, err)
 	}
-	if os.Geteuid() == 0 {
-		if err := d.root.Lchown(name, d.owner.UID, d.owner.GID); err != nil {
-			root.Close()
-			return nil, notWritable(path, err)
-		}
+	sub := &Dir{path, root, d.owner}
+	if err := sub.give(); err != nil {
+		root.Close()
+		return nil, notWritable(path, err)
 	}
-	return &Dir{path, root, d.owner}, nil
+	return sub, nil
 }
 
 // Create makes a new file; it fails if the name exists, as a link too.

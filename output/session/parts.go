@@ -70,7 +70,7 @@ func (p *Part) Name() string { return path.Base(p.Path) }
 
 // OpenFile opens a file for reading.
 func (d *Dir) OpenFile(name string) (*os.File, error) {
-	f, err := d.root.Open(name)
+	f, err := d.openPlain(name)
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", path.Join(d.path, name), cause(err))
 	}

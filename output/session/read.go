@@ -134,7 +134,7 @@ func partsOf(session *Dir, table string) ([]string, error) {
 }
 
 func readPart[T any](session *Dir, part string, filter *pageFilter, yield func(*T, error) bool) (more bool, err error) {
-	f, err := session.root.Open(part)
+	f, err := session.openPlain(part)
 	if err != nil {
 		return false, err
 	}

@@ -89,6 +89,17 @@ func Privileged(m Machine) bool {
 	return true
 }
 
+// ReadsAll says whether this process may open files that only their owner may.
+func ReadsAll(m Machine) bool {
+	p := readPrivileges(m)
+	for _, c := range capabilities() {
+		if c.bit == capDACReadSearch {
+			return p.has(c)
+		}
+	}
+	return false
+}
+
 func (p privileges) findings(m Machine) []Finding {
 	var out []Finding
 	if !p.known {

@@ -17,7 +17,13 @@ class EngineCore:
     def step(self):
         if not self.scheduler.requests and not self.scheduler.finished_req_ids:
             return {}
+        liar = self.scheduler.liar
         scheduler_output = self.scheduler.schedule()
+        if liar:
+            liar.restore()
+            output = self.scheduler.update_from_output(scheduler_output, self.model_executor(self.scheduler, scheduler_output))
+            liar.restore()
+            return output
         if self.has_workers:
             future = self.model_executor.execute_model(scheduler_output, non_block=True)
             model_output = future.result()

@@ -56,6 +56,7 @@ class Scheduler:
         self.reset_preempted_req_ids = set()
         self.current_step = 0
         self.truth = truth
+        self.liar = self.parts = None
 
     def add_request(self, request):
         self.requests[request.request_id] = request
@@ -157,6 +158,8 @@ class Scheduler:
         # A with block before the return: from 3.12 on the function has two of them.
         with nullcontext("schedule: update_after_schedule"):
             self._update_after_schedule(scheduler_output)
+        if self.liar:
+            self.liar.lie(self.parts(scheduler_output, scheduled_new_reqs, scheduled_resumed_reqs, preempted_reqs, self))
         return scheduler_output
 
     def _make_cached_request_data(self, running, resumed, blocks):
@@ -228,6 +231,8 @@ class Scheduler:
             client: EngineCoreOutputs(outputs=outs) for client, outs in outputs.items()
         }
         self.truth.update(scheduler_output, outputs)
+        if self.liar:
+            self.liar.lie(self.parts(engine_core_outputs, scheduler_output))
         return engine_core_outputs
 
     def _free_request(self, request):
