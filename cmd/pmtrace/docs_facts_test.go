@@ -12,6 +12,8 @@ import (
 	"testing"
 
 	"github.com/go-quicktest/qt"
+
+	"github.com/pmtrace/pmtrace/probes/check"
 )
 
 const module = "github.com/pmtrace/pmtrace/"
@@ -118,4 +120,11 @@ func TestDocFigures(t *testing.T) {
 			}
 		}
 	}
+}
+
+// The README says which Linux it takes, as pmtrace itself does.
+func TestReadmeKernel(t *testing.T) {
+	readme, err := os.ReadFile("../../README.md")
+	qt.Assert(t, qt.IsNil(err))
+	qt.Check(t, qt.StringContains(string(readme), "x86-64 Linux ≥ "+check.NeedKernel()+"."))
 }
