@@ -4,8 +4,7 @@ import (
 	"go/ast"
 	"go/parser"
 	"go/token"
-	"io/fs"
-	"maps"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
@@ -59,12 +58,15 @@ func ruleNames(t *testing.T) (names []string) {
 }
 
 func parsed(t *testing.T, dir string) (files []*ast.File) {
-	packages, err := parser.ParseDir(token.NewFileSet(), dir, func(f fs.FileInfo) bool { return !strings.HasSuffix(f.Name(), "_test.go") }, 0)
+	names, err := filepath.Glob(filepath.Join(dir, "*.go"))
 	qt.Assert(t, qt.IsNil(err))
-	for _, p := range packages {
-		for _, name := range slices.Sorted(maps.Keys(p.Files)) {
-			files = append(files, p.Files[name])
+	for _, name := range names {
+		if strings.HasSuffix(name, "_test.go") {
+			continue
 		}
+		file, err := parser.ParseFile(token.NewFileSet(), name, nil, 0)
+		qt.Assert(t, qt.IsNil(err))
+		files = append(files, file)
 	}
 	return files
 }
