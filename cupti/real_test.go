@@ -42,7 +42,7 @@ func TestRealCUDA(t *testing.T) {
 
 const (
 	realCount = 100
-	realNodes = 64
+	realNodes = 256
 	realBytes = 256 << 20 // a node
 )
 

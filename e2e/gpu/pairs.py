@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """pairs.py PID PORT SECONDS ARMS: what pmtrace costs a server on a GPU, by stretches in random order.
 
-PID is the API server's (it leads its process group), ARMS are rounds, each a list of configurations: "off,all" or
+PID is the API server's or the recording pmtrace's, ARMS are rounds, each a list of configurations: "off,all" or
 "off,all;off,all,lean,sched" (in turn). A name given by --peer puts the load on another server instead, such as one that
 is recorded; nothing is attached to it. Each stretch is a closed load of its own; one JSON object a stretch goes to
 standard output: ms per output token, tokens/s, of the engine's main thread CPU time in µs and waits a step. Needs root, pmtrace
@@ -32,15 +32,22 @@ ARMS = {
 }
 
 
-def engine(group):
+def within(pid, ancestor):
+    while pid > 1 and pid != ancestor:
+        with open(f"/proc/{pid}/stat") as f:
+            pid = int(f.read().rpartition(")")[2].split()[1])
+    return pid == ancestor
+
+
+def engine(server):
     for p in filter(str.isdigit, os.listdir("/proc")):
         try:
             with open(f"/proc/{p}/comm") as f:
-                if f.read().startswith("VLLM::EngineC") and os.getpgid(int(p)) == os.getpgid(group):
+                if f.read().startswith("VLLM::EngineC") and within(int(p), server):
                     return int(p)
         except OSError:
             pass
-    raise SystemExit("pairs: no engine in the process group")
+    raise SystemExit(f"pairs: no engine below process {server}")
 
 
 async def one(session, a, port, rng, done):
