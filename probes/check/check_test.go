@@ -59,6 +59,12 @@ func TestFindings(t *testing.T) {
 		{"no proc", func(m *fake) { delete(m.files, "/proc/self/status") }, "capabilities", Fail, "cannot read", "mount /proc"},
 		{"load refused", func(m *fake) { m.load = fmt.Errorf("x: %w", syscall.EPERM) }, "bpf_load", Fail, "not permitted", "seccomp"},
 		{"no bpf_loop", func(m *fake) { m.load = errors.New("bpf_loop: not supported") }, "bpf_load", Fail, "not supported", "5.17"},
+		{"other clock", func(m *fake) {
+			m.files["/proc/self/timens_offsets"] = "monotonic      86400         0\nboottime           0         0\n"
+		}, "time_namespace", Fail, "86400", "nsenter"},
+		{"own clock", func(m *fake) {
+			m.files["/proc/self/timens_offsets"] = "monotonic          0         0\nboottime           0         0\n"
+		}, "time_namespace", OK, "own", ""},
 		{"no uprobes", func(m *fake) { delete(m.files, uprobeType) }, "uprobes", Warn, "no CUDA graphs", "CONFIG_UPROBE_EVENTS"},
 		{"no GPU", func(*fake) {}, "gpu_driver", OK, "none here", ""},
 		{"GPU", func(m *fake) { withGPU(m, "1") }, "gpu_driver", OK, "580.159.04", ""},
