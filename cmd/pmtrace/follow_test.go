@@ -64,6 +64,7 @@ func TestKeeps(t *testing.T) {
 		"sudo":            {0, sudo, traceOptions{place: own, gpuSampling: samplingOff}, modeAttach, []cap.Value{cap.DAC_OVERRIDE, cap.CHOWN, cap.FOWNER}},
 		"record by sudo":  {0, sudo, traceOptions{place: own}, modeRecord, []cap.Value{cap.DAC_OVERRIDE, cap.CHOWN, cap.FOWNER, cap.KILL}},
 		"profile by sudo": {0, sudo, traceOptions{place: own, starts: true}, modeRecord, []cap.Value{cap.DAC_OVERRIDE, cap.CHOWN, cap.FOWNER, cap.KILL, cap.SETUID, cap.SETGID}},
+		"record by root":  {0, environment{}, traceOptions{place: "/proc/nowhere"}, modeRecord, []cap.Value{cap.KILL}},
 		"root in root's":  {0, environment{}, traceOptions{place: "/proc/nowhere", gpuSampling: samplingOff}, modeAttach, nil},
 		"root and counters": {0, environment{}, traceOptions{place: "/proc/nowhere", gpuSampling: "windows"}, modeAttach,
 			[]cap.Value{cap.SYS_ADMIN, cap.SETUID, cap.SETGID}},
