@@ -172,6 +172,7 @@ func limits(t *testing.T, controller, file, value string) []string {
 // pmtrace in a cgroup that is too small for it: it dies or says so, and the server goes on;
 // in one with room it works.
 func TestCgroups(t *testing.T) {
+	full(t)
 	b := shapeBench(t)
 	s := b.counted(t, "3.14")
 	s.begin(t)
@@ -210,6 +211,7 @@ func TestCgroups(t *testing.T) {
 // The server's memory cgroup pays for nothing of pmtrace's: with as good as no room left the
 // server is traced, and not killed.
 func TestServerCgroup(t *testing.T) {
+	full(t)
 	b := shapeBench(t)
 	wrap := limits(t, "memory", "memory.limit_in_bytes", "67108864")
 	s := b.engineIn(t, wrap, "3.12", "--steps", "600")
@@ -236,6 +238,7 @@ func TestServerCgroup(t *testing.T) {
 // pmtrace in a time namespace, whose monotonic clock is not the kernel's, would have each event
 // at another time: it says so. A server in one is traced as any other.
 func TestTimeNamespace(t *testing.T) {
+	full(t)
 	b := shapeBench(t)
 	s := b.counted(t, "3.12")
 	s.begin(t)
