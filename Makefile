@@ -34,7 +34,7 @@ ROOT := $(if $(filter 0,$(shell id -u)),,sudo -E env "PATH=$(PATH)" "HOME=$(HOME
 ROOT_TESTS := ./bpf/... ./probes/...
 PURE_TESTS = $(shell go list ./... | grep -vE '/(bpf|probes)(/|$$)|/e2e$$')
 
-.PHONY: help kernels release check-release check-deploy setup-s3 setup-release setup-deploy build generate injection charts check-generated fmt lint lint-quick test test-pure test-root cross e2e e2e-quick matrix demo bench bench-calls bench-hooks fuzz install clean setup setup-clang setup-cpython setup-vllm setup-vllm-old setup-lint setup-analysis setup-docs setup-perfetto setup-browser docs man
+.PHONY: help kernels release check-release check-deploy setup-s3 setup-release setup-deploy build generate injection charts check-generated fmt lint lint-quick test test-pure test-root cross e2e e2e-quick matrix demo bench bench-calls bench-hooks fuzz fuzz-brief install clean setup setup-clang setup-cpython setup-vllm setup-vllm-old setup-lint setup-analysis setup-docs setup-perfetto setup-browser docs man
 
 help: ## print this list
 	@sed -nE 's/^([a-z0-9-]+):[^#]*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | awk -F'\t' '{ printf "%-16s %s\n", $$1, $$2 }'
@@ -91,7 +91,7 @@ lint: setup-lint lint-quick ## go vet, golangci-lint, clang-format, shellcheck, 
 
 test: ## set up what tests need and run them: pure, on real CPythons, and one run against a real vLLM
 	@$(STEP) "build" $(MAKE) build
-	@$(MAKE) lint-quick check-generated cross test-pure test-root e2e-quick
+	@$(MAKE) lint-quick check-generated cross test-pure fuzz-brief test-root e2e-quick
 
 cross: ## build and vet for arm64 (not run anywhere)
 	@$(STEP) "arm64: build" env GOOS=linux GOARCH=arm64 CGO_ENABLED=0 go build ./...
@@ -140,6 +140,9 @@ kernels: ## what works on distributions' kernels (KERNELS="5.10 6.1"), into e2e/
 
 fuzz: ## run each fuzz target for FUZZTIME (30s)
 	@e2e/fuzz.sh $(FUZZTIME)
+
+fuzz-brief: ## the fuzz targets for a second each
+	@$(STEP) "fuzz targets, a second each" e2e/fuzz.sh 1s
 
 # What each capability is for:
 #   cap_bpf              load programs, create maps

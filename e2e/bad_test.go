@@ -107,14 +107,21 @@ func someTaken(t *testing.T, s *server, taken int) {
 // hog takes n of the four breakpoints of a thread; release gives them back, as the test's end does.
 func hog(t *testing.T, tid, n int) (release func()) {
 	t.Helper()
-	var word [4]uint64
-	var fds []int
+	fds, err := breakpoints(tid, n)
 	release = sync.OnceFunc(func() {
 		for _, fd := range fds {
 			unix.Close(fd)
 		}
 	})
 	t.Cleanup(release)
+	if err != nil {
+		t.Fatalf("take %d breakpoints of thread %d: %v after %d", n, tid, err, len(fds))
+	}
+	return release
+}
+
+func breakpoints(tid, n int) (fds []int, err error) {
+	var word [4]uint64
 	for i := range n {
 		attr := unix.PerfEventAttr{
 			Type: 5, Size: uint32(unsafe.Sizeof(unix.PerfEventAttr{})), Sample: 1, // PERF_TYPE_BREAKPOINT
@@ -123,11 +130,11 @@ func hog(t *testing.T, tid, n int) (release func()) {
 		}
 		fd, err := unix.PerfEventOpen(&attr, tid, -1, -1, unix.PERF_FLAG_FD_CLOEXEC)
 		if err != nil {
-			t.Fatalf("take breakpoint %d of thread %d: %v", i, tid, err)
+			return fds, err
 		}
 		fds = append(fds, fd)
 	}
-	return release
+	return fds, nil
 }
 
 // diskFull: pmtrace ends with one line, the server goes on, and what fitted can

@@ -5,6 +5,7 @@ package e2e
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -15,6 +16,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/pmtrace/pmtrace/decode/record"
 )
@@ -274,13 +277,10 @@ func TestBreakpointsWanted(t *testing.T) {
 		t.Errorf("watches: %v", w)
 	}
 	after := s.attach(t)
-	// gdb watches an address with the registers that the trace holds. It stops the program
-	// for as long as it looks, so this is the test's doing and not pmtrace's.
-	out, _ := exec.Command("timeout", "-k", "1", "20", "gdb", "-nx", "-batch", "-p", strconv.Itoa(s.pid), "-ex", "set can-use-hw-watchpoints 1",
-		"-ex", fmt.Sprintf("watch *(long *)0x%x", s.heap(t)), "-ex", "continue", "-ex", "detach").CombinedOutput()
-	if !bytes.Contains(out, []byte("Couldn't write debug register")) && !bytes.Contains(out, []byte("Could not insert hardware")) {
-		t.Errorf("gdb does not say that there are none: %s", out)
+	if fds, err := breakpoints(s.pid, 1); !errors.Is(err, unix.ENOSPC) {
+		t.Errorf("a fifth breakpoint: %v %v", fds, err)
 	}
+	s.debugged(t)
 	s.unharmed(t)
 	s.makes(t, 50)
 	after.stop(t, 0)
@@ -294,6 +294,22 @@ func TestBreakpointsWanted(t *testing.T) {
 		if got.count < 50 {
 			t.Errorf("%d steps", got.count)
 		}
+	}
+}
+
+// debugged: gdb watches an address with the registers that the trace holds, where there is a
+// gdb. It stops the program for as long as it looks, so this is the test's doing and not
+// pmtrace's.
+func (s *shapeProgram) debugged(t *testing.T) {
+	t.Helper()
+	if _, err := exec.LookPath("gdb"); err != nil {
+		t.Log("no gdb here")
+		return
+	}
+	out, _ := exec.Command("timeout", "-k", "1", "20", "gdb", "-nx", "-batch", "-p", strconv.Itoa(s.pid), "-ex", "set can-use-hw-watchpoints 1",
+		"-ex", fmt.Sprintf("watch *(long *)0x%x", s.heap(t)), "-ex", "continue", "-ex", "detach").CombinedOutput()
+	if !bytes.Contains(out, []byte("Couldn't write debug register")) && !bytes.Contains(out, []byte("Could not insert hardware")) {
+		t.Errorf("gdb does not say that there are none: %s", out)
 	}
 }
 
@@ -343,6 +359,7 @@ func TestAttachTwice(t *testing.T) {
 
 // The server is suspended for seconds, also as pmtrace comes and goes.
 func TestServerSuspended(t *testing.T) {
+	full(t)
 	b := shapeBench(t)
 	s := b.counted(t, "3.13")
 	first := s.attach(t)
@@ -370,6 +387,7 @@ func TestServerSuspended(t *testing.T) {
 
 // Two thousand requests in each step.
 func TestManyRequests(t *testing.T) {
+	full(t)
 	b := shapeBench(t)
 	s := b.counted(t, "3.12", "--rate", "20", "--concurrency", "2000", "--batch", "300000", "--blocks", "60000", "--steps", "60")
 	tr := s.attach(t)

@@ -19,6 +19,7 @@ import (
 // objects, cycles. The server goes on, pmtrace stays small and alive, each step is there, and
 // of those that are told after the last lie each is exact.
 func TestLyingHeap(t *testing.T) {
+	full(t)
 	b := shapeBench(t)
 	// Two lies a step. A request that one was told of may live on for some steps.
 	const lies, steps, settled = 4000, 3000, 2000 + 150

@@ -27,6 +27,7 @@ done; done; done`
 // place while they are written, decoded and reported: nothing of the victim's changes, gets
 // another owner, or can be read by anyone who could not before.
 func TestHostileDirectory(t *testing.T) {
+	full(t)
 	b := shapeBench(t)
 	s := b.counted(t, "3.12", "--concurrency", "4")
 	s.begin(t)

@@ -40,8 +40,8 @@ func (a *app) keeps(o *traceOptions, mode string) []cap.Value {
 		// Files in another user's directory, which that user gets.
 		keep = append(keep, cap.DAC_OVERRIDE, cap.CHOWN, cap.FOWNER)
 	}
-	if mode == modeRecord && owner.UID != 0 {
-		keep = append(keep, cap.KILL) // signals for the command
+	if mode == modeRecord {
+		keep = append(keep, cap.KILL) // signals for the command, which may become another user
 	}
 	if o.starts && owner.UID != 0 {
 		keep = append(keep, cap.SETUID, cap.SETGID) // profile's load, as the caller

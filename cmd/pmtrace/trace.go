@@ -26,6 +26,7 @@ const (
 	tick        = time.Second      // status line
 	lossesEvery = 5 * time.Second  // loss counters into the journal
 	clockEvery  = 10 * time.Minute // wall time into the journal
+	clockStep   = time.Second      // also when it was set by more
 )
 
 // trace is one server being traced into one session.
@@ -49,7 +50,8 @@ type trace struct {
 	cupti   *cuptiWatch
 	hooks   *hookWatch
 	monitor *monitor
-	ended   chan error // of tracer.Run
+	ended   chan error    // of tracer.Run
+	ahead   time.Duration // of the wall clock to the monotonic one, as written last
 	stop    context.CancelFunc
 }
 
@@ -142,7 +144,8 @@ func (t *trace) loop(ctx context.Context) error {
 	calls := time.NewTimer(workerPause)
 	defer calls.Stop()
 	over := t.over()
-	lastLosses, lastClock := t.app.world.now(), t.app.world.now()
+	var last due
+	last.losses, last.clock = t.app.world.monotonic(), t.app.world.monotonic()
 	cuts, stop := t.cuts()
 	defer stop()
 	for {
@@ -174,15 +177,8 @@ func (t *trace) loop(ctx context.Context) error {
 				return err
 			}
 		case <-seconds.C:
-			now := t.app.world.now()
-			if err := t.second(now, now.Sub(lastLosses) >= lossesEvery, now.Sub(lastClock) >= clockEvery); err != nil {
+			if err := t.second(&last); err != nil {
 				return err
-			}
-			if now.Sub(lastLosses) >= lossesEvery {
-				lastLosses = now
-			}
-			if now.Sub(lastClock) >= clockEvery {
-				lastClock = now
 			}
 		}
 	}
@@ -214,14 +210,34 @@ func (t *trace) cut() error {
 	return t.rec.fact(record.Fact{Cut: &record.Cut{MonoNS: t.app.world.monotonic()}})
 }
 
+// due is when things were done that are not done each second: CLOCK_MONOTONIC, ns.
+type due struct{ losses, clock int64 }
+
+// isDue says whether a time has passed, and begins another one.
+func isDue(last *int64, at int64, every time.Duration) bool {
+	if at-*last < every.Nanoseconds() {
+		return false
+	}
+	*last = at
+	return true
+}
+
+// stepped says whether the wall clock was set since it was written last.
+func (t *trace) stepped(c record.Clock) bool {
+	ahead := time.Duration(c.WallNS - c.MonoNS)
+	return (ahead - t.ahead).Abs() > clockStep
+}
+
 // second is what is done each second.
-func (t *trace) second(now time.Time, losses, clock bool) error {
+func (t *trace) second(last *due) error {
 	if t.rec == nil {
 		return nil
 	}
 	if err := t.rec.kept(t.dir.Kept); err != nil {
 		return err
 	}
+	c := t.clock()
+	losses := isDue(&last.losses, c.MonoNS, lossesEvery)
 	if losses {
 		if err := t.writeLosses(); err != nil {
 			return err
@@ -230,15 +246,15 @@ func (t *trace) second(now time.Time, losses, clock bool) error {
 	if err := t.hooks.count(losses); err != nil {
 		return err
 	}
-	if clock {
-		c := t.clock()
+	if isDue(&last.clock, c.MonoNS, clockEvery) || t.stepped(c) {
 		if err := t.rec.fact(record.Fact{Clock: &c}); err != nil {
 			return err
 		}
+		t.ahead = time.Duration(c.WallNS - c.MonoNS)
 	}
 	l, _ := t.rec.live()
 	t.monitor.second(l)
-	t.status.show(now, l, t.monitor.dropped())
+	t.status.show(time.Unix(0, c.MonoNS), l, t.monitor.dropped())
 	return t.rec.broken()
 }
 
@@ -281,6 +297,7 @@ func (t *trace) begin(c record.Clock) error {
 		return sessionFailure(err)
 	}
 	t.rec = rec
+	t.ahead = time.Duration(c.WallNS - c.MonoNS)
 	for _, f := range []record.Fact{{Start: &start}, {Clock: &c}} {
 		if err := rec.fact(f); err != nil {
 			return err

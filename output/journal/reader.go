@@ -25,6 +25,7 @@ const (
 	BadBlock       Reason = "block does not decode"
 	Truncated      Reason = "truncated"
 	Missing        Reason = "frames missing"
+	OutOfOrder     Reason = "a frame of before, or once more"
 	Unreadable     Reason = "read error"
 )
 
@@ -202,7 +203,12 @@ func (r *Reader) nextFrame() bool {
 			r.resync(reasonOf(err))
 			continue
 		}
-		if reason := r.load(h, whole[frameHeaderSize:]); reason != "" {
+		reason = r.load(h, whole[frameHeaderSize:])
+		if reason == "" && h.seq < r.seq {
+			reason = OutOfOrder // its records would come twice, or behind later ones
+			r.block.spans = r.block.spans[:0]
+		}
+		if reason != "" {
 			r.damage(reason, int64(len(whole)), nil)
 			r.in.skip(len(whole))
 			continue
@@ -239,7 +245,7 @@ func (r *Reader) inOrder(seq uint64) {
 	case r.open:
 		r.damages[len(r.damages)-1].FramesSkipped = gap
 		r.open = false
-	case gap > 0 || seq < r.seq:
+	case gap > 0:
 		r.damage(Missing, 0, nil)
 		if r.open {
 			r.damages[len(r.damages)-1].FramesSkipped = gap

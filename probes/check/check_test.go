@@ -65,6 +65,12 @@ func TestFindings(t *testing.T) {
 		{"and so nothing is watched", func(m *fake) { m.old("5.14.21", AttachCookie) }, "watchpoint", Warn, "not tried", ""},
 		{"no uprobe_multi", func(m *fake) { m.lack(UprobeMulti, ebpf.ErrNotSupported) }, "uprobe_multi", OK, "plain uprobes instead", ""},
 		{"uprobe_multi refused", func(m *fake) { m.lack(UprobeMulti, syscall.EPERM) }, "uprobe_multi", Warn, "not permitted", "seccomp"},
+		{"other clock", func(m *fake) {
+			m.files["/proc/self/timens_offsets"] = "monotonic      86400         0\nboottime           0         0\n"
+		}, "time_namespace", Fail, "86400", "nsenter"},
+		{"own clock", func(m *fake) {
+			m.files["/proc/self/timens_offsets"] = "monotonic          0         0\nboottime           0         0\n"
+		}, "time_namespace", OK, "own", ""},
 		{"no uprobes", func(m *fake) { delete(m.files, uprobeType) }, "uprobes", Warn, "no CUDA graphs", "CONFIG_UPROBE_EVENTS"},
 		{"no GPU", func(*fake) {}, "gpu_driver", OK, "none here", ""},
 		{"GPU", func(m *fake) { withGPU(m, "1") }, "gpu_driver", OK, "580.159.04", ""},

@@ -113,6 +113,7 @@ func (p privileges) findings(m Machine) []Finding {
 		p.noNewPrivsFinding(m),
 		p.seccompFinding(),
 		userNamespaceFinding(m),
+		timeNamespaceFinding(m),
 		sysctlFinding(m, "perf_event_paranoid", "/proc/sys/kernel/perf_event_paranoid"),
 		sysctlFinding(m, "unprivileged_bpf_disabled", "/proc/sys/kernel/unprivileged_bpf_disabled"),
 		yamaFinding(m),
@@ -180,6 +181,23 @@ func userNamespaceFinding(m Machine) Finding {
 	fields := strings.Fields(string(b))
 	if err == nil && len(fields) >= 3 && (len(fields) > 3 || fields[2] != "4294967295") {
 		return f.fail("another one (rootless container or unshare): its root is not root here", "run pmtrace on the host, or in a container with the host's user namespace")
+	}
+	return f.ok("the machine's own")
+}
+
+// timeNamespaceFinding: the kernel's programs know the kernel's clock alone. In a namespace
+// whose clock is another one, events would seem to be from another time.
+func timeNamespaceFinding(m Machine) Finding {
+	f := Finding{ID: "time_namespace", Name: "time namespace", Needed: "the machine's own clocks"}
+	b, err := m.Read("/proc/self/timens_offsets")
+	if err != nil {
+		return f.ok("the machine's own") // the kernel has none
+	}
+	for line := range strings.Lines(string(b)) {
+		fields := strings.Fields(line)
+		if len(fields) == 3 && fields[0] == "monotonic" && (fields[1] != "0" || fields[2] != "0") {
+			return f.fail("another one: its monotonic clock is "+fields[1]+" s off", "run pmtrace in the host's time namespace: nsenter --time -t 1")
+		}
 	}
 	return f.ok("the machine's own")
 }
