@@ -39,6 +39,7 @@ start)
 	await_health "$port" "$pid" || {
 		kill -KILL -- "-$pid" 2>/dev/null || true
 		tail -40 "$log" >&2
+		grep -E '(Error|Exception): ' "$log" | tail -5 >&2 || true # the engine's own is further up
 		die "the server did not start, see $log"
 	}
 	say "vllm $version answers on port $port after $((SECONDS - began)) s (pid $pid)"

@@ -46,7 +46,7 @@ func TestUnseenVersion(t *testing.T) {
 			}
 			theSteps(t, got, want)
 		}},
-		{"num_preemptions=times_preempted", "Request.num_preemptions", 4, theSteps},
+		{"num_preemptions=times_preempted", "Request.num_preemptions", 4, everything},
 		{"preempted_req_ids=thrown_out", "SchedulerOutput.preempted_req_ids", 4, func(t *testing.T, got *rows, want *want) {
 			theSteps(t, got, want)
 			qt.Assert(t, qt.HasLen(got.preempt, want.preempted))

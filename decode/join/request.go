@@ -79,9 +79,9 @@ func (e *engine) register(a *announcement) *request {
 		r = &request{
 			uid: e.j.nextUID, key: a.Key, object: a.Object, id: a.id(),
 			prompt: -1, outputs: -1, computed: -1, cached: -1, epoch: a.epoch,
-			fromStart: a.Why == wire.WhyNew && a.Preemptions == 0,
+			fromStart: a.Why == wire.WhyNew && !e.ranBefore(a),
 			scheduled: unset, firstToken: unset, runSince: unset,
-			preemptedOff: a.Preemptions != 0,
+			preemptedOff: e.ranBefore(a),
 			rowWindow:    e.window,
 		}
 		e.j.nextUID++
@@ -95,6 +95,16 @@ func (e *engine) register(a *announcement) *request {
 	}
 	r.metEpoch = e.epoch
 	return r
+}
+
+// ranBefore says whether an announced request was, or may have been, preempted. Versions
+// before 0.12 do not count preemptions; but what is new with the V1 runner was never
+// scheduled (the V2 runner has resumed requests among the new ones, and came with the count).
+func (e *engine) ranBefore(a *announcement) bool {
+	if a.Preemptions == wire.Unknown && a.Why == wire.WhyNew && e.known && !e.fact.V2Runner {
+		return false
+	}
+	return a.Preemptions != 0
 }
 
 // announce takes over what the announcement says of r. It reports whether r was
