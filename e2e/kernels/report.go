@@ -16,7 +16,7 @@ func report(kernels []*Kernel) []byte {
 	line("# pmtrace on kernels")
 	line("")
 	line("Written by `make kernels`: each kernel is its distribution's own package, booted in a virtual machine")
-	line("(QEMU, software emulation, 2 processors). There the tests ran that compare what pmtrace says with what")
+	line("(QEMU, software emulation, one processor). There the tests ran that compare what pmtrace says with what")
 	line("the traced program says itself: a number is how many of them passed, every value equal.")
 	line("")
 	heading := []string{""}

@@ -24,10 +24,10 @@ tests() {
 }
 
 . /work/selection
-export PMTRACE_VERIFIER=$out/verifier PMTRACE_E2E_PROGRAMS=/work/programs
+export PMTRACE_EMULATED=1 PMTRACE_VERIFIER=$out/verifier PMTRACE_E2E_PROGRAMS=/work/programs
 step check 60 programs/pmtrace check --json
 step record 60 programs/pmtrace record --output-dir /tmp/record -- true # refused, or no server
 tests bpf 300 bpf /work/programs/bpf.test
-[ -z "$PROBES" ] || tests probes 1500 probes /work/programs/probes.test -test.run "$PROBES"
 [ -z "$E2E" ] || tests e2e 900 e2e /work/programs/e2e.test -test.run "$E2E"
+[ -z "$PROBES" ] || tests probes 1500 probes /work/programs/probes.test -test.run "$PROBES"
 dmesg >"$out/dmesg.txt"
