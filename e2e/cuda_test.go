@@ -356,13 +356,17 @@ func (c *cudaTables) timesMatch(t *testing.T, truth *gpuTruth) {
 	slices.Sort(errors)
 	t.Logf("GPU times: %d of %d steps, error p50 %d µs, p99 %d µs; within the stated error: %d, with the host's own delay %d",
 		timed, forward, errors[len(errors)/2]/1000, errors[len(errors)*99/100]/1000, strict, inside)
-	if inside*10 < timed*9 {
+	if inside*10 < timed*9 && !emulated() {
 		t.Errorf("%d of %d GPU times are within their stated error", inside, timed)
 	}
 	if timed*100 < forward*95 {
 		t.Errorf("%d of %d steps have a GPU time", timed, forward)
 	}
 }
+
+// emulated says that this is QEMU's software emulation of one processor (e2e/kernels): the
+// stub's GPU, the program and the tracer wait for each other, and no time means a thing.
+func emulated() bool { return os.Getenv("PMTRACE_EMULATED") != "" }
 
 func abs(n int64) int64 { return max(n, -n) }
 

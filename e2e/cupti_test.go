@@ -166,7 +166,9 @@ func TestRecordCUPTI(t *testing.T) {
 			}
 			s, _, tables := b.recorded(t, nil, []string{"--kernels", "off"}, append(load(), c.args...)...)
 			tables.replaysMatch(t, s, never)
-			tables.measuredMatch(t, s, 2)
+			if !emulated() {
+				tables.measuredMatch(t, s, 2)
+			}
 			for _, l := range tables.losses {
 				t.Errorf("lost: %+v", l)
 			}

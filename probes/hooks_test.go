@@ -318,6 +318,7 @@ func TestHookLibrary(t *testing.T) {
 					sign = -1
 				}
 				qt.Assert(t, qt.DeepEquals(got, []any{n, sign * n, 4096.0, -sign * n}), at)
+				qt.Assert(t, qt.IsNotNil(row.Result), at)
 				qt.Assert(t, qt.Equals(*row.Result, int64(2*n)), at)
 				qt.Assert(t, qt.Equals(*row.Outcome, record.HookReturned), at)
 				qt.Assert(t, qt.IsTrue(*row.DurNS > 0), at)

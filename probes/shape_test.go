@@ -257,6 +257,19 @@ func (s *shape) want() want {
 	return w
 }
 
+// emulated says that this is QEMU's software emulation of a processor (e2e/kernels).
+func emulated() bool { return os.Getenv("PMTRACE_EMULATED") != "" }
+
+// untouched leaves out operations behind the last one that changed nothing: in QEMU's
+// emulation the watch of the counter is hit after the run as well. On no processor was
+// that ever seen.
+func untouched(kv []string, n int) []string {
+	for len(kv) > n && kv[len(kv)-1] == "other 0" {
+		kv = kv[:len(kv)-1]
+	}
+	return kv
+}
+
 // check compares tables with the truth, value by value.
 func check(t *testing.T, got *rows, want want) {
 	t.Helper()
@@ -306,6 +319,9 @@ func check(t *testing.T, got *rows, want want) {
 	var kv []string
 	for _, u := range got.usage {
 		kv = append(kv, fmt.Sprint(u.Op, " ", u.Blocks))
+	}
+	if emulated() {
+		kv = untouched(kv, len(want.kv))
 	}
 	qt.Assert(t, qt.DeepEquals(kv, want.kv))
 

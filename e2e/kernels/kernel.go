@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -91,12 +92,24 @@ func (k *Kernel) failures() []string {
 		if s.ExitCode != 0 {
 			out = append(out, fmt.Sprintf("%s: %s ended with %d", k.Name, name, s.ExitCode))
 		}
-		for test, word := range s.Tests {
-			if word == failed {
-				out = append(out, fmt.Sprintf("%s: %s: %s", k.Name, name, test))
+	}
+	for _, test := range k.failedTests() {
+		out = append(out, k.Name+": "+test)
+	}
+	return out
+}
+
+// failedTests are those of a kernel that is to work.
+func (k *Kernel) failedTests() []string {
+	var out []string
+	for _, name := range suites {
+		for test, word := range k.Suites[name].Tests {
+			if word == failed && k.works() {
+				out = append(out, name+": "+test)
 			}
 		}
 	}
+	slices.Sort(out)
 	return out
 }
 

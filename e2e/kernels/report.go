@@ -16,8 +16,9 @@ func report(kernels []*Kernel) []byte {
 	line("# pmtrace on kernels")
 	line("")
 	line("Written by `make kernels`: each kernel is its distribution's own package, booted in a virtual machine")
-	line("(QEMU, software emulation, 2 processors). There the tests ran that compare what pmtrace says with what")
-	line("the traced program says itself: a number is how many of them passed, every value equal.")
+	line("(QEMU, software emulation, one processor). There the tests ran that compare what pmtrace says with what")
+	line("the traced program says itself: a number is how many of them passed, every value equal. Times are not")
+	line("compared: under emulation the program, its stub of a GPU and the tracer wait for one processor.")
 	line("")
 	heading := []string{""}
 	for _, k := range kernels {
@@ -29,6 +30,7 @@ func report(kernels []*Kernel) []byte {
 		line("- **%s**: Linux %s of %s, %s", major(k.Release), k.Release, k.Origin, k.Date)
 	}
 	refusals(line, kernels)
+	failures(line, kernels)
 	complexity(line, kernels, heading)
 	return b.Bytes()
 }
@@ -107,6 +109,24 @@ func refusals(line func(string, ...any), kernels []*Kernel) {
 			line("")
 			line("- %s: %s; needed: %s; remedy: %s", f.Name, f.Found, f.Needed, f.Remedy)
 		}
+	}
+}
+
+func failures(line func(string, ...any), kernels []*Kernel) {
+	var out []string
+	for _, k := range kernels {
+		for _, name := range k.failedTests() {
+			out = append(out, fmt.Sprintf("- %s: %s", major(k.Release), name))
+		}
+	}
+	if out == nil {
+		return
+	}
+	line("")
+	line("## What failed")
+	line("")
+	for _, l := range out {
+		line("%s", l)
 	}
 }
 

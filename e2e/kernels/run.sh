@@ -6,8 +6,8 @@ cd "$(dirname "$0")/../.."
 
 # What runs there: of the tests those that say whether something works, not how long it takes. Under software
 # emulation all is some 10 times slower.
-PROBES='^TestShape$/^3.1[12]$/^(sync|pressure|async|aborts)$|^TestCall(Arguments|Threads|Phases)$|^TestWorkerSteps$|^TestLookGraphs$|^TestHookCalls$/3.12|^TestHookLibrary$|^TestAttachAgain$'
-E2E='^TestCUDA$/3.12|^TestRecordCUPTI$'
+PROBES='^TestShape$/^3.1[12]$/^(sync|async)$|^TestCallArguments$|^TestWorkerSteps$/3.12|^TestHookCalls$/3.12|^TestHookLibrary$'
+E2E='^TestCUDA$/3.12/^v(2_async|1_sync)$|^TestRecordCUPTI$/^v2_async$'
 LIMIT=2400 # s, each
 
 out=build/kernels
@@ -25,13 +25,14 @@ printf "PROBES='%s'\nE2E='%s'\n" "${PROBES_RUN:-$PROBES}" "${E2E_RUN:-$E2E}" >"$
 git ls-files -co --exclude-standard bpf/doc.go e2e/shape e2e/stub e2e/kernels/guest probes/testdata cupti/inject >"$out/files"
 tar -c -f "$out/work.tar" --sort=name --mtime=@0 --owner=0 --group=0 -C . -T "$out/files" -C "$work" selection programs
 
-# console NAME: how it boots, on the virtual machine's console.
+# boot NAME: runs guest/init.sh under a kernel. With one processor: QEMU's emulation of several loses hits of
+# hardware breakpoints (183 to 201 for 200 accesses).
 boot() {
 	local name=$1 from=$PMTRACE_CACHE/kernels/$1 to=$out/$1
 	rm -rf "$to"
 	mkdir -p "$to"
 	truncate -s 256M "$to/results.img"
-	timeout "$((LIMIT * 2))" qemu-system-x86_64 -accel tcg,thread=multi -cpu max,la57=off -smp 2 -m 3072 \
+	timeout "$((LIMIT * 2))" qemu-system-x86_64 -accel tcg -cpu max,la57=off -smp 1 -m 3072 \
 		-kernel "$from/vmlinuz" -initrd "$from/initrd" -append "console=ttyS0 panic=-1 loglevel=4 mitigations=off" \
 		-display none -monitor none -serial "file:$to/console.txt" -serial "file:$to/live.txt" -nic none -no-reboot \
 		-drive "file=$disk,if=virtio,format=raw,snapshot=on" \

@@ -10,6 +10,7 @@ PATH=$PATH:/usr/sbin:/sbin
 has debootstrap debootstrap && has qemu-system-x86_64 qemu-system-x86 && has mke2fs e2fsprogs
 # shellcheck disable=SC2086
 "$SETUP/cpythons.sh" $PYTHONS >/dev/null
+mkdir -p "$(dirname "$disk")"
 only_one guest
 key=$(cat "$0" "$SETUP/../kernels/guest/init.sh" "$SETUP/cpythons.sh" | sha256sum)
 if ! stamped guest "$key" || [ ! -s "$disk" ]; then

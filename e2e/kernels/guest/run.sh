@@ -1,6 +1,6 @@
 #!/bin/sh
 # run.sh DIR: tries pmtrace on this kernel, from the repository's root; what comes out goes to DIR.
-# PMTRACE_GUEST_RUN selects: check, bpf, probes, e2e.
+# /work/selection says which tests.
 out=$1
 uname -r >"$out/release"
 
@@ -20,14 +20,16 @@ step() {
 tests() {
 	name=$1 limit=$2 dir=$3
 	shift 3
+	# shellcheck disable=SC2016 # the inner shell's
 	step "$name" "$limit" sh -c 'cd "$0" && exec "$@"' "$dir" "$@" -test.v -test.timeout "${limit}s"
 }
 
+# shellcheck source=/dev/null
 . /work/selection
-export PMTRACE_VERIFIER=$out/verifier PMTRACE_E2E_PROGRAMS=/work/programs
+export PMTRACE_EMULATED=1 PMTRACE_VERIFIER="$out/verifier" PMTRACE_E2E_PROGRAMS=/work/programs
 step check 60 programs/pmtrace check --json
 step record 60 programs/pmtrace record --output-dir /tmp/record -- true # refused, or no server
 tests bpf 300 bpf /work/programs/bpf.test
-[ -z "$PROBES" ] || tests probes 1500 probes /work/programs/probes.test -test.run "$PROBES"
 [ -z "$E2E" ] || tests e2e 900 e2e /work/programs/e2e.test -test.run "$E2E"
+[ -z "$PROBES" ] || tests probes 1500 probes /work/programs/probes.test -test.run "$PROBES"
 dmesg >"$out/dmesg.txt"
