@@ -20,11 +20,12 @@ step() {
 tests() {
 	name=$1 limit=$2 dir=$3
 	shift 3
+	# shellcheck disable=SC2016 # that shell expands them
 	step "$name" "$limit" sh -c 'cd "$0" && exec "$@"' "$dir" "$@" -test.v -test.timeout "${limit}s"
 }
 
 . /work/selection
-export PMTRACE_VERIFIER=$out/verifier PMTRACE_E2E_PROGRAMS=/work/programs
+export PMTRACE_VERIFIER="$out/verifier" PMTRACE_E2E_PROGRAMS=/work/programs
 step check 60 programs/pmtrace check --json
 step record 60 programs/pmtrace record --output-dir /tmp/record -- true # refused, or no server
 tests bpf 300 bpf /work/programs/bpf.test
