@@ -122,6 +122,7 @@ func TestFilesOfExperts(t *testing.T) {
 	}
 	qt.Check(t, qt.IsTrue(tracksExperts(t, d)))
 	qt.Check(t, qt.StringContains(read(t, d, FileMetadata), `  "moe": {
+    "source": "kernel",
     "layers": 2,
     "num_experts": 4,
     "top_k": 2,
