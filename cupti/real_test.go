@@ -6,10 +6,12 @@ import (
 	"bufio"
 	"encoding/json"
 	"fmt"
+	"math"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -42,7 +44,7 @@ func TestRealCUDA(t *testing.T) {
 
 const (
 	realCount = 100
-	realNodes = 256
+	realNodes = 64
 	realBytes = 256 << 20 // a node
 )
 
@@ -57,7 +59,9 @@ func realReplays(t *testing.T, library string) {
 	qt.Assert(t, qt.IsTrue(lost <= 10), qt.Commentf("%d", lost))
 	ratio := median(replays) / median(events)
 	t.Logf("%d replays of %.3f ms by events: CUPTI's are %.3f %% of that, %d without times", len(replays), median(events)/1e6, 100*ratio, lost)
-	qt.Check(t, qt.IsTrue(ratio > 0.995 && ratio < 1.005), qt.Commentf("%v", ratio))
+	// With CUDA 12 the events take 90 µs themselves: of one graph on one GPU both CUPTIs say the same.
+	most := map[bool]float64{false: 0.005, true: 0.01}[strings.HasSuffix(library, ".12")]
+	qt.Check(t, qt.IsTrue(math.Abs(ratio-1) < most), qt.Commentf("%v", ratio))
 }
 
 func realCopies(t *testing.T, library string) {
