@@ -326,7 +326,7 @@ func (e *engine) addRows(c *call, st *step) {
 			row.newBlocks = -1 // it may have been taken from waiting, and the event that says so lost
 		}
 		switch {
-		case taken && r.preemptions > 0:
+		case taken && (r.preemptions > 0 || r.taken == e.window+1 && !r.takenNew): // the count is not in all versions
 			row.taken = takenAgain
 		case taken:
 			row.taken = takenFirst

@@ -26,7 +26,8 @@ type comparison struct {
 	Mismatches  int      `json:"mismatches"`
 	Differences []string `json:"differences,omitempty"`
 	NotCompared []string `json:"not_compared,omitempty"`
-	Why         string   `json:"why,omitempty"` // it could not run, or failed beside the comparison
+	Why         string   `json:"why,omitempty"`  // it could not run, or failed beside the comparison
+	Note        string   `json:"note,omitempty"` // put there by hand
 }
 
 // cell is a version of vLLM on a CPython.

@@ -146,6 +146,13 @@ func (r *results) notes(b *strings.Builder) {
 	if none {
 		b.WriteString("None.\n")
 	}
+	for i := range r.Cells {
+		for _, run := range r.Cells[i].Runs {
+			if run.Note != "" {
+				fmt.Fprintf(b, "\nvLLM %s, CPython %s, %s: %s.\n", r.Cells[i].VLLM, r.Cells[i].Python, run.mode(), run.Note)
+			}
+		}
+	}
 }
 
 func escape(s string) string { return strings.ReplaceAll(s, "|", `\|`) }
