@@ -7,8 +7,8 @@
 
 #include "attributes.h"
 
-static __always_inline void flush_rows(struct pm_engine *e, struct scratch *s, struct self *self,
-				       __u16 kind, __u32 row_size)
+static __noinline void flush_rows(struct pm_engine *e, struct scratch *s, struct self *self,
+				  __u16 kind, __u32 row_size)
 {
 	__u32 n = s->walk.rows;
 

@@ -35,7 +35,7 @@ static __always_inline int read_ptr(__u64 from, __u64 *to)
 }
 
 /* len() of a list, tuple or deque: a ssize_t, as u32; PM_UNKNOWN on failure. */
-static __always_inline __u32 read_len(__u64 object, __u32 at)
+static __noinline __u32 read_len(__u64 object, __u32 at)
 {
 	__u64 n;
 
@@ -129,8 +129,7 @@ static __always_inline __u64 local(const struct pm_engine *e, const __u64 *local
  * Where an instance keeps its attributes: *values is the first of its inline
  * values, or else *dict its own dict.
  */
-static __always_inline int instance(const struct pm_python *py, __u64 object, __u64 *values,
-				    __u64 *dict)
+static __noinline int instance(const struct pm_python *py, __u64 object, __u64 *values, __u64 *dict)
 {
 	__u64 type, size = 0, word[2];
 	__u8 state[4];
@@ -172,7 +171,7 @@ struct keys {
 	__u32 size; /* of an entry: 16, or 24 with the hash first */
 };
 
-static __always_inline int read_keys(__u64 at, struct keys *k)
+static __noinline int read_keys(__u64 at, struct keys *k)
 {
 	struct {
 		__u64 refcount;
@@ -191,26 +190,51 @@ static __always_inline int read_keys(__u64 at, struct keys *k)
 	return 0;
 }
 
-/* One attribute of an object whose storage is known. */
-static __always_inline __u64 attr_value(const struct pm_python *py, __u64 object,
-					const struct pm_attr *a)
+/* An object whose attributes are read, and where it keeps them. */
+struct holder {
+	__u64 object;
+	__u64 values; /* inline ones; 0: none */
+	__u64 entries; /* of its own dict; 0: none */
+};
+
+static __noinline void open_holder(const struct pm_python *py, struct holder *h, __u64 object)
 {
-	__u64 values, dict, at, entry[2];
+	__u64 dict, at;
 	struct keys k;
 
-	if (!object || a->storage == PM_STORED_NOT)
+	h->object = object;
+	h->values = 0;
+	h->entries = 0;
+	if (!object || instance(py, object, &h->values, &dict))
+		return;
+	if (dict && !read_ptr(dict + DICT_KEYS, &at) && !read_keys(at, &k) && k.size == 16)
+		h->entries = k.entries;
+}
+
+/* One attribute of an object whose storage is known. */
+static __noinline __u64 held_value(const struct holder *h, const struct pm_attr *a)
+{
+	__u64 at, entry[2];
+
+	if (!h->object || a->storage == PM_STORED_NOT)
 		return 0;
 	if (a->storage == PM_STORED_SLOT)
-		return read_ptr(object + a->at, &at) ? 0 : at;
-	if (instance(py, object, &values, &dict))
-		return 0;
-	if (a->storage == PM_STORED_INLINE && values)
-		return read_ptr(values + 8ull * a->at, &at) ? 0 : at;
-	if (!dict || read_ptr(dict + DICT_KEYS, &at) || read_keys(at, &k) || k.size != 16)
-		return 0;
-	if (read_mem(entry, 16, k.entries + 16ull * a->at) || entry[0] != a->key)
+		return read_ptr(h->object + a->at, &at) ? 0 : at;
+	if (a->storage == PM_STORED_INLINE && h->values)
+		return read_ptr(h->values + 8ull * a->at, &at) ? 0 : at;
+	if (!h->entries || read_mem(entry, 16, h->entries + 16ull * a->at) || entry[0] != a->key)
 		return 0;
 	return entry[1];
+}
+
+static __noinline __u64 attr_value(const struct pm_python *py, __u64 object,
+				   const struct pm_attr *a)
+{
+	struct holder h = { .object = object };
+
+	if (a->storage != PM_STORED_SLOT)
+		open_holder(py, &h, object);
+	return held_value(&h, a);
 }
 
 static __always_inline __u64 read_attr(const struct pm_engine *e, __u64 object,

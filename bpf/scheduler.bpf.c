@@ -27,7 +27,7 @@ const enum pm_queue *use_queue __attribute__((unused));
 
 /* ---- Scheduler.schedule returns ---- */
 
-static __always_inline __u32 queue_len(struct pm_engine *e, __u64 scheduler)
+static __always_inline __u32 queue_len(struct pm_engine *e, const struct holder *scheduler)
 {
 	__u32 sum = 0, n;
 	__u64 queue;
@@ -35,7 +35,7 @@ static __always_inline __u32 queue_len(struct pm_engine *e, __u64 scheduler)
 	for (int q = 0; q < PM_MAX_QUEUES; q++) {
 		if (e->queue_kind[q] == PM_QUEUE_NONE)
 			continue;
-		queue = read_attr(e, scheduler, &e->queues[q]);
+		queue = held_value(scheduler, &e->queues[q]);
 		if (e->queue_kind[q] == PM_QUEUE_HEAP)
 			queue = read_attr(e, queue, &e->heap);
 		n = read_len(queue, OB_SIZE);
@@ -51,17 +51,19 @@ static __always_inline void read_scheduler(struct pm_engine *e, struct scratch *
 					   struct self *self, __u64 scheduler)
 {
 	struct pm_step *st = &s->step;
+	struct holder h;
 	__u64 at;
 
+	open_holder(&e->py, &h, scheduler);
 	st->began = 0;
 	at = local(e, s->locals, e->l_began);
 	if (!at || read_ptr(at + e->py.float_value, &st->began))
 		note_bad(self, &st->bad, PM_BAD_TIME);
-	st->running = read_len(read_attr(e, scheduler, &e->running), OB_SIZE);
-	st->waiting = queue_len(e, scheduler);
+	st->running = read_len(held_value(&h, &e->running), OB_SIZE);
+	st->waiting = queue_len(e, &h);
 	if (st->running == PM_UNKNOWN || st->waiting == PM_UNKNOWN)
 		note_bad(self, &st->bad, PM_BAD_QUEUES);
-	st->requests = dict_len(read_attr(e, scheduler, &e->requests));
+	st->requests = dict_len(held_value(&h, &e->requests));
 	st->free_blocks = read_counter(e);
 	if (st->free_blocks == PM_UNKNOWN && e->counter)
 		note_bad(self, &st->bad, PM_BAD_FREE);

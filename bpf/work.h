@@ -134,8 +134,8 @@ static __always_inline int ring_has_room(void)
 
 /* Names, numbers and sends an event. User space looks into the ring two
  * times a second by itself; it is woken only when the ring fills. */
-static __always_inline void send(struct pm_engine *e, struct self *self, struct pm_hdr *hdr,
-				 __u16 kind, __u32 size)
+static __noinline void send(struct pm_engine *e, struct self *self, struct pm_hdr *hdr, __u16 kind,
+			    __u32 size)
 {
 	__u64 wake = BPF_RB_NO_WAKEUP;
 
@@ -196,14 +196,18 @@ static __always_inline void begin_rows(struct scratch *s, __u16 what)
 
 /* The items and length of a list: 0 where there is none, PM_UNKNOWN where it
  * could not be read. */
-static __always_inline __u32 list_items(struct pm_engine *e, __u64 list, __u64 *items)
+static __noinline __u32 list_items(struct pm_engine *e, __u64 list, __u64 *items)
 {
-	__u32 n = list && list != e->none ? read_len(list, OB_SIZE) : 0;
+	__u64 head[2]; /* ob_size, ob_item */
 
 	*items = 0;
-	if (n == 0 || n == PM_UNKNOWN)
-		return n;
-	return read_ptr(list + e->py.list_items, items) ? PM_UNKNOWN : n;
+	if (!list || list == e->none)
+		return 0;
+	if (read_mem(head, sizeof(head), list + OB_SIZE) || head[0] > 0x7fffffff)
+		return PM_UNKNOWN;
+	if (head[0])
+		*items = head[1];
+	return (__u32)head[0];
 }
 
 static __always_inline __u32 dict_len(__u64 dict)
@@ -214,15 +218,18 @@ static __always_inline __u32 dict_len(__u64 dict)
 /* Prepares to walk a dict; returns the number of its items. */
 static __always_inline __u32 open_dict(struct scratch *s, __u64 dict)
 {
-	__u64 used, at;
+	__u64 head[(DICT_KEYS - DICT_USED) / 8 + 1], used;
 	struct keys k;
 
 	s->walk.count = 0;
-	if (!dict || read_ptr(dict + DICT_USED, &used) || used > 0x7fffffff)
+	if (!dict || read_mem(head, sizeof(head), dict + DICT_USED))
+		return PM_UNKNOWN;
+	used = head[0];
+	if (used > 0x7fffffff)
 		return PM_UNKNOWN;
 	if (used == 0)
 		return 0;
-	if (read_ptr(dict + DICT_KEYS, &at) || read_keys(at, &k))
+	if (read_keys(head[(DICT_KEYS - DICT_USED) / 8], &k))
 		return PM_UNKNOWN;
 	s->walk.entries = k.entries;
 	s->walk.count = k.count;

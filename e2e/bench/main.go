@@ -40,7 +40,8 @@ type section struct {
 }
 
 var sections = []section{
-	{"step", true, measureStep},
+	{"step", false, measureStep},
+	{"served", true, measureServedStep},
 	{"tracer", false, measureTracer},
 	{"long", false, measureLong}, // decode takes its session
 	{"decode", false, measureDecode},
