@@ -34,7 +34,7 @@ ROOT := $(if $(filter 0,$(shell id -u)),,sudo -E env "PATH=$(PATH)" "HOME=$(HOME
 ROOT_TESTS := ./bpf/... ./probes/...
 PURE_TESTS = $(shell go list ./... | grep -vE '/(bpf|probes)(/|$$)|/e2e$$')
 
-.PHONY: help release check-release check-deploy setup-s3 setup-release setup-deploy build generate injection charts check-generated fmt lint lint-quick test test-pure test-root cross e2e e2e-quick demo bench bench-calls bench-hooks fuzz install clean setup setup-clang setup-cpython setup-vllm setup-vllm-old setup-lint setup-analysis setup-perfetto setup-browser
+.PHONY: help release check-release check-deploy setup-s3 setup-release setup-deploy build generate injection charts check-generated fmt lint lint-quick test test-pure test-root cross e2e e2e-quick demo bench bench-calls bench-hooks fuzz install clean setup setup-clang setup-cpython setup-vllm setup-vllm-old setup-lint setup-analysis setup-docs setup-perfetto setup-browser docs man
 
 help: ## print this list
 	@sed -nE 's/^([a-z0-9-]+):[^#]*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | awk -F'\t' '{ printf "%-16s %s\n", $$1, $$2 }'
@@ -55,6 +55,14 @@ injection: ## make libpmtrace_cupti.so again, if its sources have changed (gcc)
 charts: ## bring the report's chart library (uPlot, pinned) from npm again
 	@. e2e/setup/lib.sh && has npm npm && has openssl openssl
 	@$(STEP) "uPlot" output/page/assets/uplot/fetch.sh
+
+man: build ## build/man and build/completions: the manual's pages, completions for bash, zsh and fish, of the commands as they are
+	@mkdir -p build/completions
+	./pmtrace man build/man
+	for shell in bash zsh fish; do ./pmtrace completion $$shell >build/completions/pmtrace.$$shell; done
+
+docs: setup-docs ## write anew what the examples of docs/ and the README print, and the plots, of recorded sessions
+	go test ./cmd/pmtrace -count=1 -run TestDocExamples -update-docs
 
 check-generated: setup-clang setup-cpython ## fail unless the committed generated files are what the sources make
 	@$(STEP) "generated files are up to date" e2e/check-generated.sh
@@ -89,7 +97,7 @@ cross: ## build and vet for arm64 (not run anywhere)
 	@$(STEP) "arm64: build" env GOOS=linux GOARCH=arm64 CGO_ENABLED=0 go build ./...
 	@$(STEP) "arm64: vet" env GOOS=linux GOARCH=arm64 CGO_ENABLED=0 go vet ./...
 
-test-pure: setup-analysis setup-perfetto setup-browser setup-s3 ## tests that need no privileges and no server
+test-pure: setup-analysis setup-docs setup-perfetto setup-browser setup-s3 ## tests that need no privileges and no server
 	@$(STEP) "go test: pure" go test $(PURE_TESTS)
 
 test-root: setup-cpython ## tests on the kernel and on real CPythons 3.11 to 3.14 (root)
@@ -139,7 +147,7 @@ clean: ## remove what was built here (the cache stays: $(PMTRACE_CACHE))
 	rm -rf pmtrace build dist bench/out
 	@echo "everything set up for tests is in $(PMTRACE_CACHE); remove that by hand"
 
-setup: setup-clang setup-cpython setup-vllm setup-vllm-old setup-lint setup-analysis setup-perfetto setup-browser setup-s3 setup-release setup-deploy
+setup: setup-clang setup-cpython setup-vllm setup-vllm-old setup-lint setup-analysis setup-docs setup-perfetto setup-browser setup-s3 setup-release setup-deploy
 setup-clang:
 	@e2e/setup/clang.sh >/dev/null
 setup-cpython:
@@ -153,6 +161,8 @@ setup-lint:
 	@e2e/setup/lint.sh >/dev/null
 setup-analysis:
 	@e2e/setup/analysis.sh >/dev/null
+setup-docs:
+	@e2e/setup/docs.sh >/dev/null
 setup-perfetto:
 	@e2e/setup/perfetto.sh >/dev/null
 setup-browser:

@@ -20,7 +20,7 @@ static __always_inline long find_failed(struct scratch *s)
 	return 1;
 }
 
-static long find_one(__u32 i, struct self *self)
+LOOP_BODY(find_one, struct self)(__u32 i, struct self *self)
 {
 	struct scratch *s = scratch();
 	__u64 key, value;
@@ -66,11 +66,12 @@ static long find_one(__u32 i, struct self *self)
  */
 __noinline int find_values(struct self *caller, __u64 object)
 {
-	struct self me, *self = &me; /* bpf_loop takes a pointer to the stack */
+	struct self me, *self = &me; /* repeat takes a pointer to the stack */
 	struct scratch *s = scratch();
-	__u64 values, dict, type, at;
+	__u64 values, dict, at;
 	struct pm_engine *e;
-	struct keys k;
+	struct keys k = {};
+	__u32 most;
 
 	if (!caller)
 		return -1;
@@ -84,24 +85,19 @@ __noinline int find_values(struct self *caller, __u64 object)
 	}
 	if (!object || instance(&e->py, object, &values, &dict))
 		return -1;
-	if (values) {
-		if (read_ptr(object + OB_TYPE, &type) ||
-		    read_ptr(type + e->py.type_cached_keys, &at))
-			return -1;
-	} else if (read_ptr(dict + DICT_KEYS, &at)) {
+	if (instance_keys(&e->py, object, values, dict, &at) || read_keys(&e->py, at, &k) ||
+	    k.count > PM_MAX_ENTRIES)
 		return -1;
-	}
-	if (read_keys(at, &k) || k.count > PM_MAX_ENTRIES)
-		return -1;
+	most = e->py.values == PM_VALUES_DICT ? PM_MAX_ENTRIES : PM_MAX_VALUES;
 	s->find.entries = k.entries;
 	s->find.count = k.count;
 	s->find.size = k.size;
-	bpf_loop(PM_MAX_ENTRIES, find_one, self, 0);
+	repeat(PM_MAX_ENTRIES, find_one, self);
 	if (k.count && !s->find.count)
 		return -1;
 	if (values) {
 		for (int j = 0; j < PM_MAX_KEYS; j++) {
-			if (s->found_at[j] < PM_MAX_VALUES &&
+			if (s->found_at[j] < most &&
 			    read_ptr(values + 8ull * s->found_at[j], &s->found[j]))
 				s->found[j] = 0;
 		}
@@ -109,16 +105,25 @@ __noinline int find_values(struct self *caller, __u64 object)
 	return values ? 1 : 0;
 }
 
-/* Numbers of the inline values of a class's instances, remembered. */
+/* Numbers of the inline values of a class's instances, remembered. Where instances have
+ * dicts (3.10), one may have another order than the next: then the numbers are those of
+ * the names, which are looked up in each. */
 static __always_inline int learn(struct self *self, __u64 object, const __u64 *keys, __u8 *at,
 				 __u32 *known)
 {
+	struct pm_engine *e = engine(self->engine);
 	struct scratch *s = scratch();
 
 	if (*known)
 		return 0;
-	if (!s)
+	if (!s || !e)
 		return -1;
+	if (e->py.values == PM_VALUES_DICT) {
+		for (int j = 0; j < PM_MAX_KEYS; j++)
+			at[j] = j;
+		*known = PM_MAX_KEYS;
+		return 0;
+	}
 	copy_keys(s, keys);
 	if (find_values(self, object) != 1) {
 		lose(self->engine, self->probe, PM_LOST_LAYOUT);
@@ -132,10 +137,20 @@ static __always_inline int learn(struct self *self, __u64 object, const __u64 *k
 
 /* All n inline values of an instance at once, and not a byte more: the next
  * page may never have been touched. */
-static __always_inline int read_values(struct pm_engine *e, __u64 object, __u64 *to, __u32 n)
+static __always_inline int read_values(struct pm_engine *e, struct self *self, __u64 object,
+				       const __u64 *keys, __u64 *to, __u32 n)
 {
+	struct scratch *s = scratch();
 	__u64 values, dict;
 
+	if (s && e->py.values == PM_VALUES_DICT) {
+		copy_keys(s, keys);
+		if (find_values(self, object) < 0)
+			return -1;
+		for (int j = 0; j < PM_MAX_KEYS; j++)
+			to[j] = s->found[j];
+		return 0;
+	}
 	if (!object || instance(&e->py, object, &values, &dict) || !values)
 		return -1;
 	if (n > PM_MAX_VALUES)

@@ -28,7 +28,7 @@ static __always_inline void flush_kv(struct pm_engine *e, struct scratch *s, str
 static __always_inline __u64 add_block(struct pm_engine *e, struct scratch *s, struct self *self,
 				       __u64 block)
 {
-	__u64 values = 0, dict, id, hash, next = 0;
+	__u64 values = 0, dict = 0, id = 0, hash = 0, next = 0;
 	__u32 n = s->walk.rows, number = PM_UNKNOWN, size;
 
 	if (n >= PM_MAX_ROWS) {
@@ -43,7 +43,11 @@ static __always_inline __u64 add_block(struct pm_engine *e, struct scratch *s, s
 	size = e->block_bytes;
 	if (size > sizeof(s->object))
 		size = sizeof(s->object);
-	if (values && !read_mem(s->object, size, values)) {
+	if (!values && dict && e->py.values == PM_VALUES_DICT) {
+		id = read_attr(e, block, &e->block_id);
+		hash = read_attr(e, block, &e->block_hash);
+		next = read_attr(e, block, &e->head_next);
+	} else if (values && !read_mem(s->object, size, values)) {
 		if (e->block_id.storage == PM_STORED_SLOT) {
 			id = s->object[e->block_id.at / 8 & 15];
 			hash = s->object[e->block_hash.at / 8 & 15];
@@ -53,10 +57,11 @@ static __always_inline __u64 add_block(struct pm_engine *e, struct scratch *s, s
 			hash = s->object[e->block_hash.at & 15];
 			next = s->object[e->head_next.at & 15];
 		}
-		number = read_long(&e->py, id);
-		if (number != PM_UNKNOWN && hash && hash != e->none)
-			number |= PM_BLOCK_HASHED;
 	}
+	if (id)
+		number = read_long(&e->py, id);
+	if (number != PM_UNKNOWN && hash && hash != e->none)
+		number |= PM_BLOCK_HASHED;
 	if (number == PM_UNKNOWN)
 		note_bad(self, &s->walk.bad, PM_BAD_BLOCKS);
 	s->kv.id[n & (PM_MAX_ROWS - 1)] = number;
@@ -64,7 +69,7 @@ static __always_inline __u64 add_block(struct pm_engine *e, struct scratch *s, s
 	return next;
 }
 
-static long chain_one(__u32 i, struct self *self)
+LOOP_BODY(chain_one, struct self)(__u32 i, struct self *self)
 {
 	struct pm_engine *e = engine(self->engine);
 	struct scratch *s = scratch();
@@ -79,7 +84,7 @@ static long chain_one(__u32 i, struct self *self)
 	return 0;
 }
 
-static long listed_one(__u32 i, struct self *self)
+LOOP_BODY(listed_one, struct self)(__u32 i, struct self *self)
 {
 	struct pm_engine *e = engine(self->engine);
 	struct scratch *s = scratch();
@@ -95,7 +100,7 @@ static long listed_one(__u32 i, struct self *self)
 	return 0;
 }
 
-#define PM_MAX_BLOCKS (1 << 17)
+#define PM_MAX_BLOCKS PM_MAX_TURNS
 #define PM_MAX_DEPTH 10
 
 /* The Request for which the queue is changed: the argument of the nearest

@@ -6,7 +6,9 @@
 #ifndef PMTRACE_CALLS_H
 #define PMTRACE_CALLS_H
 
-#include "kernel.h"
+#define PM_MAX_TURNS 1024
+
+#include "loop.h"
 #include "event.h"
 #include "config.h"
 #include "python.h"
@@ -104,11 +106,12 @@ struct stack {
 	__u32 process;
 	__u32 worker;
 	__u32 generation;
-	__u32 frame_code;
+	__u32 frame_words; /* where the first of them is */
 	__u32 frame_locals;
 	__u32 cell_ref;
 	__u32 missed; /* frames in a row that were not in the room */
-	__u8 far; /* previous is 2 words behind the code, not 1 */
+	__u8 code_word; /* of the words of a frame that are read, those with the code */
+	__u8 previous_word; /* ... and the previous frame */
 	__u8 want_output;
 	__u8 phase; /* 0: not decided yet */
 	__u8 weak; /* phase of the outermost weak function before phase was decided */
@@ -116,7 +119,7 @@ struct stack {
 	__u8 throwaway;
 	__u8 has_output;
 	__u8 failed;
-	__u8 spare[4];
+	__u8 spare[3];
 };
 
 /* What is remembered of a thread; key: its id. Only the thread itself changes it. */

@@ -13,11 +13,12 @@
 #define PM_MAX_OPS 8
 #define PM_MAX_OWNERS 4
 
-/* Where the attributes of an instance with inline values lie (CPython). */
+/* Where the attributes of an instance lie whose type needs no dict for it (CPython). */
 enum pm_values {
 	PM_VALUES_POINTER = 1, /* 3.11: values pointer 4 words before the object, dict 3 */
 	PM_VALUES_TAGGED = 2, /* 3.12: one word, 3 before: dict, or values | 1 */
 	PM_VALUES_EMBEDDED = 3, /* 3.13 and later: after the object; dict 3 words before */
+	PM_VALUES_DICT = 4, /* 3.10: in a dict, at tp_dictoffset, that may share its class's keys */
 };
 
 /* How one attribute of one known object is stored. */
@@ -40,7 +41,7 @@ struct pm_python {
 	__u32 current_frame; /* in PyThreadState, or in the cframe */
 	__u32 frame_code;
 	__u32 frame_previous;
-	__u32 frame_instr;
+	__u32 frame_instr; /* address of an instruction, or an index where there is code_bytes */
 	__u32 frame_locals;
 	__u32 values; /* enum pm_values */
 	__u32 values_first; /* first value after the start of a values array */
@@ -60,6 +61,8 @@ struct pm_python {
 	__u32 str_kind_shift; /* of the 3 bits in state */
 	__u32 str_ascii_shift;
 	__u32 tuple_items;
+	__u32 code_bytes; /* in a code object: pointer to the bytes with its units (3.10); 0: none */
+	__u32 type_dictoffset;
 	__u64 ref_mask; /* clears the tag bits of a stack reference (3.14) */
 };
 
@@ -102,6 +105,22 @@ enum { /* Request */
        PM_REQ_MAX_TOKENS,
        PM_REQ_PRIORITY,
        PM_REQ_KEYS,
+};
+
+enum { /* what lies on the way to a step's routed experts */
+       PM_RE_ROUTED = 0, /* ModelRunnerOutput.routed_experts, PendingAuxOutput.routed_experts */
+       PM_RE_ASYNC, /* AsyncOutputFuture.async_output */
+       PM_RE_PENDING, /* AsyncOutput.pending_aux_output */
+       PM_RE_AUX, /* ModelRunnerOutput.aux_output_connector_output */
+       PM_RE_ROWS, /* AuxRequestOutput.rows */
+       PM_RE_KEYS,
+};
+
+/* Where vLLM has the experts that a step's tokens chose, as its output is taken. */
+enum pm_routed_place {
+	PM_ROUTED_NOWHERE = 0,
+	PM_ROUTED_LISTS = 1, /* model_runner_output.routed_experts: a tuple, the array first */
+	PM_ROUTED_PENDING = 2, /* the PendingAuxOutput that the caller's future holds */
 };
 
 /* How pm_op finds its blocks. */
@@ -177,6 +196,16 @@ struct pm_engine {
 	struct pm_attr head_next; /* KVCacheBlock.next_free_block; read at `head` */
 	struct pm_attr block_id;
 	struct pm_attr block_hash;
+	/* routed experts */
+	__u64 routed_keys[PM_MAX_KEYS];
+	__u64 routed_caller; /* code that calls update_from_output, with the future */
+	__u64 ndarray; /* type numpy.ndarray */
+	__u32 routed; /* enum pm_routed_place */
+	__u32 routed_limit; /* bytes that are copied of a step */
+	__u16 l_result; /* model_runner_output, of update_from_output */
+	__u16 l_future; /* of the caller */
+	__u32 spare4;
+
 	__u64 head; /* fake_free_list_head */
 	__u32 block_bytes; /* of a block (or its values), up to the last of these */
 	__u32 spare3;
@@ -201,7 +230,8 @@ enum pm_probe {
 	PM_PROBE_FREE_BLOCKS = 1,
 	PM_PROBE_UPDATE_RETURN = 2,
 	PM_PROBE_UPDATE_ENTRY = 3,
-	PM_PROBES = 4,
+	PM_PROBE_ROUTED = 4, /* what update_entry copies of routed experts */
+	PM_PROBES = 5,
 };
 
 /* Why an event, or a part of one, is missing. */

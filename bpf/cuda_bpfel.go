@@ -46,6 +46,7 @@ const (
 	CudaPmKindPM_EV_UPDATE_END   CudaPmKind = 8
 	CudaPmKindPM_EV_OUTPUT_ROWS  CudaPmKind = 9
 	CudaPmKindPM_EV_KV           CudaPmKind = 10
+	CudaPmKindPM_EV_ROUTED       CudaPmKind = 11
 	CudaPmKindPM_EV_CALL         CudaPmKind = 32
 	CudaPmKindPM_EV_PHASE        CudaPmKind = 33
 	CudaPmKindPM_EV_WORKER_STEP  CudaPmKind = 34
@@ -127,6 +128,8 @@ type CudaPmPython struct {
 	StrKindShift   uint32
 	StrAsciiShift  uint32
 	TupleItems     uint32
+	CodeBytes      uint32
+	TypeDictoffset uint32
 	RefMask        uint64
 }
 
@@ -217,28 +220,29 @@ type CudaPmThread struct {
 		Silent uint8
 	}
 	Stack struct {
-		_           structs.HostLayout
-		Base        uint64
-		Held        uint64
-		Frame       uint64
-		RefMask     uint64
-		Output      uint64
-		Process     uint32
-		Worker      uint32
-		Generation  uint32
-		FrameCode   uint32
-		FrameLocals uint32
-		CellRef     uint32
-		Missed      uint32
-		Far         uint8
-		WantOutput  uint8
-		Phase       uint8
-		Weak        uint8
-		Dummy       uint8
-		Throwaway   uint8
-		HasOutput   uint8
-		Failed      uint8
-		Spare       [4]uint8
+		_            structs.HostLayout
+		Base         uint64
+		Held         uint64
+		Frame        uint64
+		RefMask      uint64
+		Output       uint64
+		Process      uint32
+		Worker       uint32
+		Generation   uint32
+		FrameWords   uint32
+		FrameLocals  uint32
+		CellRef      uint32
+		Missed       uint32
+		CodeWord     uint8
+		PreviousWord uint8
+		WantOutput   uint8
+		Phase        uint8
+		Weak         uint8
+		Dummy        uint8
+		Throwaway    uint8
+		HasOutput    uint8
+		Failed       uint8
+		Spare        [3]uint8
 	}
 	Room [256]uint64
 }
@@ -268,9 +272,11 @@ const (
 	CudaMapProgress        = "progress"
 	CudaMapStates          = "states"
 	CudaMapThreads         = "threads"
+	CudaMapTurns           = "turns"
 	CudaMapWorkers         = "workers"
 	CudaProgCallEntry      = "call_entry"
 	CudaProgCallReturn     = "call_return"
+	CudaVarLoopByMap       = "loop_by_map"
 	CudaVarMachine         = "machine"
 	CudaVarNamespaceDevice = "namespace_device"
 	CudaVarNamespaceInode  = "namespace_inode"
@@ -341,6 +347,7 @@ type CudaMapSpecs struct {
 	Progress   *ebpf.MapSpec `ebpf:"progress"`
 	States     *ebpf.MapSpec `ebpf:"states"`
 	Threads    *ebpf.MapSpec `ebpf:"threads"`
+	Turns      *ebpf.MapSpec `ebpf:"turns"`
 	Workers    *ebpf.MapSpec `ebpf:"workers"`
 }
 
@@ -348,6 +355,7 @@ type CudaMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type CudaVariableSpecs struct {
+	LoopByMap       *ebpf.VariableSpec `ebpf:"loop_by_map"`
 	Machine         *ebpf.VariableSpec `ebpf:"machine"`
 	NamespaceDevice *ebpf.VariableSpec `ebpf:"namespace_device"`
 	NamespaceInode  *ebpf.VariableSpec `ebpf:"namespace_inode"`
@@ -388,6 +396,7 @@ type CudaMaps struct {
 	Progress   *ebpf.Map `ebpf:"progress"`
 	States     *ebpf.Map `ebpf:"states"`
 	Threads    *ebpf.Map `ebpf:"threads"`
+	Turns      *ebpf.Map `ebpf:"turns"`
 	Workers    *ebpf.Map `ebpf:"workers"`
 }
 
@@ -401,6 +410,7 @@ func (m *CudaMaps) Close() error {
 		m.Progress,
 		m.States,
 		m.Threads,
+		m.Turns,
 		m.Workers,
 	)
 }
@@ -409,6 +419,7 @@ func (m *CudaMaps) Close() error {
 //
 // It can be passed to LoadCudaObjects or ebpf.CollectionSpec.LoadAndAssign.
 type CudaVariables struct {
+	LoopByMap       *ebpf.Variable `ebpf:"loop_by_map"`
 	Machine         *ebpf.Variable `ebpf:"machine"`
 	NamespaceDevice *ebpf.Variable `ebpf:"namespace_device"`
 	NamespaceInode  *ebpf.Variable `ebpf:"namespace_inode"`

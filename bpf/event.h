@@ -41,6 +41,7 @@ enum pm_kind {
 	PM_EV_UPDATE_END = 8, /* ... returns: struct pm_update */
 	PM_EV_OUTPUT_ROWS = 9, /* its outputs: struct pm_rows + pm_output_row[] */
 	PM_EV_KV = 10, /* the free block queue changed: struct pm_kv + u32[] */
+	PM_EV_ROUTED = 11, /* experts that a step's tokens chose: struct pm_routed + ids */
 
 	/* Calls into CUDA and NCCL. Here hdr.engine is the index of the worker
 	 * process, and seq counts the events of one thread (field `thread`). */
@@ -262,6 +263,34 @@ struct pm_kv {
 	__u8 more; /* 1: the list goes on in the next PM_EV_KV */
 	__u32 blocks; /* blocks of the whole operation */
 	__u32 bad;
+};
+
+/* Why a PM_EV_ROUTED has no ids (pm_routed.state). */
+enum pm_routed_state {
+	PM_ROUTED_SENT = 0, /* it has, or they go on in the next one */
+	PM_ROUTED_NONE = 1, /* the step has none: no model ran, or its array is not within reach */
+	PM_ROUTED_LAYOUT = 2, /* the array is not laid out as expected */
+	PM_ROUTED_LIMIT = 3, /* more bytes than are copied of a step */
+	PM_ROUTED_RING = 4, /* no room in the ring buffer */
+	PM_ROUTED_FAULT = 5, /* the array could not be read */
+};
+
+/* What vLLM itself copied to the host of the experts that the tokens of a step chose
+ * (--enable-return-routed-experts): before PM_EV_UPDATE_BEGIN of the same update, one
+ * event or several in a row. The ids follow, [rows][layers][top_k]; of a layer without
+ * experts they mean nothing. */
+struct pm_routed {
+	struct pm_hdr hdr; /* ktime: when update_from_output was entered */
+	__u64 output; /* address of the SchedulerOutput */
+	__u32 update; /* pm_update.update */
+	__u32 rows; /* tokens, in the order of the batch */
+	__u16 layers; /* of the whole model */
+	__u8 top_k;
+	__u8 bytes; /* of an id */
+	__u8 state; /* enum pm_routed_state */
+	__u8 spare[3];
+	__u32 first; /* bytes of ids sent before */
+	__u32 count; /* bytes of ids here */
 };
 
 #define PM_CALL_FAILED 1 /* pm_call.flags: result is not 0 */

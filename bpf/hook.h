@@ -7,7 +7,9 @@
 #ifndef PMTRACE_HOOK_H
 #define PMTRACE_HOOK_H
 
-#include "kernel.h"
+#define PM_MAX_TURNS 512
+
+#include "loop.h"
 #include "event.h"
 #include "config.h"
 #include "python.h"
@@ -91,6 +93,8 @@ struct pm_hook_state {
 	__u64 fetch; /* where in the interpreter the watched instruction was fetched last */
 	__u64 quickened; /* frame of the call that quickened the code, where fetch was not known */
 	__u64 quickened_at;
+	__u64 place[2]; /* where in the interpreter the first instruction is looked at (3.10) */
+	__u64 fetches[2]; /* ... how often */
 	__u32 cold; /* it is not quickened yet */
 	__u32 depth;
 	__u64 walk; /* frame */

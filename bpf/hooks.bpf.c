@@ -24,7 +24,7 @@ static __always_inline void raised(__u32 index, const struct pm_hook *h, struct 
 }
 
 /* Which open calls' frames are on the stack. */
-static long seen_one(__u32 i, struct of_hook *of)
+LOOP_BODY(seen_one, struct of_hook)(__u32 i, struct of_hook *of)
 {
 	struct pm_hook_state *s = hook_state(of->index);
 	struct pm_hook *h = hook(of->index);
@@ -49,7 +49,7 @@ static __always_inline void settle_open(__u32 index, const struct pm_hook *h,
 
 	s->seen = 0;
 	s->walk = frame;
-	bpf_loop(PM_HOOK_FRAMES, seen_one, &of, 0);
+	repeat(PM_HOOK_FRAMES, seen_one, &of);
 	for (int i = 0; i < PM_HOOK_DEPTH; i++) {
 		__u32 top = s->depth - 1;
 
@@ -94,6 +94,28 @@ static __always_inline int quickens(void *ctx, const struct pm_hook *h, struct p
 	return 0;
 }
 
+/*
+ * CPython 3.10 looks at a function's first instruction as it is called, and again, from
+ * elsewhere, where the thread had to give up the GIL before it began (or it looks from
+ * elsewhere first). So of two places the one that is seen more often is that of all calls.
+ */
+static __always_inline int looks_again(void *ctx, struct pm_hook_state *s)
+{
+	__u64 at = instruction_pointer(ctx);
+
+	if (!s->place[0] || s->place[0] == at) {
+		s->place[0] = at;
+		s->fetches[0]++;
+		return s->fetches[0] < s->fetches[1];
+	}
+	if (!s->place[1] || s->place[1] == at) {
+		s->place[1] = at;
+		s->fetches[1]++;
+		return s->fetches[1] <= s->fetches[0];
+	}
+	return 1;
+}
+
 /* Whether this hit is the interpreter's entering the function. */
 static __always_inline int enters(void *ctx, const struct pm_hook *h, struct pm_hook_state *s,
 				  __u64 frame, __u64 now)
@@ -102,8 +124,9 @@ static __always_inline int enters(void *ctx, const struct pm_hook *h, struct pm_
 
 	/* What comes to the watched instruction from elsewhere, as the end of a loop
 	 * does, and what specialises it, has gone on beyond RESUME. */
-	if (read_ptr(frame + h->py.frame_instr, &at) || at > h->resume || at + 2 < h->first ||
-	    (h->warmup && quickens(ctx, h, s, frame, now))) {
+	if (frame_at(&h->py, frame, h->code, &at) || at > h->resume || at + 2 < h->first ||
+	    (h->warmup && quickens(ctx, h, s, frame, now)) ||
+	    (h->py.code_bytes && looks_again(ctx, s))) {
 		hook_lost(s, PM_SEEN_REPEATED);
 		return 0;
 	}
@@ -140,7 +163,7 @@ int python_entry(void *ctx)
 	o->at = of.frame;
 	o->began = now;
 	o->call = (__u32)call;
-	bpf_loop(PM_HOOK_VALUES, argument_one, &of, 0);
+	repeat(PM_HOOK_VALUES, argument_one, &of);
 	if (!h->returns) {
 		send_hook(index, s, h->args, 0, o, 0, 0, 0);
 		return 0;
@@ -155,6 +178,15 @@ int python_entry(void *ctx)
 	return 0;
 }
 
+/* CPython 3.10 reads all of a function's code once, as it is called for the 1024th time
+ * or so: then the frame has fetched no instruction yet. */
+static __always_inline int has_begun(const struct pm_hook *h, __u64 frame)
+{
+	__u64 at;
+
+	return !h->py.code_bytes || frame_at(&h->py, frame, h->code, &at) || at >= h->first;
+}
+
 SEC("perf_event")
 int python_return(void *ctx)
 {
@@ -166,7 +198,7 @@ int python_return(void *ctx)
 	if (!s || !h)
 		return 0;
 	frame = thread_frame(&h->py, h->thread_state);
-	if (!h->code || code_of(&h->py, frame) != h->code) {
+	if (!h->code || code_of(&h->py, frame) != h->code || !has_begun(h, frame)) {
 		hook_lost(s, h->code ? PM_SEEN_FOREIGN : PM_LOST_NOT_CONFIGURED);
 		return 0;
 	}

@@ -78,6 +78,8 @@ type HooksPmHookState struct {
 	Fetch       uint64
 	Quickened   uint64
 	QuickenedAt uint64
+	Place       [2]uint64
+	Fetches     [2]uint64
 	Cold        uint32
 	Depth       uint32
 	Walk        uint64
@@ -152,6 +154,8 @@ type HooksPmPython struct {
 	StrKindShift   uint32
 	StrAsciiShift  uint32
 	TupleItems     uint32
+	CodeBytes      uint32
+	TypeDictoffset uint32
 	RefMask        uint64
 }
 
@@ -178,10 +182,12 @@ const (
 	HooksMapHooks           = "hooks"
 	HooksMapNoCalls         = "no_calls"
 	HooksMapOpenCalls       = "open_calls"
+	HooksMapTurns           = "turns"
 	HooksProgFunctionEntry  = "function_entry"
 	HooksProgFunctionReturn = "function_return"
 	HooksProgPythonEntry    = "python_entry"
 	HooksProgPythonReturn   = "python_return"
+	HooksVarLoopByMap       = "loop_by_map"
 	HooksVarMachine         = "machine"
 	HooksVarNamespaceDevice = "namespace_device"
 	HooksVarNamespaceInode  = "namespace_inode"
@@ -245,12 +251,14 @@ type HooksMapSpecs struct {
 	Hooks      *ebpf.MapSpec `ebpf:"hooks"`
 	NoCalls    *ebpf.MapSpec `ebpf:"no_calls"`
 	OpenCalls  *ebpf.MapSpec `ebpf:"open_calls"`
+	Turns      *ebpf.MapSpec `ebpf:"turns"`
 }
 
 // HooksVariableSpecs contains global variables before they are loaded into the kernel.
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type HooksVariableSpecs struct {
+	LoopByMap       *ebpf.VariableSpec `ebpf:"loop_by_map"`
 	Machine         *ebpf.VariableSpec `ebpf:"machine"`
 	NamespaceDevice *ebpf.VariableSpec `ebpf:"namespace_device"`
 	NamespaceInode  *ebpf.VariableSpec `ebpf:"namespace_inode"`
@@ -282,6 +290,7 @@ type HooksMaps struct {
 	Hooks      *ebpf.Map `ebpf:"hooks"`
 	NoCalls    *ebpf.Map `ebpf:"no_calls"`
 	OpenCalls  *ebpf.Map `ebpf:"open_calls"`
+	Turns      *ebpf.Map `ebpf:"turns"`
 }
 
 func (m *HooksMaps) Close() error {
@@ -291,6 +300,7 @@ func (m *HooksMaps) Close() error {
 		m.Hooks,
 		m.NoCalls,
 		m.OpenCalls,
+		m.Turns,
 	)
 }
 
@@ -298,6 +308,7 @@ func (m *HooksMaps) Close() error {
 //
 // It can be passed to LoadHooksObjects or ebpf.CollectionSpec.LoadAndAssign.
 type HooksVariables struct {
+	LoopByMap       *ebpf.Variable `ebpf:"loop_by_map"`
 	Machine         *ebpf.Variable `ebpf:"machine"`
 	NamespaceDevice *ebpf.Variable `ebpf:"namespace_device"`
 	NamespaceInode  *ebpf.Variable `ebpf:"namespace_inode"`

@@ -47,6 +47,8 @@ static long (*const bpf_get_ns_current_pid_tgid)(__u64 dev, __u64 ino, void *ids
 static void *(*const bpf_ringbuf_reserve)(void *ring, __u64 size, __u64 flags) = (void *)131;
 static void (*const bpf_ringbuf_submit)(void *data, __u64 flags) = (void *)132;
 static __u64 (*const bpf_ringbuf_query)(void *ring, __u64 flags) = (void *)134;
+static long (*const bpf_for_each_map_elem)(void *map, void *callback, void *ctx,
+					   __u64 flags) = (void *)164;
 static __u64 (*const bpf_get_attach_cookie)(void *ctx) = (void *)174;
 static long (*const bpf_loop)(__u32 n, void *callback, void *ctx, __u64 flags) = (void *)181;
 

@@ -37,7 +37,7 @@ static __always_inline void add_key(struct pm_engine *e, struct scratch *s, stru
 	s->walk.rows = n + 1;
 }
 
-static long set_one(__u32 i, struct self *self)
+LOOP_BODY(set_one, struct self)(__u32 i, struct self *self)
 {
 	struct pm_engine *e = engine(self->engine);
 	struct scratch *s = scratch();
@@ -66,7 +66,7 @@ static long set_one(__u32 i, struct self *self)
 /* Sends the members of a set of request ids. Returns their number. */
 __noinline __u32 send_set(struct self *caller, __u64 set, __u32 what)
 {
-	struct self me, *self = &me; /* bpf_loop takes a pointer to the stack */
+	struct self me, *self = &me; /* repeat takes a pointer to the stack */
 	struct scratch *s = scratch();
 	struct pm_engine *e;
 	__u64 used, mask;
@@ -92,12 +92,12 @@ __noinline __u32 send_set(struct self *caller, __u64 set, __u32 what)
 		s->walk.count = PM_MAX_SET;
 		note_bad(self, &s->walk.bad, PM_BAD_CUT);
 	}
-	bpf_loop(PM_MAX_SET, set_one, self, 0);
+	repeat(PM_MAX_SET, set_one, self);
 	flush_rows(e, s, self, PM_EV_KEYS, 8);
 	return (__u32)used;
 }
 
-static long victim_one(__u32 i, struct self *self)
+LOOP_BODY(victim_one, struct self)(__u32 i, struct self *self)
 {
 	struct pm_engine *e = engine(self->engine);
 	struct scratch *s = scratch();

@@ -8,7 +8,7 @@
 #include "work.h"
 
 /* One EngineCoreOutput. */
-static long output_one(__u32 i, struct self *self)
+LOOP_BODY(output_one, struct self)(__u32 i, struct self *self)
 {
 	struct pm_engine *e = engine(self->engine);
 	struct scratch *s = scratch();
@@ -59,7 +59,7 @@ static long output_one(__u32 i, struct self *self)
 
 /* The EngineCoreOutputs of one client: an entry of the dict in a, with entries
  * of size b. */
-static long client_one(__u32 i, struct self *self)
+LOOP_BODY(client_one, struct self)(__u32 i, struct self *self)
 {
 	struct pm_engine *e = engine(self->engine);
 	struct scratch *s = scratch();
@@ -92,7 +92,7 @@ static long client_one(__u32 i, struct self *self)
 	s->walk.count = n;
 	s->walk.client = self->b == 24 ? read_long(&e->py, entry[1]) : i;
 	s->update.rows += n;
-	bpf_loop(n, output_one, self, 0);
+	repeat(n, output_one, self);
 	return 0;
 }
 

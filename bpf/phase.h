@@ -10,7 +10,7 @@
 
 #include "calls.h"
 
-#define PM_MAX_STACK 1024 /* frames; compilers of models go some hundred deep */
+#define PM_MAX_STACK PM_MAX_TURNS /* frames; compilers of models go some hundred deep */
 #define PM_MAX_CLASSES (1 << 12)
 
 /*
@@ -140,7 +140,7 @@ static __always_inline int fill_room(struct pm_thread *th, __u64 at)
 static __always_inline int read_frame(struct pm_thread *th, __u64 *words)
 {
 	struct stack *s = &th->stack;
-	__u64 at = s->frame + s->frame_code, offset = at - s->base;
+	__u64 at = s->frame + s->frame_words, offset = at - s->base;
 
 	if (offset > PM_WINDOW - FRAME_WORDS || offset + FRAME_WORDS > s->held) {
 		if (s->base - at > PM_NEAR && !s->missed) {
@@ -159,12 +159,12 @@ static __always_inline int read_frame(struct pm_thread *th, __u64 *words)
 	return 0;
 }
 
-/* What a callback of bpf_loop is given. */
+/* What the body of a loop is given. */
 struct walker {
 	struct pm_thread *th;
 };
 
-static long walk_one(__u32 i, struct walker *walker)
+LOOP_BODY(walk_one, struct walker)(__u32 i, struct walker *walker)
 {
 	struct pm_thread *th = walker->th;
 	struct stack *s = &th->stack;
@@ -175,11 +175,11 @@ static long walk_one(__u32 i, struct walker *walker)
 		s->failed = 1;
 		return 1;
 	}
-	code = words[0] & s->ref_mask;
+	code = words[s->code_word & 1] & s->ref_mask;
 	class = class_of(s, code);
 	if (class & CLASS_KNOWN)
 		consider(s, class, code);
-	s->frame = s->far ? words[2] : words[1];
+	s->frame = s->previous_word == 2 ? words[2] : words[s->previous_word & 1];
 	return !s->frame;
 }
 
@@ -220,14 +220,20 @@ static __always_inline void find_phase(struct pm_worker *w, struct pm_thread *th
 	s->ref_mask = w->py.ref_mask;
 	s->worker = w->index;
 	s->generation = w->generation;
-	s->frame_code = w->py.frame_code;
 	s->frame_locals = w->py.frame_locals;
 	s->cell_ref = w->py.cell_ref;
-	s->far = w->py.frame_previous - w->py.frame_code == 16;
+	/* The code first, and previous 1 or 2 words behind; in 3.10 it is the word before. */
+	s->frame_words = w->py.frame_code;
+	if (w->py.frame_previous < w->py.frame_code) {
+		s->frame_words = w->py.frame_previous;
+		s->code_word = 1;
+	} else {
+		s->previous_word = w->py.frame_previous - w->py.frame_code == 16 ? 2 : 1;
+	}
 	s->want_output = w->flags & PM_WORKER_OTHER_PROCESS;
 	s->frame = top_frame(w, th, s, thread);
 	if (s->frame) {
-		bpf_loop(PM_MAX_STACK, walk_one, &walker, 0);
+		repeat(PM_MAX_STACK, walk_one, &walker);
 		if (!s->phase)
 			s->phase = PM_PHASE_OTHER;
 		if (s->dummy)

@@ -18,6 +18,10 @@
 #define KEYS_ENTRIES 24
 #define KEYS_INDICES 32
 #define KEYS_GENERAL 0 /* DictKeysKind: entries of hash, key, value */
+#define BYTES_DATA 32
+
+/* struct _dictkeysobject of 3.10, whose entries are all of hash, key, value. */
+#define KEYS_310_INDICES 40
 
 #define PM_MAX_LOCALS 128
 #define PM_MAX_VALUES 40 /* SHARED_KEYS_MAX_SIZE is 30 */
@@ -103,6 +107,19 @@ static __always_inline __u64 code_of(const struct pm_python *py, __u64 frame)
 	return code & py->ref_mask;
 }
 
+/* Where the thread is in the code that a frame runs: the address of an instruction. */
+static __always_inline int frame_at(const struct pm_python *py, __u64 frame, __u64 code, __u64 *at)
+{
+	__s32 index;
+
+	if (!py->code_bytes)
+		return read_ptr(frame + py->frame_instr, at);
+	if (read_mem(&index, 4, frame + py->frame_instr) || read_ptr(code + py->code_bytes, at))
+		return -1;
+	*at += BYTES_DATA + 2 * (__s64)index;
+	return 0;
+}
+
 static __always_inline __u64 current_frame(const struct pm_engine *e)
 {
 	return thread_frame(&e->py, e->thread_state);
@@ -149,6 +166,11 @@ static __noinline int instance(const struct pm_python *py, __u64 object, __u64 *
 			*values = word[0] + 1 + py->values_first;
 		else
 			*dict = word[0];
+	} else if (py->values == PM_VALUES_DICT) {
+		if (read_ptr(object + OB_TYPE, &type) ||
+		    read_ptr(type + py->type_dictoffset, &size) || !size || size > 4096 ||
+		    read_ptr(object + size, dict))
+			return -1;
 	} else {
 		if (read_ptr(object - 24, dict))
 			return -1;
@@ -171,7 +193,28 @@ struct keys {
 	__u32 size; /* of an entry: 16, or 24 with the hash first */
 };
 
-static __noinline int read_keys(__u64 at, struct keys *k)
+/* A global function: the verifier looks at it once. */
+__noinline int read_keys_310(__u64 at, struct keys *k)
+{
+	struct {
+		__u64 refcount, size, lookup, usable, entries;
+	} head;
+	__u64 size, index = 1;
+
+	if (!k || !at || read_mem(&head, sizeof(head), at))
+		return -1;
+	size = head.size;
+	if (size > 1ull << 32 || head.entries > 0x7fffffff)
+		return -1;
+	if (size > 0xff)
+		index = size > 0xffff ? size > 0xffffffff ? 8 : 4 : 2;
+	k->count = (__u32)head.entries;
+	k->size = 24;
+	k->entries = at + KEYS_310_INDICES + size * index;
+	return 0;
+}
+
+static __noinline int read_keys(const struct pm_python *py, __u64 at, struct keys *k)
 {
 	struct {
 		__u64 refcount;
@@ -179,6 +222,9 @@ static __noinline int read_keys(__u64 at, struct keys *k)
 		__u32 version;
 		__u64 usable, entries;
 	} head;
+
+	if (py->values == PM_VALUES_DICT)
+		return read_keys_310(at, k);
 
 	if (!at || read_mem(&head, sizeof(head), at) || head.log2_index > 40)
 		return -1;
@@ -190,25 +236,44 @@ static __noinline int read_keys(__u64 at, struct keys *k)
 	return 0;
 }
 
+/* The keys of an instance's attributes: its class's, or those of its dict. */
+static __always_inline int instance_keys(const struct pm_python *py, __u64 object, __u64 values,
+					 __u64 dict, __u64 *keys)
+{
+	__u64 type;
+
+	if (!values || py->values == PM_VALUES_DICT)
+		return read_ptr(dict + DICT_KEYS, keys);
+	return read_ptr(object + OB_TYPE, &type) || read_ptr(type + py->type_cached_keys, keys) ?
+		       -1 :
+		       0;
+}
+
 /* An object whose attributes are read, and where it keeps them. */
 struct holder {
 	__u64 object;
 	__u64 values; /* inline ones; 0: none */
 	__u64 entries; /* of its own dict; 0: none */
+	__u32 size; /* of an entry */
+	__u32 by_keys; /* 3.10: values are in the order of the dict's keys */
 };
 
 static __noinline void open_holder(const struct pm_python *py, struct holder *h, __u64 object)
 {
 	__u64 dict, at;
-	struct keys k;
+	struct keys k = {};
 
 	h->object = object;
 	h->values = 0;
 	h->entries = 0;
+	h->size = 0;
+	h->by_keys = py->values == PM_VALUES_DICT;
 	if (!object || instance(py, object, &h->values, &dict))
 		return;
-	if (dict && !read_ptr(dict + DICT_KEYS, &at) && !read_keys(at, &k) && k.size == 16)
+	if (dict && !read_ptr(dict + DICT_KEYS, &at) && !read_keys(py, at, &k)) {
 		h->entries = k.entries;
+		h->size = k.size;
+	}
 }
 
 /* One attribute of an object whose storage is known. */
@@ -220,10 +285,16 @@ static __noinline __u64 held_value(const struct holder *h, const struct pm_attr 
 		return 0;
 	if (a->storage == PM_STORED_SLOT)
 		return read_ptr(h->object + a->at, &at) ? 0 : at;
-	if (a->storage == PM_STORED_INLINE && h->values)
+	if (a->storage == PM_STORED_INLINE && h->values && !h->by_keys)
 		return read_ptr(h->values + 8ull * a->at, &at) ? 0 : at;
-	if (!h->entries || read_mem(entry, 16, h->entries + 16ull * a->at) || entry[0] != a->key)
+	if (!h->entries)
 		return 0;
+	at = h->entries + (__u64)h->size * a->at + (h->size == 24 ? 8 : 0);
+	if (read_mem(entry, 16, at) || entry[0] != a->key)
+		return 0;
+	/* 3.10: not all instances need have their class's keys in the same order. */
+	if (h->values && h->by_keys)
+		return read_ptr(h->values + 8ull * a->at, &at) ? 0 : at;
 	return entry[1];
 }
 

@@ -16,7 +16,7 @@ static __always_inline __u32 found_long(struct pm_engine *e, struct scratch *s, 
 /* Announces a Request: what its key means. Returns its key. */
 __noinline __u64 send_request(struct self *caller, __u64 object, __u32 why)
 {
-	struct self me, *self = &me; /* bpf_loop takes a pointer to the stack */
+	struct self me, *self = &me; /* repeat takes a pointer to the stack */
 	struct scratch *s = scratch();
 	struct pm_request *r;
 	struct pm_engine *e;
@@ -97,7 +97,7 @@ static __always_inline void flush_prefix(struct pm_engine *e, struct scratch *s,
 	s->walk.bad = 0;
 }
 
-static long prefix_one(__u32 i, struct self *self)
+LOOP_BODY(prefix_one, struct self)(__u32 i, struct self *self)
 {
 	struct pm_engine *e = engine(self->engine);
 	struct scratch *s = scratch();
@@ -128,7 +128,7 @@ static long prefix_one(__u32 i, struct self *self)
  */
 __noinline int send_prefix(struct self *caller, __u64 key, __u64 block_ids, __u32 computed)
 {
-	struct self me, *self = &me; /* bpf_loop takes a pointer to the stack */
+	struct self me, *self = &me; /* repeat takes a pointer to the stack */
 	struct scratch *s = scratch();
 	struct pm_engine *e;
 	__u32 groups, blocks, n;
@@ -171,7 +171,7 @@ __noinline int send_prefix(struct self *caller, __u64 key, __u64 block_ids, __u3
 		s->prefix.head.key = key;
 		s->prefix.head.step = e->step;
 		s->prefix.head.group = g;
-		bpf_loop(PM_MAX_PREFIX, prefix_one, self, 0);
+		repeat(PM_MAX_PREFIX, prefix_one, self);
 		if (s->walk.rows)
 			flush_prefix(e, s, self);
 	}
@@ -180,7 +180,7 @@ __noinline int send_prefix(struct self *caller, __u64 key, __u64 block_ids, __u3
 
 /* An entry of scheduled_new_reqs: the Request is in the items a, its NewRequestData
  * in the items b. */
-static long new_one(__u32 i, struct self *self)
+LOOP_BODY(new_one, struct self)(__u32 i, struct self *self)
 {
 	struct pm_engine *e = engine(self->engine);
 	struct scratch *s = scratch();
@@ -199,7 +199,7 @@ static long new_one(__u32 i, struct self *self)
 	}
 	if (learn(self, data, e->nrd_keys, e->nrd_at, &e->nrd_known))
 		return 0;
-	if (read_values(e, data, s->other, e->nrd_known)) {
+	if (read_values(e, self, data, e->nrd_keys, s->other, e->nrd_known)) {
 		lose(self->engine, self->probe, PM_LOST_LAYOUT);
 		return 0;
 	}
@@ -210,7 +210,7 @@ static long new_one(__u32 i, struct self *self)
 
 /* A scheduled_resumed_reqs entry; a is the list's items, b the place of the first
  * resumed request in CachedRequestData. */
-static long resumed_one(__u32 i, struct self *self)
+LOOP_BODY(resumed_one, struct self)(__u32 i, struct self *self)
 {
 	struct pm_engine *e = engine(self->engine);
 	struct scratch *s = scratch();
@@ -236,7 +236,7 @@ static long resumed_one(__u32 i, struct self *self)
 	return 0;
 }
 
-static long sync_one(__u32 i, struct self *self)
+LOOP_BODY(sync_one, struct self)(__u32 i, struct self *self)
 {
 	__u64 object;
 

@@ -30,7 +30,7 @@ static __always_inline __u32 count_blocks(struct pm_engine *e, __u64 tuple)
 	return sum;
 }
 
-static long row_one(__u32 i, struct self *self)
+LOOP_BODY(row_one, struct self)(__u32 i, struct self *self)
 {
 	struct pm_engine *e = engine(self->engine);
 	struct scratch *s = scratch();
@@ -108,16 +108,17 @@ static long row_one(__u32 i, struct self *self)
 	return 0;
 }
 
-static long draft_one(__u32 i, struct self *self)
+LOOP_BODY(draft_one, struct self)(__u32 i, struct self *self)
 {
 	struct pm_engine *e = engine(self->engine);
 	struct scratch *s = scratch();
-	__u64 entry[2];
+	__u64 entry[2], at;
 	__u32 n;
 
 	if (!e || !s || i >= s->walk.count)
 		return 1;
-	if (read_mem(entry, 16, s->walk.entries + 16ull * i)) {
+	at = s->walk.entries + (__u64)s->walk.size * i + (s->walk.size == 24 ? 8 : 0);
+	if (read_mem(entry, 16, at)) {
 		note_bad(self, &s->walk.bad, PM_BAD_DRAFTS);
 		return 1;
 	}

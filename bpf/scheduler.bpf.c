@@ -13,6 +13,7 @@
 #include "rows.h"
 #include "outputs.h"
 #include "blocks.h"
+#include "routed.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
@@ -24,6 +25,7 @@ const enum pm_kv_op *use_kv_op __attribute__((unused));
 const enum pm_kind *use_kind __attribute__((unused));
 const enum pm_values *use_values __attribute__((unused));
 const enum pm_queue *use_queue __attribute__((unused));
+const enum pm_routed_place *use_routed_place __attribute__((unused));
 
 /* ---- Scheduler.schedule returns ---- */
 
@@ -84,7 +86,7 @@ static __always_inline int open_cached(struct pm_engine *e, struct scratch *s, s
 	s->walk.computed = 0;
 	s->walk.blocks = 0;
 	if (learn(self, cached, e->crd_keys, e->crd_at, &e->crd_known) ||
-	    read_values(e, cached, s->other, e->crd_known))
+	    read_values(e, self, cached, e->crd_keys, s->other, e->crd_known))
 		return -1;
 	n = list_items(e, value(s->other, e->crd_at, PM_CRD_IDS), &s->walk.ids);
 	s->step.cached_requests = n;
@@ -111,7 +113,7 @@ static __always_inline int read_output(struct pm_engine *e, struct scratch *s, s
 	st->drafts = PM_UNKNOWN;
 	st->encoder_inputs = PM_UNKNOWN;
 	if (learn(self, st->output, e->so_keys, e->so_at, &e->so_known) ||
-	    read_values(e, st->output, s->so, e->so_known)) {
+	    read_values(e, self, st->output, e->so_keys, s->so, e->so_known)) {
 		note_bad(self, &st->bad, PM_BAD_ROWS | PM_BAD_TOTALS);
 		return -1;
 	}
@@ -146,7 +148,7 @@ static __always_inline void send_ended(struct pm_engine *e, struct scratch *s, s
 	if (!n)
 		return;
 	begin_rows(s, PM_KEYS_VICTIMS);
-	bpf_loop(bounded(self, n), victim_one, self, 0);
+	repeat(bounded(self, n), victim_one, self);
 	flush_rows(e, s, self, PM_EV_KEYS, 8);
 }
 
@@ -160,21 +162,21 @@ static __always_inline void send_requests(struct pm_engine *e, struct scratch *s
 	if (n) {
 		if (list_items(e, value(s->so, e->so_at, PM_SO_NEW), &self->b) != n)
 			self->b = 0;
-		bpf_loop(bounded(self, n), new_one, self, 0);
+		repeat(bounded(self, n), new_one, self);
 	}
 	n = list_items(e, local(e, s->locals, e->l_resumed), &self->a);
 	if (n) {
 		self->b = s->walk.cached - n;
-		bpf_loop(bounded(self, n), resumed_one, self, 0);
+		repeat(bounded(self, n), resumed_one, self);
 	}
 	/* Only once the ring is being read again: else each step would do this. */
 	if (e->sync && ring_has_room()) {
 		e->sync = 0;
 		n = list_items(e, read_attr(e, scheduler, &e->running), &self->a);
-		bpf_loop(bounded(self, n), sync_one, self, 0);
+		repeat(bounded(self, n), sync_one, self);
 		/* What this very call preempted runs no more. */
 		n = list_items(e, local(e, s->locals, e->l_victims), &self->a);
-		bpf_loop(bounded(self, n), sync_one, self, 0);
+		repeat(bounded(self, n), sync_one, self);
 	}
 }
 
@@ -183,10 +185,10 @@ static __always_inline void send_rows(struct pm_engine *e, struct scratch *s, st
 	begin_rows(s, 0);
 	s->walk.base = 0;
 	s->walk.last_int = 0;
-	if (open_dict(s, value(s->so, e->so_at, PM_SO_SCHEDULED)) == PM_UNKNOWN)
+	if (open_dict(e, s, value(s->so, e->so_at, PM_SO_SCHEDULED)) == PM_UNKNOWN)
 		note_bad(self, &s->walk.bad, PM_BAD_ROWS);
 	else
-		bpf_loop(bounded(self, s->walk.count), row_one, self, 0);
+		repeat(bounded(self, s->walk.count), row_one, self);
 	if (s->walk.rows || s->walk.bad)
 		flush_rows(e, s, self, PM_EV_STEP_ROWS, sizeof(struct pm_step_row));
 }
@@ -194,10 +196,10 @@ static __always_inline void send_rows(struct pm_engine *e, struct scratch *s, st
 static __always_inline void send_drafts(struct pm_engine *e, struct scratch *s, struct self *self)
 {
 	begin_rows(s, 0);
-	if (open_dict(s, value(s->so, e->so_at, PM_SO_DRAFTS)) == PM_UNKNOWN || s->walk.size != 16)
+	if (open_dict(e, s, value(s->so, e->so_at, PM_SO_DRAFTS)) == PM_UNKNOWN)
 		note_bad(self, &s->walk.bad, PM_BAD_DRAFTS);
 	else
-		bpf_loop(bounded(self, s->walk.count), draft_one, self, 0);
+		repeat(bounded(self, s->walk.count), draft_one, self);
 	if (s->walk.rows || s->walk.bad)
 		flush_rows(e, s, self, PM_EV_DRAFTS, sizeof(struct pm_draft_row));
 }
@@ -254,7 +256,7 @@ int update_entry(void *ctx)
 	struct self self = { .probe = PM_PROBE_UPDATE_ENTRY };
 	struct scratch *s = scratch();
 	struct pm_engine *e;
-	__u64 output;
+	__u64 output, frame, now = bpf_ktime_get_ns();
 
 	self.engine = (__u32)bpf_get_attach_cookie(ctx);
 	e = engine(self.engine);
@@ -262,7 +264,8 @@ int update_entry(void *ctx)
 		lose(self.engine & (PM_MAX_ENGINES - 1), self.probe, PM_LOST_NOT_CONFIGURED);
 		return 0;
 	}
-	if (!enter(e, s, &self, e->update_code, e->update_resume, 4))
+	frame = enter(e, s, &self, e->update_code, e->update_resume, 4);
+	if (!frame)
 		return 0;
 	output = local(e, s->locals, e->l_update_output);
 	if (!output || output == e->begun) {
@@ -270,11 +273,13 @@ int update_entry(void *ctx)
 		return 0;
 	}
 	e->begun = output;
+	if (e->routed)
+		send_routed(e, s, &self, frame, output, now);
 	s->update.output = output;
 	s->update.update = e->update;
 	s->update.rows = 0;
 	s->update.bad = 0;
-	send(e, &self, &s->update.hdr, PM_EV_UPDATE_BEGIN, sizeof(s->update));
+	send_at(e, &self, &s->update.hdr, PM_EV_UPDATE_BEGIN, sizeof(s->update), now);
 	return 0;
 }
 
@@ -307,7 +312,7 @@ int update_return(void *ctx)
 	s->update.update = e->update;
 	s->update.rows = 0;
 	s->update.bad = 0;
-	if (used && (read_ptr(outputs + DICT_KEYS, &at) || read_keys(at, &k)))
+	if (used && (read_ptr(outputs + DICT_KEYS, &at) || read_keys(&e->py, at, &k)))
 		note_bad(&self, &s->update.bad, PM_BAD_ROWS);
 	if (k.count > PM_MAX_CLIENTS) {
 		k.count = PM_MAX_CLIENTS;
@@ -315,7 +320,7 @@ int update_return(void *ctx)
 	}
 	self.a = k.entries;
 	self.b = k.size;
-	bpf_loop(k.count, client_one, &self, 0);
+	repeat(k.count, client_one, &self);
 	if (s->walk.rows || s->walk.bad)
 		flush_rows(e, s, &self, PM_EV_OUTPUT_ROWS, sizeof(struct pm_output_row));
 	send(e, &self, &s->update.hdr, PM_EV_UPDATE_END, sizeof(s->update));
@@ -392,10 +397,10 @@ int free_blocks(void *ctx)
 	}
 	if (blocks == PM_OP_COUNT) {
 		s->walk.cursor = read_attr(e, e->head, &e->head_next);
-		bpf_loop(n, chain_one, &self, 0);
+		repeat(n, chain_one, &self);
 	} else if (blocks == PM_OP_LIST) {
 		s->walk.count = n;
-		bpf_loop(n, listed_one, &self, 0);
+		repeat(n, listed_one, &self);
 	} else if (blocks == PM_OP_ONE && argument) {
 		add_block(e, s, &self, argument);
 	}

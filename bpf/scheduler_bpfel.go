@@ -64,6 +64,14 @@ type SchedulerPmEngine struct {
 	HeadNext       SchedulerPmAttr
 	BlockId        SchedulerPmAttr
 	BlockHash      SchedulerPmAttr
+	RoutedKeys     [16]uint64
+	RoutedCaller   uint64
+	Ndarray        uint64
+	Routed         uint32
+	RoutedLimit    uint32
+	L_result       uint16
+	L_future       uint16
+	Spare4         uint32
 	Head           uint64
 	BlockBytes     uint32
 	Spare3         uint32
@@ -95,6 +103,7 @@ const (
 	SchedulerPmKindPM_EV_UPDATE_END   SchedulerPmKind = 8
 	SchedulerPmKindPM_EV_OUTPUT_ROWS  SchedulerPmKind = 9
 	SchedulerPmKindPM_EV_KV           SchedulerPmKind = 10
+	SchedulerPmKindPM_EV_ROUTED       SchedulerPmKind = 11
 	SchedulerPmKindPM_EV_CALL         SchedulerPmKind = 32
 	SchedulerPmKindPM_EV_PHASE        SchedulerPmKind = 33
 	SchedulerPmKindPM_EV_WORKER_STEP  SchedulerPmKind = 34
@@ -135,7 +144,8 @@ const (
 	SchedulerPmProbePM_PROBE_FREE_BLOCKS     SchedulerPmProbe = 1
 	SchedulerPmProbePM_PROBE_UPDATE_RETURN   SchedulerPmProbe = 2
 	SchedulerPmProbePM_PROBE_UPDATE_ENTRY    SchedulerPmProbe = 3
-	SchedulerPmProbePM_PROBES                SchedulerPmProbe = 4
+	SchedulerPmProbePM_PROBE_ROUTED          SchedulerPmProbe = 4
+	SchedulerPmProbePM_PROBES                SchedulerPmProbe = 5
 )
 
 type SchedulerPmPython struct {
@@ -164,6 +174,8 @@ type SchedulerPmPython struct {
 	StrKindShift   uint32
 	StrAsciiShift  uint32
 	TupleItems     uint32
+	CodeBytes      uint32
+	TypeDictoffset uint32
 	RefMask        uint64
 }
 
@@ -189,6 +201,14 @@ const (
 	SchedulerPmReasonPM_REASONS             SchedulerPmReason = 8
 )
 
+type SchedulerPmRoutedPlace uint32
+
+const (
+	SchedulerPmRoutedPlacePM_ROUTED_NOWHERE SchedulerPmRoutedPlace = 0
+	SchedulerPmRoutedPlacePM_ROUTED_LISTS   SchedulerPmRoutedPlace = 1
+	SchedulerPmRoutedPlacePM_ROUTED_PENDING SchedulerPmRoutedPlace = 2
+)
+
 type SchedulerPmStorage uint32
 
 const (
@@ -204,7 +224,34 @@ const (
 	SchedulerPmValuesPM_VALUES_POINTER  SchedulerPmValues = 1
 	SchedulerPmValuesPM_VALUES_TAGGED   SchedulerPmValues = 2
 	SchedulerPmValuesPM_VALUES_EMBEDDED SchedulerPmValues = 3
+	SchedulerPmValuesPM_VALUES_DICT     SchedulerPmValues = 4
 )
+
+type SchedulerRoutedRoom struct {
+	_    structs.HostLayout
+	Head struct {
+		_   structs.HostLayout
+		Hdr struct {
+			_       structs.HostLayout
+			Ktime   uint64
+			Seq     uint32
+			Kind    uint16
+			Engine  uint8
+			Version uint8
+		}
+		Output uint64
+		Update uint32
+		Rows   uint32
+		Layers uint16
+		TopK   uint8
+		Bytes  uint8
+		State  uint8
+		Spare  [3]uint8
+		First  uint32
+		Count  uint32
+	}
+	Ids [8192]uint8
+}
 
 type SchedulerScratch struct {
 	_        structs.HostLayout
@@ -402,11 +449,14 @@ const (
 	SchedulerMapEngines         = "engines"
 	SchedulerMapEvents          = "events"
 	SchedulerMapLosses          = "losses"
+	SchedulerMapRoutedRooms     = "routed_rooms"
 	SchedulerMapScratches       = "scratches"
+	SchedulerMapTurns           = "turns"
 	SchedulerProgFreeBlocks     = "free_blocks"
 	SchedulerProgScheduleReturn = "schedule_return"
 	SchedulerProgUpdateEntry    = "update_entry"
 	SchedulerProgUpdateReturn   = "update_return"
+	SchedulerVarLoopByMap       = "loop_by_map"
 	SchedulerVarNamespaceDevice = "namespace_device"
 	SchedulerVarNamespaceInode  = "namespace_inode"
 	SchedulerVarUseKind         = "use_kind"
@@ -415,6 +465,7 @@ const (
 	SchedulerVarUseProbe        = "use_probe"
 	SchedulerVarUseQueue        = "use_queue"
 	SchedulerVarUseReason       = "use_reason"
+	SchedulerVarUseRoutedPlace  = "use_routed_place"
 	SchedulerVarUseValues       = "use_values"
 )
 
@@ -470,16 +521,19 @@ type SchedulerProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type SchedulerMapSpecs struct {
-	Engines   *ebpf.MapSpec `ebpf:"engines"`
-	Events    *ebpf.MapSpec `ebpf:"events"`
-	Losses    *ebpf.MapSpec `ebpf:"losses"`
-	Scratches *ebpf.MapSpec `ebpf:"scratches"`
+	Engines     *ebpf.MapSpec `ebpf:"engines"`
+	Events      *ebpf.MapSpec `ebpf:"events"`
+	Losses      *ebpf.MapSpec `ebpf:"losses"`
+	RoutedRooms *ebpf.MapSpec `ebpf:"routed_rooms"`
+	Scratches   *ebpf.MapSpec `ebpf:"scratches"`
+	Turns       *ebpf.MapSpec `ebpf:"turns"`
 }
 
 // SchedulerVariableSpecs contains global variables before they are loaded into the kernel.
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type SchedulerVariableSpecs struct {
+	LoopByMap       *ebpf.VariableSpec `ebpf:"loop_by_map"`
 	NamespaceDevice *ebpf.VariableSpec `ebpf:"namespace_device"`
 	NamespaceInode  *ebpf.VariableSpec `ebpf:"namespace_inode"`
 	UseKind         *ebpf.VariableSpec `ebpf:"use_kind"`
@@ -488,6 +542,7 @@ type SchedulerVariableSpecs struct {
 	UseProbe        *ebpf.VariableSpec `ebpf:"use_probe"`
 	UseQueue        *ebpf.VariableSpec `ebpf:"use_queue"`
 	UseReason       *ebpf.VariableSpec `ebpf:"use_reason"`
+	UseRoutedPlace  *ebpf.VariableSpec `ebpf:"use_routed_place"`
 	UseValues       *ebpf.VariableSpec `ebpf:"use_values"`
 }
 
@@ -511,10 +566,12 @@ func (o *SchedulerObjects) Close() error {
 //
 // It can be passed to LoadSchedulerObjects or ebpf.CollectionSpec.LoadAndAssign.
 type SchedulerMaps struct {
-	Engines   *ebpf.Map `ebpf:"engines"`
-	Events    *ebpf.Map `ebpf:"events"`
-	Losses    *ebpf.Map `ebpf:"losses"`
-	Scratches *ebpf.Map `ebpf:"scratches"`
+	Engines     *ebpf.Map `ebpf:"engines"`
+	Events      *ebpf.Map `ebpf:"events"`
+	Losses      *ebpf.Map `ebpf:"losses"`
+	RoutedRooms *ebpf.Map `ebpf:"routed_rooms"`
+	Scratches   *ebpf.Map `ebpf:"scratches"`
+	Turns       *ebpf.Map `ebpf:"turns"`
 }
 
 func (m *SchedulerMaps) Close() error {
@@ -522,7 +579,9 @@ func (m *SchedulerMaps) Close() error {
 		m.Engines,
 		m.Events,
 		m.Losses,
+		m.RoutedRooms,
 		m.Scratches,
+		m.Turns,
 	)
 }
 
@@ -530,6 +589,7 @@ func (m *SchedulerMaps) Close() error {
 //
 // It can be passed to LoadSchedulerObjects or ebpf.CollectionSpec.LoadAndAssign.
 type SchedulerVariables struct {
+	LoopByMap       *ebpf.Variable `ebpf:"loop_by_map"`
 	NamespaceDevice *ebpf.Variable `ebpf:"namespace_device"`
 	NamespaceInode  *ebpf.Variable `ebpf:"namespace_inode"`
 	UseKind         *ebpf.Variable `ebpf:"use_kind"`
@@ -538,6 +598,7 @@ type SchedulerVariables struct {
 	UseProbe        *ebpf.Variable `ebpf:"use_probe"`
 	UseQueue        *ebpf.Variable `ebpf:"use_queue"`
 	UseReason       *ebpf.Variable `ebpf:"use_reason"`
+	UseRoutedPlace  *ebpf.Variable `ebpf:"use_routed_place"`
 	UseValues       *ebpf.Variable `ebpf:"use_values"`
 }
 

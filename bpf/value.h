@@ -10,7 +10,7 @@
 
 #include "hook.h"
 
-#define PM_MAX_SEARCHED 512 /* entries of a dict */
+#define PM_MAX_SEARCHED PM_MAX_TURNS /* entries of a dict */
 #define PM_MAX_BASES 16
 #define PM_MAX_CHAIN 8 /* base classes, to a type that has a length */
 
@@ -21,7 +21,7 @@
 #define MEMBER_OBJECT 6
 #define MEMBER_OBJECT_EX 16
 
-/* What a callback of bpf_loop is given. */
+/* What the body of a loop is given. */
 struct of_hook {
 	__u32 index;
 	__u32 spare;
@@ -29,7 +29,7 @@ struct of_hook {
 };
 
 /* One entry of the table that is searched. */
-static long search_one(__u32 i, struct of_hook *of)
+LOOP_BODY(search_one, struct of_hook)(__u32 i, struct of_hook *of)
 {
 	struct pm_hook_state *s = hook_state(of->index);
 	struct pm_hook *h = hook(of->index);
@@ -64,17 +64,18 @@ static long search_one(__u32 i, struct of_hook *of)
 }
 
 /* Looks for a name in a table of keys. */
-static __always_inline int search(struct of_hook *of, struct pm_hook_state *s, __u64 keys)
+static __always_inline int search(struct of_hook *of, const struct pm_hook *h,
+				  struct pm_hook_state *s, __u64 keys)
 {
-	struct keys k;
+	struct keys k = {};
 
 	s->found = PM_UNKNOWN;
-	if (read_keys(keys, &k))
+	if (read_keys(&h->py, keys, &k))
 		return -1;
 	s->entries = k.entries;
 	s->count = k.count;
 	s->size = k.size;
-	bpf_loop(PM_MAX_SEARCHED, search_one, of, 0);
+	repeat(PM_MAX_SEARCHED, search_one, of);
 	return s->found == PM_UNKNOWN ? -1 : 0;
 }
 
@@ -96,7 +97,7 @@ static __always_inline int search_slots(struct of_hook *of, const struct pm_hook
 			return -1;
 		if (!at || read_ptr(at + DICT_KEYS, &at))
 			continue;
-		if (!search(of, s, at))
+		if (!search(of, h, s, at))
 			return 0;
 	}
 	return -1;
@@ -126,14 +127,12 @@ __noinline int find_attribute(__u32 index, __u32 arg, __u32 step, __u64 object)
 	known->attr.storage = PM_STORED_NOT;
 	if (read_ptr(type + h->type_flags, &flags))
 		return -1;
-	if (flags & h->managed && !instance(&h->py, object, &values, &dict)) {
-		if (values && !read_ptr(type + h->py.type_cached_keys, &at) &&
-		    !search(&of, s, at) && s->found < PM_MAX_VALUES) {
-			known->attr.storage = PM_STORED_INLINE;
-		} else if (dict && !read_ptr(dict + DICT_KEYS, &at) && !search(&of, s, at) &&
-			   s->size == 16) {
-			known->attr.storage = PM_STORED_DICT;
-		}
+	if ((flags & h->managed || h->py.values == PM_VALUES_DICT) &&
+	    !instance(&h->py, object, &values, &dict)) {
+		if (!instance_keys(&h->py, object, values, dict, &at) && !search(&of, h, s, at))
+			known->attr.storage = values ? PM_STORED_INLINE : PM_STORED_DICT;
+		if (values && s->found >= PM_MAX_VALUES && h->py.values != PM_VALUES_DICT)
+			known->attr.storage = PM_STORED_NOT;
 		if (known->attr.storage != PM_STORED_NOT) {
 			known->attr.key = s->key;
 			known->attr.at = s->found;
@@ -254,7 +253,7 @@ static __always_inline __u8 evaluate(const struct pm_hook *h, __u64 object, __u6
 }
 
 /* One argument, into the call behind the open ones. */
-static long argument_one(__u32 i, struct of_hook *of)
+LOOP_BODY(argument_one, struct of_hook)(__u32 i, struct of_hook *of)
 {
 	struct pm_hook_state *s = hook_state(of->index);
 	struct pm_hook *h = hook(of->index);

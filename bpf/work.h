@@ -6,7 +6,9 @@
 #ifndef PMTRACE_WORK_H
 #define PMTRACE_WORK_H
 
-#include "kernel.h"
+#define PM_MAX_TURNS (1 << 17)
+
+#include "loop.h"
 #include "event.h"
 #include "config.h"
 #include "python.h"
@@ -97,7 +99,7 @@ struct {
 	__type(value, struct scratch);
 } scratches SEC(".maps");
 
-/* What a callback of bpf_loop is given: which engine and probe it works for. */
+/* What the body of a loop is given: which engine and probe it works for. */
 struct self {
 	__u32 engine;
 	__u32 probe;
@@ -134,12 +136,12 @@ static __always_inline int ring_has_room(void)
 
 /* Names, numbers and sends an event. User space looks into the ring two
  * times a second by itself; it is woken only when the ring fills. */
-static __noinline void send(struct pm_engine *e, struct self *self, struct pm_hdr *hdr, __u16 kind,
-			    __u32 size)
+static __always_inline void send_at(struct pm_engine *e, struct self *self, struct pm_hdr *hdr,
+				    __u16 kind, __u32 size, __u64 time)
 {
 	__u64 wake = BPF_RB_NO_WAKEUP;
 
-	hdr->ktime = bpf_ktime_get_ns();
+	hdr->ktime = time;
 	hdr->seq = e->seq++;
 	hdr->kind = kind;
 	hdr->engine = self->engine;
@@ -150,6 +152,12 @@ static __noinline void send(struct pm_engine *e, struct self *self, struct pm_hd
 		lose(self->engine, self->probe, PM_LOST_RING_FULL);
 		e->sync = 1; /* it may have been one that told a key's meaning */
 	}
+}
+
+static __noinline void send(struct pm_engine *e, struct self *self, struct pm_hdr *hdr, __u16 kind,
+			    __u32 size)
+{
+	send_at(e, self, hdr, kind, size, bpf_ktime_get_ns());
 }
 
 static __always_inline void note_bad(struct self *self, __u32 *bad, __u32 bit)
@@ -216,10 +224,10 @@ static __always_inline __u32 dict_len(__u64 dict)
 }
 
 /* Prepares to walk a dict; returns the number of its items. */
-static __always_inline __u32 open_dict(struct scratch *s, __u64 dict)
+static __always_inline __u32 open_dict(const struct pm_engine *e, struct scratch *s, __u64 dict)
 {
 	__u64 head[(DICT_KEYS - DICT_USED) / 8 + 1], used;
-	struct keys k;
+	struct keys k = {};
 
 	s->walk.count = 0;
 	if (!dict || read_mem(head, sizeof(head), dict + DICT_USED))
@@ -229,7 +237,7 @@ static __always_inline __u32 open_dict(struct scratch *s, __u64 dict)
 		return PM_UNKNOWN;
 	if (used == 0)
 		return 0;
-	if (read_keys(head[(DICT_KEYS - DICT_USED) / 8], &k))
+	if (read_keys(&e->py, head[(DICT_KEYS - DICT_USED) / 8], &k))
 		return PM_UNKNOWN;
 	s->walk.entries = k.entries;
 	s->walk.count = k.count;
@@ -263,8 +271,7 @@ static __always_inline __u64 enter(struct pm_engine *e, struct scratch *s, struc
 	/* The interpreter is at this instruction or has just left the one before
 	 * it; an instruction far off means that something else touched the code
 	 * (quickening, a copy of co_code). */
-	if (read_ptr(frame + e->py.frame_instr, &at) || at + 64 < instruction ||
-	    at > instruction + 8) {
+	if (frame_at(&e->py, frame, code, &at) || at + 64 < instruction || at > instruction + 8) {
 		lose(self->engine, self->probe, PM_SEEN_FOREIGN);
 		return 0;
 	}

@@ -16,18 +16,12 @@ _Static_assert(24 * PM_MAX_ATTRIBUTES <= PM_WINDOW, "keys are read into pm_threa
 static __always_inline int open_object(const struct pm_worker *w, __u64 object, struct keys *k,
 				       __u64 *values)
 {
-	__u64 dict, type, at;
+	__u64 dict, at;
 
-	if (instance(&w->py, object, values, &dict))
+	if (instance(&w->py, object, values, &dict) ||
+	    instance_keys(&w->py, object, *values, dict, &at))
 		return -1;
-	if (*values) {
-		if (read_ptr(object + OB_TYPE, &type) ||
-		    read_ptr(type + w->py.type_cached_keys, &at))
-			return -1;
-	} else if (read_ptr(dict + DICT_KEYS, &at)) {
-		return -1;
-	}
-	return read_keys(at, k);
+	return read_keys(&w->py, at, k);
 }
 
 struct search {
@@ -39,7 +33,7 @@ struct search {
 	__u32 words; /* of an entry */
 };
 
-static long search_one(__u32 i, struct search *f)
+LOOP_BODY(search_one, struct search)(__u32 i, struct search *f)
 {
 	__u32 at = i * f->words + (f->words == 3);
 	__u64 key, v;
@@ -65,7 +59,7 @@ static __always_inline __u32 read_totals(const struct pm_worker *w, struct pm_th
 		.name = { w->name_tokens, w->name_requests },
 	};
 	__u32 bad = 0, n;
-	struct keys k;
+	struct keys k = {};
 
 	*tokens = PM_UNKNOWN;
 	*requests = PM_UNKNOWN;
@@ -78,7 +72,7 @@ static __always_inline __u32 read_totals(const struct pm_worker *w, struct pm_th
 		return PM_BAD_TOTALS | PM_BAD_ROWS;
 	f.count = n;
 	f.words = k.size / 8;
-	bpf_loop(PM_MAX_ATTRIBUTES, search_one, &f, 0);
+	repeat(PM_MAX_ATTRIBUTES, search_one, &f);
 	*tokens = read_long(&w->py, f.found[0]);
 	*requests = read_len(f.found[1], DICT_USED);
 	if (*tokens == PM_UNKNOWN)

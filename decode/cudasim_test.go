@@ -63,6 +63,7 @@ type cudaSim struct {
 	dropped int
 	workers []*cudaWorker
 	graphs  map[string]uint64 // handle by descriptor and piece
+	pieces  map[uint64]int    // piece by handle
 	next    uint64
 	truth   []*cudaStep
 	graphN  int // graphs made
@@ -120,11 +121,11 @@ type cudaThread struct {
 }
 
 func newCudaSim(c cudaConfig) *cudaSim {
-	if c.moe.known == nil && !c.moe.hidden {
+	if c.moe.known == nil && !c.moe.hidden && !c.moe.inWorker {
 		c.moe.known = c.moe.layers
 	}
 	s := &cudaSim{
-		cudaConfig: c, rng: rand.New(rand.NewPCG(c.seed, 5)), now: simStart + 1000, graphs: map[string]uint64{}, next: 0x7f0000001000, sizes: slices.Clone(cudaSizes),
+		cudaConfig: c, rng: rand.New(rand.NewPCG(c.seed, 5)), now: simStart + 1000, graphs: map[string]uint64{}, pieces: map[uint64]int{}, next: 0x7f0000001000, sizes: slices.Clone(cudaSizes),
 	}
 	if s.hostNS == 0 {
 		s.hostNS = 300_000
@@ -213,7 +214,7 @@ func (s *cudaSim) attach() {
 	s.fact(1, record.Fact{Engine: &record.Engine{
 		MonoNS: simStart, VLLM: "0.33.0", Device: "cuda", DP: 1, Thread: cudaEngineThread, PID: 4000, Iteration: i64(0), FromStart: true,
 		Watches:   []string{"schedule_return", "update_return", "update_entry"},
-		MoELayers: s.moe.known, SpecTokens: s.moe.drafts,
+		MoELayers: s.moe.known, SpecTokens: s.moe.drafts, ModelConfig: json.RawMessage(fmt.Sprintf(`{"num_hidden_layers": %d}`, cudaPieces-1)),
 	}})
 	if s.probedAt == 0 {
 		s.probe(2, simStart)
@@ -232,6 +233,9 @@ func (s *cudaSim) probe(at uint64, mono int64) {
 		f := record.Worker{Worker: i, PID: 4000, Engine: new(int), Rank: &i, EngineThread: cudaEngineThread, MonoNS: mono, FromStart: true}
 		if s.ranks > 0 {
 			f.PID, f.EngineThread = 5000+i, 0
+		}
+		if s.moe.inWorker && at <= 2 {
+			f.Engine = nil
 		}
 		s.fact(at, record.Fact{Worker: &f})
 	}
@@ -253,6 +257,9 @@ func (s *cudaSim) capture() {
 	no, yes := false, true
 	add := func(key string, g record.Graph) {
 		g.Exec = s.next
+		if g.Piece != nil {
+			s.pieces[g.Exec] = *g.Piece
+		}
 		s.next += 64
 		s.graphs[key] = g.Exec
 		found = append(found, g)
@@ -273,7 +280,14 @@ func (s *cudaSim) capture() {
 	add("draft", record.Graph{Holder: "speculator", Mode: "FULL", NumTokens: &s.sizes[0]})
 	for i := range s.workers {
 		at := s.now + s.namedAt
-		s.fact(at, record.Fact{Graphs: &record.Graphs{Worker: i, MonoNS: int64(at), Graphs: found}})
+		f := record.Graphs{Worker: i, MonoNS: int64(at), Graphs: found}
+		if s.moe.inWorker {
+			f.MoELayers = s.moe.layers
+		}
+		s.fact(at, record.Fact{Graphs: &f})
+	}
+	if s.moe.inWorker {
+		s.probe(s.now+s.namedAt+1, simStart)
 	}
 }
 
@@ -460,7 +474,7 @@ func (w *cudaWorker) execute(st *cudaStep) {
 				from = at
 			}
 			w.call(th, wire.PhaseForward, wire.RowLaunch, [3]uint64{}, 0)
-			w.run(st, 3000)
+			w.attend(p, w.run(st, 3000))
 			count(1, 0, 0)
 			if w.index == 0 {
 				st.launches++

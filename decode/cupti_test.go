@@ -182,23 +182,30 @@ func (s *cudaSim) beforeEager(step int64) bool {
 // checkKernels: kernels are their replays' and steps', and windows count them.
 func (s *cudaSim) checkKernels(t *testing.T, got *tables) {
 	t.Helper()
-	leftOut := 0
+	leftOut, attends := 0, 0
 	kernels, outside, counted, replays, windows := 0, 0, int64(0), int64(0), 0
 	for _, w := range s.workers {
 		kernels += w.inside.kernels
 		outside += w.inside.outside
+		attends += w.inside.attends
 		leftOut += w.inside.leftOut
 		windows += len(w.inside.windows)
 	}
 	rows, others, of := 0, 0, 0
-	all, left := int64(kernels+outside), int64(0)
+	all, left := int64(kernels+outside+attends), int64(0)
+	layered := s.checkLayers(t, got)
 	for _, k := range got.Kernels {
 		if strings.HasPrefix(k.Name, "copy ") {
 			qt.Assert(t, qt.Equals(k.Name, "copy device_to_host"))
 			qt.Assert(t, qt.Equals(*k.Bytes, 64))
 			continue
 		}
-		if k.Name == "k_"+string(rune('a'+cuptiParts)) {
+		if k.Name == kernelName(cuptiAttend) {
+			attends--
+			qt.Assert(t, qt.IsNil(k.GraphID))
+			continue
+		}
+		if k.Name == kernelName(cuptiOther) {
 			others++
 			qt.Assert(t, qt.IsNil(k.GraphID))
 			if s.truth[k.GridX].mode == "NONE" || s.beforeEager(int64(k.GridX)) {
@@ -212,13 +219,15 @@ func (s *cudaSim) checkKernels(t *testing.T, got *tables) {
 			continue
 		}
 		rows++
-		qt.Assert(t, qt.Equals(k.Name, "k_"+string(rune('a'+*k.Node-77))))
+		qt.Assert(t, qt.Equals(k.Name, kernelName(int(*k.Node-77))))
 		qt.Assert(t, qt.IsNotNil(k.GraphID))
 		qt.Assert(t, qt.IsNotNil(k.StepID))
 		qt.Assert(t, qt.Equals(k.BlockX, 256))
 	}
 	qt.Assert(t, qt.Equals(rows, kernels))
 	qt.Assert(t, qt.Equals(others, outside))
+	qt.Assert(t, qt.Equals(attends, 0))
+	qt.Assert(t, qt.IsTrue(!s.windows || layered > kernels/3), qt.Commentf("%d of %d", layered, kernels))
 	qt.Assert(t, qt.IsTrue(of >= outside*9/10), qt.Commentf("%d of %d", of, outside))
 	qt.Assert(t, qt.HasLen(got.Windows, windows))
 	for _, w := range got.Windows {
@@ -231,6 +240,38 @@ func (s *cudaSim) checkKernels(t *testing.T, got *tables) {
 	qt.Assert(t, qt.IsTrue(counted <= all && counted >= all*9/10), qt.Commentf("%d of %d", counted, all))
 	qt.Assert(t, qt.Equals(replays, int64(kernels/cuptiParts)))
 	qt.Assert(t, qt.Equals(left, int64(leftOut)))
+}
+
+func kernelName(i int) string { return "k_" + string(rune('a'+i)) }
+
+// checkLayers: the kernels of pieces, and those between them, have their layers, where they
+// have any. It returns how many have.
+func (s *cudaSim) checkLayers(t *testing.T, got *tables) (layered int) {
+	t.Helper()
+	pieces := map[int32]int{}
+	for _, g := range got.Graphs {
+		if g.Piece != nil {
+			pieces[g.GraphID] = int(*g.Piece)
+		}
+	}
+	for _, k := range got.Kernels {
+		want, behind := int32(-1), k.Name == kernelName(cuptiAttend)
+		if behind && k.GridX < cudaPieces-1 {
+			want = k.GridX
+		}
+		piece, ok := 0, false
+		if k.GraphID != nil {
+			piece, ok = pieces[*k.GraphID]
+		}
+		if ok && k.Node != nil {
+			want = partLayer(piece, int(*k.Node-77))
+		}
+		if k.Layer != nil {
+			qt.Assert(t, qt.Equals(*k.Layer, want), qt.Commentf("%s behind or in piece %d", k.Name, piece))
+			layered++
+		}
+	}
+	return layered
 }
 
 // TestLostReplays: what is lost of CUPTI's events costs its own launch, and no other gets

@@ -13,7 +13,36 @@ const (
 	cuptiWindow = 10_000_000
 	cuptiSwitch = 20_000
 	cuptiParts  = 4 // kernels of a replay
+	cuptiNames  = 10
+	cuptiOther  = 4 // name of a kernel outside of graphs
+	cuptiAttend = 9 // of one between two pieces
 )
+
+// partName is the name of a kernel of a graph. A layer is a b c d, and is split behind b:
+// what is in front of the first layer and behind the last is in the first and last piece.
+func (s *cudaSim) partName(exec uint64, i int) int {
+	piece, ok := s.pieces[exec]
+	switch {
+	case !ok:
+		return i
+	case piece == 0:
+		return []int{5, 6, 0, 1}[i]
+	case piece == cudaPieces-1:
+		return []int{2, 3, 7, 8}[i]
+	}
+	return []int{2, 3, 0, 1}[i]
+}
+
+// partLayer is the layer that a kernel of a piece is of; -1: of none.
+func partLayer(piece, name int) int32 {
+	switch name {
+	case 0, 1:
+		return int32(piece)
+	case 2, 3:
+		return int32(piece - 1)
+	}
+	return -1
+}
 
 // cuptiSim is what pmtrace's library tells from inside a worker, and the truth.
 type cuptiSim struct {
@@ -22,6 +51,7 @@ type cuptiSim struct {
 	windows map[uint64]bool
 	kernels int
 	outside int // kernels outside of graphs
+	attends int // kernels between pieces
 	leftOut int // kernels of replays at a window's edge
 	copies  int
 }
@@ -113,8 +143,9 @@ func (w *cudaWorker) launch(st *cudaStep, phase wire.Phase, exec uint64, ns int)
 			} else {
 				in.kernels++
 			}
+			name := w.s.partName(exec, i)
 			w.tell(wire.KindCUPTIKernel, came, func(e *encoder) {
-				e.u64(from).u64(to).u64(uint64(77 + i)).u32(i + 1).u32(int(number)).u32(graph).u32(0).u32(1).u32(13)
+				e.u64(from).u64(to).u64(uint64(77 + name)).u32(name + 1).u32(int(number)).u32(graph).u32(0).u32(1).u32(13)
 				e.u32(10).u32(1).u32(1).u16(256).u16(1).u16(1).u16(40).u32(0)
 			})
 		}
@@ -143,15 +174,29 @@ func (w *cudaWorker) window(at uint64) {
 // outside is a kernel between a step's graph and the copy of its results: it says which
 // step that is.
 func (w *cudaWorker) outside(st *cudaStep, start, end uint64) {
+	if w.eager(cuptiOther, int(st.num), start, end) {
+		w.inside.outside++
+	}
+}
+
+// attend is a kernel behind a piece: it says which.
+func (w *cudaWorker) attend(piece int, start uint64) {
+	if w.eager(cuptiAttend, piece, start, start+3000) {
+		w.inside.attends++
+	}
+}
+
+// eager is a kernel outside of graphs, if such are told of now.
+func (w *cudaWorker) eager(name, grid int, start, end uint64) bool {
 	if w.s.cupti == "" || w.unprobed() || !w.s.windows || start%cuptiPeriod <= cuptiSwitch || start%cuptiPeriod >= cuptiWindow {
-		return
+		return false
 	}
 	w.inside.number += 3
-	w.inside.outside++
 	w.tell(wire.KindCUPTIKernel, flushed(end), func(e *encoder) {
-		e.u64(start).u64(end).u64(0).u32(cuptiParts + 1).u32(int(w.inside.number)).u32(0).u32(0).u32(1).u32(13)
-		e.u32(int(st.num)).u32(1).u32(1).u16(64).u16(1).u16(1).u16(40).u32(0)
+		e.u64(start).u64(end).u64(0).u32(name + 1).u32(int(w.inside.number)).u32(0).u32(0).u32(1).u32(13)
+		e.u32(grid).u32(1).u32(1).u16(64).u16(1).u16(1).u16(40).u32(0)
 	})
+	return true
 }
 
 // copied is a copy on the GPU.
@@ -176,7 +221,7 @@ func (s *cudaSim) closeRings() {
 	}
 	end := flushed(s.now) + 2*cuptiFlush
 	for i, w := range s.workers {
-		for id := range cuptiParts + 1 {
+		for id := range cuptiNames {
 			w.tell(wire.KindCUPTIName, simStart+uint64(id), func(e *encoder) {
 				e.u32(id + 1).u16(3).u16(0).u8('k').u8('_').u8('a' + id)
 			})

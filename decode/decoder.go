@@ -20,6 +20,7 @@ type Handler interface {
 	UpdateEnd(*wire.Update) error
 	OutputRows(*wire.OutputRows) error
 	KV(*wire.KV) error
+	Routed(*wire.Routed) error
 	Call(*wire.Call) error
 	PhaseChange(*wire.PhaseChange) error
 	WorkerStep(*wire.WorkerStep) error
@@ -52,6 +53,7 @@ type Decoder struct {
 	update wire.Update
 	output wire.OutputRows
 	kv     wire.KV
+	routed wire.Routed
 	call   wire.Call
 	change wire.PhaseChange
 	worker wire.WorkerStep
@@ -157,6 +159,11 @@ func (d *Decoder) dispatch(h wire.Header, raw []byte) (handled bool, err error) 
 			return false, err
 		}
 		return true, d.h.KV(&d.kv)
+	case wire.KindRouted:
+		if err := d.routed.Read(h, raw); err != nil {
+			return false, err
+		}
+		return true, d.h.Routed(&d.routed)
 	}
 	return d.dispatchCall(h, raw)
 }

@@ -48,7 +48,7 @@ func FuzzEvents(f *testing.F) {
 		c.steps, c.seed, c.moe.topK = 4, uint64(len(name)), 2
 		f.Add(packed(newCudaSim(c).journal()))
 	}
-	for kind := wire.KindStep; kind <= wire.KindKV; kind++ {
+	for kind := wire.KindStep; kind <= wire.KindRouted; kind++ {
 		raw := event(kind, 80, nil)
 		f.Add(append([]byte{'E', byte(len(raw)), 0}, raw...))
 	}

@@ -41,6 +41,7 @@ func routed() map[string]cudaConfig {
 		"weights":          with(func(c *cudaConfig) { c.async, c.moe.weights = true, 3 }),
 		"read late":        with(func(c *cudaConfig) { c.async, c.late = true, 400_000_000 }),
 		"named late":       with(func(c *cudaConfig) { c.async, c.namedAt, c.captured = true, 1_000_000_000, false }),
+		"read in workers":  with(func(c *cudaConfig) { c.async, c.ranks, c.moe.inWorker = true, 2, true }),
 		"idle rank":        with(func(c *cudaConfig) { c.moe.pause, c.moe.idle, c.steps = 40_000_000_000, 5000, 90 }),
 		"one layer":        with(func(c *cudaConfig) { c.async, c.moe.layers = true, []int32{0} }),
 		"lost":             with(func(c *cudaConfig) { c.async, c.moe.lost = true, 0.1 }),

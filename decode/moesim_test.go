@@ -19,9 +19,11 @@ type moeConfig struct {
 	dummies bool    // passes of no step
 	known   []int32 // layers, as the engine's fact has them; nil: all, unless they are hidden
 	hidden  bool
-	drafts  int    // tokens of a draft model
-	idle    int    // passes of no step meanwhile
-	pause   uint64 // after 40 steps each the server is idle for so long
+	// The workers' readings have the layers, and come before it is known whose workers they are.
+	inWorker bool
+	drafts   int    // tokens of a draft model
+	idle     int    // passes of no step meanwhile
+	pause    uint64 // after 40 steps each the server is idle for so long
 }
 
 const (

@@ -73,6 +73,8 @@ type sim struct {
 	owners    []*simRequest // of truth.Usage
 	bearers   []*simRequest // of truth.Evictions
 
+	buffer *bufferSim // nil: no experts are told
+
 	truth tables
 	spans []span // of update_from_output, by step
 }
@@ -267,6 +269,9 @@ func (s *sim) arm() {
 	}
 	if s.attachAt == 0 {
 		e.Iteration = i64(0)
+	}
+	if s.buffer != nil {
+		s.buffer.fact(&e)
 	}
 	s.fact(record.Fact{Engine: &e})
 	for _, b := range s.pool.blocks {
@@ -875,6 +880,9 @@ func (s *sim) updateFromOutput() {
 	s.queue = s.queue[1:]
 	begin := s.tick(20_000)
 	if s.armed {
+		if s.buffer != nil {
+			s.buffer.tell(s, st, begin)
+		}
 		e := s.begin(wire.KindUpdateBegin)
 		e.u64(st.output).u32(int(s.update)).u32(0).u32(0).u32(0)
 		s.sendAt(e, begin)

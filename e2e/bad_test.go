@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 	"unsafe"
@@ -103,10 +104,17 @@ func someTaken(t *testing.T, s *server, taken int) {
 	t.Logf("unavailable: %+v", m.Unavailable)
 }
 
-// hog takes n of the four breakpoints of a thread.
-func hog(t *testing.T, tid, n int) {
+// hog takes n of the four breakpoints of a thread; release gives them back, as the test's end does.
+func hog(t *testing.T, tid, n int) (release func()) {
 	t.Helper()
 	var word [4]uint64
+	var fds []int
+	release = sync.OnceFunc(func() {
+		for _, fd := range fds {
+			unix.Close(fd)
+		}
+	})
+	t.Cleanup(release)
 	for i := range n {
 		attr := unix.PerfEventAttr{
 			Type: 5, Size: uint32(unsafe.Sizeof(unix.PerfEventAttr{})), Sample: 1, // PERF_TYPE_BREAKPOINT
@@ -117,8 +125,9 @@ func hog(t *testing.T, tid, n int) {
 		if err != nil {
 			t.Fatalf("take breakpoint %d of thread %d: %v", i, tid, err)
 		}
-		t.Cleanup(func() { unix.Close(fd) })
+		fds = append(fds, fd)
 	}
+	return release
 }
 
 // diskFull: pmtrace ends with one line, the server goes on, and what fitted can

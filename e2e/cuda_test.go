@@ -624,7 +624,7 @@ func TestCUDA(t *testing.T) {
 	b := shapeBench(t)
 	versions := []string{"3.12"}
 	if os.Getenv("PMTRACE_E2E") == "full" {
-		versions = []string{"3.11", "3.12", "3.13", "3.14"}
+		versions = []string{"3.10", "3.11", "3.12", "3.13", "3.14"}
 	}
 	for _, version := range versions {
 		for _, c := range []struct {

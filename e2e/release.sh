@@ -36,6 +36,10 @@ for command in $("$tree/bin/pmtrace" --help | sed -n '/^Available/,/^$/s/^  \([a
 	[ -s "$tree/share/man/man1/pmtrace-$command.1.gz" ] || fail "no page of the manual for $command"
 done
 bash -c ". '$tree/share/completions/pmtrace.bash' && complete -p pmtrace" >/dev/null || fail "no completion in bash"
+for completion in _pmtrace pmtrace.fish; do [ -s "$tree/share/completions/$completion" ] || fail "no $completion"; done
+sed -nE 's/.*\]\(([a-z0-9-]+\.md)[)#].*/\1/p' "$tree/share/doc/docs/README.md" | while read -r page; do
+	[ -s "$tree/share/doc/docs/$page" ] || fail "no guide $page"
+done
 python3 - "$work"/one/*.cdx.json "$tree/bin/pmtrace" $version <<'PY'
 import json, subprocess, sys
 bom, binary, version = json.load(open(sys.argv[1])), sys.argv[2], sys.argv[3]
@@ -78,7 +82,9 @@ proxy=$work/proxy/$module/@v
 mkdir -p "$proxy"
 echo "{\"Version\":\"$version\"}" >"$proxy/$version.info"
 cp "$work/a/go.mod" "$proxy/$version.mod"
-git -C "$work/a" archive --format=zip --prefix="$module@$version/" -o "$proxy/$version.zip" HEAD
+# A module's zip leaves out the modules that lie in it, as the proxies make it.
+mapfile -t inner < <(git -C "$work/a" ls-files '*/go.mod' | sed 's|\(.*\)/go.mod|:(exclude)\1|')
+git -C "$work/a" archive --format=zip --prefix="$module@$version/" -o "$proxy/$version.zip" HEAD . "${inner[@]}"
 echo $version >"$proxy/list"
 (cd "$work" && GOFLAGS=-modcacherw GOBIN=$work/bin GOPROXY="file://$work/proxy,$(go env GOPROXY)" GONOSUMDB=$module GONOSUMCHECK=1 go install "$module/cmd/pmtrace@$version")
 [[ $("$work/bin/pmtrace" version) == "pmtrace $version "* ]] || fail "what go install made says: $("$work/bin/pmtrace" version)"

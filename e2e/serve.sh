@@ -2,20 +2,24 @@
 # serve.sh start VERSION LOG [vllm serve arguments…]: starts a real server with the tiny model, waits until
 # it answers, prints "PID PORT" (PID leads its process group). serve.sh stop PID: ends it, and waits for that.
 # serve.sh command VERSION PORT […]: prints the command that start would run, for `pmtrace record --`.
-#
+# VERSION is that of an environment of setup/vllm.sh: 0.32.0, or 0.32.0-py3.12.
 # Arguments given here come last and so win. PMTRACE_SERVE_WRAP is put before the command.
 . "$(dirname "$0")/setup/lib.sh"
 
 . "$(dirname "$0")/environment.sh"
 
+# newer VERSION RELEASE: whether a server, "0.12.0" or "0.12.0-py3.12", is of that release or a later one.
+newer() { [ "$(printf '%s\n' "$2" "${1%%-*}" | sort -V | head -1)" = "$2" ]; }
+
 command_line() { # VERSION PORT […]
-	local version=$1 port=$2
+	local version=$1 port=$2 words=()
 	shift 2
+	newer "$version" 0.12 && words+=(--kv-cache-metrics --kv-cache-metrics-sample 1.0)
+	newer "$version" 0.14 && words+=(--enable-logging-iteration-details)
 	echo "$PMTRACE_CACHE/vllm-$version/bin/vllm" serve "$PMTRACE_CACHE/models/tiny" --served-model-name tiny \
 		--host 127.0.0.1 --port "$port" --load-format dummy --enforce-eager --dtype bfloat16 \
 		--max-model-len 2048 --max-num-seqs 128 --block-size 32 \
-		--enable-logging-iteration-details --enable-prompt-tokens-details --enable-request-id-headers \
-		--kv-cache-metrics --kv-cache-metrics-sample 1.0 "$@"
+		--enable-prompt-tokens-details --enable-request-id-headers "${words[@]}" "$@"
 }
 
 case ${1:-} in

@@ -90,6 +90,9 @@ func (t *Tracer) loadCalls() (*programs, error) {
 
 // configureCalls sets what the programs must know before they are verified.
 func configureCalls(spec *ebpf.CollectionSpec) error {
+	if err := bpf.ConfigureLoops(spec); err != nil {
+		return err
+	}
 	if runtime.GOARCH == "arm64" {
 		if err := spec.Variables["machine"].Set(uint32(bpf.CudaPmMachinePM_ARM64)); err != nil {
 			return err
@@ -128,7 +131,7 @@ func (p *programs) load(into *bpf.CudaPrograms) error {
 	with := map[string]*ebpf.Map{
 		"blank": p.maps.Blank, "call_losses": p.maps.CallLosses,
 		"classes": p.maps.Classes, "codes": p.maps.Codes, "events": p.maps.Events,
-		"progress": p.maps.Progress, "states": p.maps.States, "threads": p.maps.Threads, "workers": p.maps.Workers,
+		"progress": p.maps.Progress, "states": p.maps.States, "threads": p.maps.Threads, "turns": p.maps.Turns, "workers": p.maps.Workers,
 	}
 	if err := p.spec.LoadAndAssign(into, &ebpf.CollectionOptions{MapReplacements: with}); err != nil {
 		return fmt.Errorf("load the BPF programs on CUDA calls: %w", err)

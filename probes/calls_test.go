@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/features"
 	"github.com/go-quicktest/qt"
 	"golang.org/x/sys/unix"
 
@@ -48,6 +49,14 @@ func runtimeStub(t testing.TB) string {
 }
 func driverStub(t *testing.T) string { return stub(t, "DRIVER", "driver/libcuda.so.1") }
 func ncclStub(t *testing.T) string   { return stub(t, "NCCL", "nvidia/nccl/lib/libnccl.so.2") }
+
+// needMulti skips a test of what this kernel has not.
+func needMulti(t *testing.T, needed bool) {
+	t.Helper()
+	if err := features.HaveBPFLinkUprobeMulti(); needed && errors.Is(err, ebpf.ErrNotSupported) {
+		t.Skip(err)
+	}
+}
 
 // caller is testdata/calls.py under a real CPython.
 type caller struct{ *program }
@@ -272,6 +281,7 @@ func TestCallArguments(t *testing.T) {
 	const big = 0x7fff_1234_5678 // an address
 	for _, plain := range []bool{false, true} {
 		t.Run(fmt.Sprintf("plain=%v", plain), func(t *testing.T) {
+			needMulti(t, !plain)
 			tr := startTracing(t, probes.Options{Calls: probes.Calls{Sets: everySet, Record: everyRow, Plain: plain}})
 			c := startCaller(t, nil, "3.12")
 			c.do(nil, "load", "cudart", runtimeStub(t))
@@ -680,6 +690,7 @@ func TestDeepStack(t *testing.T) {
 func TestCallThreads(t *testing.T) {
 	for _, plain := range []bool{false, true} {
 		t.Run(fmt.Sprintf("plain=%v", plain), func(t *testing.T) {
+			needMulti(t, !plain)
 			tr := startTracing(t, probes.Options{Calls: probes.Calls{Plain: plain}})
 			lib := runtimeStub(t)
 			c, other := startCaller(t, nil, "3.11"), startCaller(t, nil, "3.11")

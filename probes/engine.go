@@ -26,16 +26,7 @@ func config(e *vllm.Engine) bpf.SchedulerPmEngine {
 	}
 	c.Py = python(e.Python.Offsets())
 
-	local := func(f vllm.Function, name string) uint16 {
-		i, cell, ok := f.Local(name)
-		switch {
-		case !ok || i >= 0x7f:
-			return noLocal
-		case cell:
-			return uint16(i) | cellLocal
-		}
-		return uint16(i)
-	}
+	local := localOf
 	s := e.Schedule
 	c.ScheduleCode = s.Code.Addr
 	c.ScheduleReturn = s.Return
@@ -96,6 +87,18 @@ func config(e *vllm.Engine) bpf.SchedulerPmEngine {
 	copy(c.Owners[:], e.Owners)
 	blockLayout(&c, e)
 	return c
+}
+
+// localOf tells a local variable of a watched function.
+func localOf(f vllm.Function, name string) uint16 {
+	i, cell, ok := f.Local(name)
+	switch {
+	case !ok || i >= 0x7f:
+		return noLocal
+	case cell:
+		return uint16(i) | cellLocal
+	}
+	return uint16(i)
 }
 
 // maxObject is how much of an object the programs read at once (struct
@@ -174,6 +177,8 @@ func python(o cpython.Offsets) bpf.SchedulerPmPython {
 		p.Values = uint32(bpf.SchedulerPmValuesPM_VALUES_TAGGED)
 	case cpython.FormEmbedded:
 		p.Values = uint32(bpf.SchedulerPmValuesPM_VALUES_EMBEDDED)
+	case cpython.FormDict:
+		p.Values = uint32(bpf.SchedulerPmValuesPM_VALUES_DICT)
 	}
 	p.ValuesFirst = uint32(o.Values.Items)
 	p.TypeBasicsize = uint32(o.Type.BasicSize)
@@ -194,5 +199,9 @@ func python(o cpython.Offsets) bpf.SchedulerPmPython {
 	p.FloatValue = uint32(o.Float.Value)
 	p.TupleItems = uint32(o.Tuple.Items)
 	p.CellRef = uint32(o.Cell.Ref)
+	p.TypeDictoffset = uint32(o.Type.DictOffset)
+	if o.Code.Bytes != cpython.Absent {
+		p.CodeBytes = uint32(o.Code.Bytes)
+	}
 	return p
 }

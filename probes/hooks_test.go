@@ -299,6 +299,7 @@ func TestHookLibrary(t *testing.T) {
 	path := frob(t)
 	for _, plain := range []bool{false, true} {
 		t.Run(map[bool]string{false: "multi", true: "plain"}[plain], func(t *testing.T) {
+			needMulti(t, !plain)
 			list := inWorker(specs(t, "c:libfrob.so:frob(0, 1:u32, 2:ptr, 3:i32, ret)"))
 			r := runHooked(t, "3.13", probes.Options{Hooks: list, Calls: probes.Calls{Plain: plain}}, "library", path, "2000")
 			qt.Assert(t, qt.HasLen(r.missing, 0))

@@ -33,6 +33,7 @@ var probeNames = []struct {
 	{bpf.SchedulerPmProbePM_PROBE_FREE_BLOCKS, WatchFreeBlocks},
 	{bpf.SchedulerPmProbePM_PROBE_UPDATE_RETURN, WatchUpdateReturn},
 	{bpf.SchedulerPmProbePM_PROBE_UPDATE_ENTRY, WatchUpdateEntry},
+	{bpf.SchedulerPmProbePM_PROBE_ROUTED, WatchRouted},
 }
 
 // Losses reads the counters; those at 0 are left out.

@@ -330,7 +330,7 @@ func check(t *testing.T, got *rows, want want) {
 	}
 }
 
-var versions = []string{"3.11", "3.12", "3.13", "3.14"}
+var versions = []string{"3.10", "3.11", "3.12", "3.13", "3.14"}
 
 // The tables say what the program did, on every supported CPython.
 func TestShape(t *testing.T) {

@@ -43,6 +43,9 @@ type Options struct {
 	// comes before all watches but the first.
 	Hooks      []hook.Spec
 	ForceHooks bool
+	// Routed: the experts that tokens chose are copied, where vLLM has them on the host; of
+	// a step at most half of the ring.
+	Routed bool
 	// NeedHooks: rather no engine than one without all of its hooks.
 	NeedHooks bool
 	Log       *slog.Logger
@@ -74,6 +77,7 @@ type traced struct {
 	scope  scope // of the watches
 	points []*breakpoint
 	names  []Watch
+	routed string // where routed experts are copied from; "": nowhere
 }
 
 // New loads the programs into the kernel.
@@ -92,6 +96,9 @@ func New(opts Options) (*Tracer, error) {
 	}
 	spec, err := bpf.LoadScheduler()
 	if err != nil {
+		return nil, err
+	}
+	if err := bpf.ConfigureLoops(spec); err != nil {
 		return nil, err
 	}
 	if err := configureIDs(spec); err != nil {
@@ -124,6 +131,9 @@ func (t *Tracer) Attach(e *vllm.Engine) (int, []record.Unavailable, error) {
 		return 0, nil, err
 	}
 	c := config(e)
+	if t.opts.Routed {
+		routedConfig(&c, e, t.opts.RingBytes/2)
+	}
 	if where.cpus != nil {
 		c.Thread = uint32(e.Thread)
 	}
@@ -138,6 +148,9 @@ func (t *Tracer) Attach(e *vllm.Engine) (int, []record.Unavailable, error) {
 		}
 		return 0, nil, errors.Join(a.why, closeHooked(a.hooks))
 	}
+	var without []record.Unavailable
+	a.tr.routed, without = a.routed()
+	a.lost = append(a.lost, without...)
 	hooks, failed := t.setHooks(a.process(), isC)
 	hooks, failed = append(a.hooks, hooks...), append(a.failed, failed...)
 	if t.opts.NeedHooks && len(failed) > 0 {

@@ -183,8 +183,8 @@ func (w *worker) readPython() error {
 		return nil
 	}
 	p := python(w.python.Offsets())
-	if d := p.FramePrevious - p.FrameCode; d != 8 && d != 16 {
-		return fmt.Errorf("frames of this CPython are not laid out as known ones: %d bytes from the code to the previous frame", int32(d))
+	if d := int32(p.FramePrevious - p.FrameCode); d != 8 && d != 16 && d != -8 {
+		return fmt.Errorf("frames of this CPython are not laid out as known ones: %d bytes from the code to the previous frame", d)
 	}
 	w.config.Py = bpf.CudaPmPython(p)
 	return nil

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
@@ -22,6 +23,7 @@ type attachOptions struct {
 	traceOptions
 	pids        []int
 	all         bool
+	follow      bool
 	sessionTime seconds
 }
 
@@ -34,14 +36,25 @@ func (a *app) attachCommand() *cobra.Command {
 without --pid it is the one vLLM server of this machine. Several --pid: a session
 each. It ends when the server ends, after --duration, and at SIGINT or SIGTERM.
 
+With --follow it waits when the server has ended, and goes on in a new session when one
+comes up on its port (of a program without one: by its command).
+
+Which experts of a mixture of experts each token chose it tells of servers that were
+started with --enable-return-routed-experts (vLLM 0.22 and later).
+
 --all traces each vLLM server that runs here or comes up, a session each, and goes on
 until it is told to end: what a service of a machine does. With --ship-to it also ships
 sessions of before that are not there yet.`,
+		Example: `  sudo pmtrace attach --duration 60s
+  sudo pmtrace attach --pid 578 --profilers batch,kv_cache,preemption
+  sudo pmtrace attach --prometheus :9464
+  pmtrace attach --all --session-time 1h --ship-to s3://traces/vllm`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error { return a.attach(c.Context(), &o) },
 	}
 	c.Flags().IntSliceVar(&o.pids, "pid", nil, "a process of the server; may be given again for more servers")
 	c.Flags().BoolVar(&o.all, "all", false, "each server that runs here or comes up, until told to end")
+	c.Flags().BoolVar(&o.follow, "follow", false, "go on in a new session when the server has ended and comes back")
 	c.Flags().Var(&o.sessionTime, "session-time", "with --all: end a server's session after this time and begin another (default: when the server ends)")
 	o.flags(c.Flags())
 	return c
@@ -56,6 +69,9 @@ func (a *app) attach(ctx context.Context, o *attachOptions) error {
 	}
 	if o.all && o.breakpoints == breakpointsCPUs {
 		return usage("--all and --breakpoints %s exclude each other: one engine has them all", breakpointsCPUs)
+	}
+	if o.all && o.follow {
+		return usage("--all and --follow exclude each other: --all goes on with every server")
 	}
 	if o.all {
 		return a.attachAll(ctx, o)
@@ -74,11 +90,25 @@ func (a *app) attach(ctx context.Context, o *attachOptions) error {
 	}
 	ctx, stop := a.interruptible(ctx)
 	defer stop()
-	return a.traceAll(ctx, &o.traceOptions, modeAttach, servers)
+	one := func(ctx context.Context, o traceOptions, s target.Server, st *status) result {
+		return a.traceAndShip(ctx, o, modeAttach, s, st)
+	}
+	if o.follow {
+		one = a.followServer
+		if o.duration > 0 { // of all sessions together
+			var cancel context.CancelFunc
+			ctx, cancel = context.WithTimeoutCause(ctx, time.Duration(o.duration), errDuration)
+			defer cancel()
+			o.duration = 0
+		}
+	}
+	return a.traceAll(ctx, &o.traceOptions, servers, one)
 }
 
 // traceAll traces servers side by side and says the worst that happened.
-func (a *app) traceAll(ctx context.Context, o *traceOptions, mode string, servers []target.Server) error {
+func (a *app) traceAll(ctx context.Context, o *traceOptions, servers []target.Server,
+	one func(context.Context, traceOptions, target.Server, *status) result,
+) error {
 	results := make([]result, len(servers))
 	var g errgroup.Group
 	for i, s := range servers {
@@ -88,7 +118,7 @@ func (a *app) traceAll(ctx context.Context, o *traceOptions, mode string, server
 		}
 		st := newStatus(a.stderr, name, len(servers) == 1 && isTerminal(a.stderr), o.logInterval)
 		g.Go(func() error {
-			results[i] = a.traceAndShip(ctx, *o, mode, s, st)
+			results[i] = one(ctx, *o, s, st)
 			return nil
 		})
 	}

@@ -24,8 +24,13 @@ func (a *app) checkCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "check",
 		Short: "Say what can be traced here, what not, and what to do about it",
-		Args:  cobra.NoArgs,
-		RunE:  func(*cobra.Command, []string) error { return a.check(o) },
+		Long: `check looks at the kernel, the privileges, BPF, hardware breakpoints and the GPU's
+driver, and with --pid at a server, by trying what tracing needs on itself. ok: works;
+warn: works, or may, with less; FAIL: tracing cannot work, and the exit code is 3.`,
+		Example: `  sudo pmtrace check
+  sudo pmtrace check --pid 578`,
+		Args: cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error { return a.check(o) },
 	}
 	c.Flags().IntVar(&o.pid, "pid", 0, "also look at the server of this process")
 	c.Flags().StringVar(&o.outputDir, "output-dir", "", "directory for sessions (default "+session.DefaultPlace+")")

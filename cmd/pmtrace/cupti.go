@@ -22,7 +22,6 @@ import (
 type cuptiOptions struct {
 	cupti     string // on, replays, off
 	kernels   kernelWindows
-	moe       string // on, off
 	moeSample int
 }
 
@@ -38,18 +37,15 @@ func (o *cuptiOptions) flags(f *pflag.FlagSet) {
 	o.kernels = kernelWindows{time.Second, time.Minute}
 	f.StringVar(&o.cupti, "cupti", cuptiOn, "have CUDA load pmtrace's library into the server, for exact GPU times: on; replays: of graphs alone, and of copies in windows (--kernels); off")
 	f.Var(&o.kernels, "kernels", "tell GPU kernels one by one, for a time of each period: 1s/60s, off, always; slows the server meanwhile")
-	f.StringVar(&o.moe, "moe", cuptiOff, "tell which experts each token chose, by a small kernel behind each routing kernel: on, off")
-	f.IntVar(&o.moeSample, "moe-sample", 64, "of one routing in so many tell the weights as well; 0: of none")
+	f.IntVar(&o.moeSample, "moe-sample", 64, "with --moe on: of one routing in so many tell the weights as well; 0: of none")
 }
 
-func (o *cuptiOptions) resolve() error {
+func (o *cuptiOptions) resolve(moe string) error {
 	if o.cupti != cuptiOn && o.cupti != cuptiReplays && o.cupti != cuptiOff {
 		return usage("--cupti: %q is not one of on, replays, off", o.cupti)
 	}
 	switch {
-	case o.moe != cuptiOn && o.moe != cuptiOff:
-		return usage("--moe: %q is not one of on, off", o.moe)
-	case o.moe == cuptiOn && o.cupti == cuptiOff:
+	case moe == moeOn && o.cupti == cuptiOff:
 		return usage("--moe on needs --cupti on")
 	case o.moeSample < 0 || o.moeSample > maxMoESample:
 		return usage("--moe-sample: want 0 to %d", maxMoESample)
@@ -103,7 +99,6 @@ type injected struct {
 	dir     string // of the rings; "": it is in none
 	session uint64
 	missing string // why it is in none, though asked for
-	moe     bool   // it tells which experts are chosen
 }
 
 // injectedFlags say it to the privileged half.
@@ -111,16 +106,12 @@ func (i *injected) flags(f *pflag.FlagSet) {
 	f.StringVar(&i.dir, "cupti-dir", "", "")
 	f.Uint64Var(&i.session, "cupti-session", 0, "")
 	f.StringVar(&i.missing, "cupti-missing", "", "")
-	f.BoolVar(&i.moe, "cupti-moe", false, "")
 }
 
 func (i *injected) arguments() []string {
 	var args []string
 	if i.dir != "" {
 		args = append(args, "--cupti-dir="+i.dir, "--cupti-session="+strconv.FormatUint(i.session, 10))
-	}
-	if i.moe {
-		args = append(args, "--cupti-moe")
 	}
 	if i.missing != "" {
 		args = append(args, "--cupti-missing="+i.missing)
@@ -148,12 +139,12 @@ func (a *app) inject(o *recordOptions, s *spawn) (remove func()) {
 	uid, gid := s.user()
 	i, err := inject.New(inject.Options{
 		Candidates: inject.Candidates(a.env.get), UID: uid, GID: gid, Kernels: inject.Kernels(o.kernels),
-		CopiesInWindows: o.cuptiOptions.cupti == cuptiReplays, RingBytes: ringBytes(o.moe), MoE: o.moe == cuptiOn, MoEWeights: o.moeSample,
+		CopiesInWindows: o.cuptiOptions.cupti == cuptiReplays, RingBytes: ringBytes(o.moe), MoE: o.moe == moeOn, MoEWeights: o.moeSample,
 	})
 	if err != nil {
 		return without(oneLine(err))
 	}
-	o.injected.dir, o.injected.session, o.injected.moe = i.Dir, i.Session, o.moe == cuptiOn
+	o.injected.dir, o.injected.session = i.Dir, i.Session
 	s.variables = i.Environment()
 	return func() { _ = i.Remove() } // what is left is a library of ours in a directory of the user's
 }
@@ -168,7 +159,7 @@ func torchProfiler(get func(string) string, argv []string) bool {
 
 // ringBytes: a long prompt tells some MB of choices at once.
 func ringBytes(moe string) int {
-	if moe == cuptiOn {
+	if moe == moeOn {
 		return 64 << 20
 	}
 	return 0
@@ -194,9 +185,9 @@ type rings interface {
 	Close() error
 }
 
-// tracing is the profilers that are on, with what the library adds.
+// tracing is the profilers that are on, with those that have a flag of their own.
 func (o *traceOptions) tracing() []string {
-	if !o.injected.moe {
+	if o.moe != moeOn {
 		return o.on
 	}
 	return append(slices.Clone(o.on), session.ProfilerMoE)

@@ -226,23 +226,25 @@ func TestTorchProfiler(t *testing.T) {
 	qt.Check(t, qt.IsTrue(torchProfiler(none, append(serve, "--profiler_config.profiler=torch"))))
 }
 
-// TestMoEFlags: what the library tells of experts is a profiler of the session.
+// TestMoEFlags: experts are a profiler of the session where they are asked for.
 func TestMoEFlags(t *testing.T) {
-	o := traceOptions{on: []string{"batch"}}
+	o := traceOptions{on: []string{"batch"}, moe: "auto"}
 	qt.Check(t, qt.DeepEquals(o.tracing(), []string{"batch"}))
-	o.injected.moe = true
+	o.moe = "on"
 	qt.Check(t, qt.DeepEquals(o.tracing(), []string{"batch", "moe"}))
-	qt.Check(t, qt.DeepEquals(o.injected.arguments(), []string{"--cupti-moe"}))
+	o.moe = "maybe"
+	qt.Check(t, qt.ErrorMatches(o.resolve(environment{}), `--moe: "maybe" is not one of auto, on, off.*`))
 	for _, c := range []struct {
 		o   cuptiOptions
+		moe string
 		err string
 	}{
-		{cuptiOptions{cupti: "on", moe: "on", moeSample: 64}, ""},
-		{cuptiOptions{cupti: "off", moe: "on"}, "--moe on needs --cupti on.*"},
-		{cuptiOptions{cupti: "on", moe: "maybe"}, `--moe: "maybe" is not one of on, off.*`},
-		{cuptiOptions{cupti: "on", moe: "on", moeSample: -1}, "--moe-sample: want 0 to 1048576.*"},
+		{cuptiOptions{cupti: "on", moeSample: 64}, "on", ""},
+		{cuptiOptions{cupti: "off"}, "auto", ""},
+		{cuptiOptions{cupti: "off"}, "on", "--moe on needs --cupti on.*"},
+		{cuptiOptions{cupti: "on", moeSample: -1}, "on", "--moe-sample: want 0 to 1048576.*"},
 	} {
-		err := c.o.resolve()
+		err := c.o.resolve(c.moe)
 		if c.err == "" {
 			qt.Check(t, qt.IsNil(err))
 		} else {

@@ -20,8 +20,9 @@ func (a *app) decodeCommand() *cobra.Command {
 		Long: `decode reads the journal of a session and makes the Parquet tables and the CSV,
 JSON and TXT files from it again: the same bytes as the live run wrote, or as it
 would have written had it not been killed.`,
-		Args: oneSession("decode"),
-		RunE: func(_ *cobra.Command, args []string) error { return a.decode(args[0], noCSV) },
+		Example: "  pmtrace decode /tmp/vllm_profiling/session_20261123_200354",
+		Args:    oneSession("decode"),
+		RunE:    func(_ *cobra.Command, args []string) error { return a.decode(args[0], noCSV) },
 	}
 	c.Flags().BoolVar(&noCSV, "no-csv", false, "make Parquet only")
 	return c

@@ -30,13 +30,12 @@ operations. Give several runs a side, four at least, and a run is what counts;
 with one a side the session's own blocks of time are, which say nothing of how
 one run differs from the next.
 
-  pmtrace diff before after
-  pmtrace diff before_* -- after_*
-  pmtrace diff --fail-on 'tpot_p99>+3%' before_* -- after_*
-
 p is corrected for all metrics together: where nothing has changed, the chance of
 any p of 0.05 or less is 5 %. The interval behind a change is that of 95 % of this
 metric by itself.`,
+		Example: `  pmtrace diff before after
+  pmtrace diff before_* -- after_*
+  pmtrace diff --fail-on 'tpot_p99>+3%' before_* -- after_*`,
 		RunE: func(c *cobra.Command, args []string) error {
 			if o.metrics {
 				return printMetrics(a.stdout)

@@ -46,8 +46,9 @@ func (a *app) exportPerfettoCommand() *cobra.Command {
 		Long: `export perfetto writes a session as a trace for Perfetto's UI: scheduler, GPU, CPU,
 counters and requests on one time line. Nothing leaves this machine: the UI at
 https://ui.perfetto.dev reads the file in the browser.`,
-		Args: oneSession("export perfetto"),
-		RunE: func(_ *cobra.Command, args []string) error { return a.exportPerfetto(args[0], o) },
+		Example: "  pmtrace export perfetto --from 10s --to 20s -o trace.pftrace.gz /tmp/vllm_profiling/session_20261123_200354",
+		Args:    oneSession("export perfetto"),
+		RunE:    func(_ *cobra.Command, args []string) error { return a.exportPerfetto(args[0], o) },
 	}
 	f := c.Flags()
 	f.StringVarP(&o.file, "output", "o", "", "file to write, packed if its name ends in .gz (default SESSION/"+filePerfetto+")")
@@ -127,8 +128,9 @@ func (a *app) exportViewsCommand() *cobra.Command {
 		Short: "Write views.sql: the tables and questions to them, for DuckDB",
 		Long: `export views writes views.sql into a session, as each new one has it: views for DuckDB of
 every table, and of questions (q_…). In the session's directory: duckdb -init views.sql`,
-		Args: oneSession("export views"),
-		RunE: func(_ *cobra.Command, args []string) error { return a.exportViews(args[0]) },
+		Example: "  pmtrace export views /tmp/vllm_profiling/session_20261123_200354",
+		Args:    oneSession("export views"),
+		RunE:    func(_ *cobra.Command, args []string) error { return a.exportViews(args[0]) },
 	}
 }
 

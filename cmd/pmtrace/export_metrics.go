@@ -25,8 +25,9 @@ func (a *app) exportPrometheusCommand() *cobra.Command {
 		Short: "Print a session's totals and histograms as Prometheus has them",
 		Long: `export prometheus prints the metrics that --prometheus serves while tracing, as they
 are at the session's end.`,
-		Args: oneSession("export prometheus"),
-		RunE: func(_ *cobra.Command, args []string) error { return a.exportPrometheus(args[0], o) },
+		Example: "  pmtrace export prometheus /tmp/vllm_profiling/session_20261123_200354",
+		Args:    oneSession("export prometheus"),
+		RunE:    func(_ *cobra.Command, args []string) error { return a.exportPrometheus(args[0], o) },
 	}
 	c.Flags().StringVarP(&o.file, "output", "o", "", "file to write, packed if its name ends in .gz (default: stdout)")
 	c.Flags().StringVar(&o.format, "format", o.format, fmt.Sprintf("%s or %s", prometheus.Text, prometheus.OpenMetrics))

@@ -209,6 +209,7 @@ func (s *fakeSession) ID() string                   { return "session_x" }
 func (s *fakeSession) Path() string                 { return "/sessions/session_x" }
 func (s *fakeSession) Log() (io.WriteCloser, error) { return nopCloser{&s.log}, nil }
 func (s *fakeSession) Close() error                 { s.closeCount++; return nil }
+func (s *fakeSession) Kept() error                  { return nil }
 func (s *fakeSession) Flush() error                 { return nil }
 func (s *fakeSession) Journal(func()) (journalWriter, error) {
 	return fakeJournal{s}, nil

@@ -37,6 +37,8 @@ arguments, and how many of a thread's four hardware breakpoints each takes: one
 to count its calls, and one for each place where it returns to time them.
 PATTERN is a part of a name, or has wildcards: '*Scheduler.add_*'. With --library it
 lists the exported functions of libraries whose file names contain that.`,
+		Example: `  sudo pmtrace hook list 'KVCacheManager.get_*'
+  sudo pmtrace hook list --library libcudart cudaMemcpy`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error { return a.hookList(&o, strings.Join(args, "")) },
 	}

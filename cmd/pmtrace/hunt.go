@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/pmtrace/pmtrace/decode/model"
@@ -52,9 +53,13 @@ const (
 type hunt struct {
 	t       *trace
 	follow  *target.Follower
-	armed   map[int]int // pid → index of the engine in the events
-	threads map[int]int // pid → thread that runs the engine
-	onCPU   bool        // the engine that was armed last says that it needs no GPU
+	armed   map[int]int    // pid → index of the engine in the events
+	starts  map[int]uint64 // of those: when the process began, since numbers are used again
+	ended   chan struct{}  // one of them has
+	watch   sync.WaitGroup // for that
+	lost    time.Time      // when one had last
+	threads map[int]int    // pid → thread that runs the engine
+	onCPU   bool           // the engine that was armed last says that it needs no GPU
 	dead    map[int]bool
 	since   map[int]time.Time // first unreadable
 	next    map[int]time.Time // not looked at before
@@ -69,7 +74,7 @@ type hunt struct {
 
 func newHunt(t *trace) *hunt {
 	return &hunt{
-		t: t, follow: t.app.world.proc.Follow(t.root.PID), armed: map[int]int{}, threads: map[int]int{}, dead: map[int]bool{},
+		t: t, follow: t.app.world.proc.Follow(t.root.PID), armed: map[int]int{}, starts: map[int]uint64{}, ended: make(chan struct{}, 1), threads: map[int]int{}, dead: map[int]bool{},
 		since: map[int]time.Time{}, next: map[int]time.Time{}, told: map[int]string{},
 	}
 }
@@ -79,7 +84,7 @@ func (h *hunt) pause() time.Duration {
 	switch {
 	case len(h.armed) == 0:
 		return h.follow.Pause(huntPause)
-	case len(h.armed) < h.want && time.Since(h.first) < settleTime:
+	case len(h.armed) < h.want && time.Since(h.first) < settleTime, time.Since(h.lost) < settleTime:
 		return h.follow.Pause(settlePace)
 	}
 	return h.follow.Pause(idlePause)
@@ -93,6 +98,7 @@ func (h *hunt) look(ctx context.Context) error {
 		return nil
 	}
 	h.last = server
+	h.forget()
 	candidates := server.Candidates()
 	h.want = max(h.want, len(server.Engines()))
 	for _, p := range candidates {
@@ -105,14 +111,58 @@ func (h *hunt) look(ctx context.Context) error {
 		if err := h.try(p); err != nil {
 			return err
 		}
+		if _, ok := h.armed[p.PID]; ok {
+			h.expect(ctx, p)
+		}
 	}
-	if len(h.armed) > 0 {
+	if h.t.rec != nil {
 		if err := h.t.hooks.look(server); err != nil {
 			return err
 		}
 		return h.processes()
 	}
 	return h.giveUp(candidates)
+}
+
+// forget drops what is known of processes whose numbers others have by now: a supervisor may
+// start its engine again and again.
+func (h *hunt) forget() {
+	for _, p := range h.last.Processes {
+		began, known := h.starts[p.PID]
+		if !known {
+			h.starts[p.PID] = p.Start
+			continue
+		}
+		if began != p.Start {
+			h.starts[p.PID] = p.Start
+			for _, m := range []map[int]int{h.armed, h.threads} {
+				delete(m, p.PID)
+			}
+			delete(h.dead, p.PID)
+			delete(h.since, p.PID)
+			delete(h.next, p.PID)
+			delete(h.told, p.PID)
+		}
+	}
+}
+
+// expect has the loop look again as soon as an engine has ended: another one may come up in
+// its place.
+func (h *hunt) expect(ctx context.Context, p target.Process) {
+	handle, err := h.t.app.world.proc.Open(p)
+	if err != nil {
+		return // gone already
+	}
+	h.watch.Go(func() {
+		defer handle.Close()
+		if handle.Wait(ctx) != nil {
+			return
+		}
+		select {
+		case h.ended <- struct{}{}:
+		default:
+		}
+	})
 }
 
 // try looks for an engine in one process and arms it.
@@ -246,7 +296,7 @@ func (h *hunt) arm(p target.Process, e engine) error {
 	if err := h.t.rec.broken(); err != nil {
 		return err
 	}
-	if len(h.armed) == 0 {
+	if h.first.IsZero() {
 		h.first = time.Now()
 		if h.t.opts.begun != nil {
 			h.t.opts.begun(h.t.dir.Path())
@@ -266,6 +316,9 @@ func (h *hunt) attach(e engine) ([]record.Fact, error) {
 	if err != nil {
 		return nil, err
 	}
+	if fact.RoutedExperts != "" && len(fact.MoELayers) == 0 {
+		fact.MoELayers = h.layersOfWorkers(fact.PID)
+	}
 	facts := []record.Fact{{Engine: &fact}}
 	if u := workUnknown(&fact); u != nil {
 		facts = append(facts, record.Fact{Unavailable: u})
@@ -278,6 +331,20 @@ func (h *hunt) attach(e engine) ([]record.Fact, error) {
 	defer h.t.hooks.say(hooks)
 	h.say(fact, missing, time.Since(began))
 	return facts, nil
+}
+
+// layersOfWorkers are the layers with experts of a model that runs in processes below the
+// engine's, each of which has all of them: without a GPU nothing else is read there.
+func (h *hunt) layersOfWorkers(engine int) []int32 {
+	for _, p := range h.last.Processes {
+		if p.Role != target.RoleWorker || p.PPID != engine {
+			continue
+		}
+		if layers := h.t.app.world.moeLayers(p.PID, h.t.opts.force); len(layers) > 0 {
+			return layers
+		}
+	}
+	return nil
 }
 
 // workUnknown says why it is not known what a step of the model must do.

@@ -25,7 +25,12 @@ func (a *app) lsCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "ls",
 		Short: "List the vLLM servers that run here",
-		Args:  cobra.NoArgs,
+		Long: `ls lists the vLLM servers that run here, those in containers too. PID is what
+attach takes (any process of the server will do), ENGINES are the processes that run a
+scheduler, one for each data-parallel rank, AGE is for how long the server has run.`,
+		Example: `  sudo pmtrace ls
+  sudo pmtrace ls --json`,
+		Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
 			servers, err := a.list()
 			if err != nil {

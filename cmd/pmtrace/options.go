@@ -31,6 +31,7 @@ type traceOptions struct {
 	gpuSampling string
 	gpuInterval seconds
 	hooks       hookOptions
+	moe         string // auto, on, off
 	monitorOptions
 	rotate seconds
 	ship   shipOptions
@@ -64,6 +65,7 @@ func (o *traceOptions) flags(f *pflag.FlagSet) {
 	f.StringVar(&o.breakpoints, "breakpoints", breakpointsThread, "watch the scheduler by hardware breakpoints of its "+breakpointsThread+", or of all "+breakpointsCPUs+", which cost less in a virtual machine and are then nobody else's")
 	f.StringVar(&o.gpuSampling, "gpu-sampling", samplingOff, "sample the GPU's hardware counters: "+strings.Join(samplingModes(), ", ")+"; takes the device's one counter session")
 	f.Var(&o.gpuInterval, "gpu-interval", "time between samples of power, clocks and utilisation, at least "+gpu.Interval.String())
+	f.StringVar(&o.moe, "moe", moeAuto, "tell which experts each token chose: auto, where the server itself copies that to the host (--enable-return-routed-experts); on, and record by a small kernel behind each routing kernel; off")
 	o.hooks.flags(f)
 	f.UintVar(&o.logInterval, "log-interval", 1000, "steps between status lines where stderr is no terminal; 0: none")
 	f.BoolVarP(&o.verbose, "verbose", "v", false, "show pmtrace's own log, and log more")
@@ -76,7 +78,17 @@ func (o *traceOptions) flags(f *pflag.FlagSet) {
 	o.ship.flags(f)
 }
 
+// Values of --moe.
+const (
+	moeAuto = "auto"
+	moeOn   = "on"
+	moeOff  = "off"
+)
+
 func (o *traceOptions) resolve(env environment) error {
+	if !slices.Contains([]string{moeAuto, moeOn, moeOff}, o.moe) {
+		return usage("--moe: %q is not one of auto, on, off", o.moe)
+	}
 	var err error
 	o.on, err = chooseProfilers(o.profilers, o.noProfilers)
 	o.place = session.Place(o.outputDir, env.get)
@@ -126,6 +138,7 @@ func (o *traceOptions) arguments() []string {
 		"--profilers=" + strings.Join(o.on, ","),
 		"--log-interval=" + strconv.FormatUint(uint64(o.logInterval), 10),
 		"--ring-size=" + o.ringSize.String(),
+		"--moe=" + o.moe,
 		"--breakpoints=" + o.breakpoints,
 	}
 	if len(o.cudaCalls) > 0 {

@@ -99,7 +99,7 @@ func (o *profileOptions) settle(f *pflag.FlagSet) error {
 	case profileMoE:
 		o.plan.Time = 30 * time.Second
 		if !f.Changed("moe") {
-			o.moe = cuptiOn
+			o.moe = moeOn
 		}
 	default:
 		return usage("--mode: %q is not one of %s, %s, %s", o.mode, profileQuick, profileFull, profileMoE)

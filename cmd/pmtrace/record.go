@@ -39,7 +39,8 @@ NVIDIA's own exact times of each CUDA graph replay, and for a second of each min
 each kernel (--kernels). If anything in it fails, the server goes on without, and so
 does pmtrace. --cupti off does without: CUPTI serves one tool at a time, and torch.profiler,
 nsys or ncu in the server may be another. With --moe on it tells which experts of a
-mixture of experts each token chose.
+mixture of experts each token chose; of a server with --enable-return-routed-experts
+pmtrace tells that by itself.
 
 VLLM_ENABLE_PROFILING=0 in the environment runs the command untraced.`,
 		Example: "  pmtrace record -- vllm serve Qwen/Qwen3-0.6B --port 8000",
@@ -66,7 +67,7 @@ func (o *recordOptions) resolve(env environment) error {
 	if err := o.traceOptions.resolve(env); err != nil {
 		return err
 	}
-	return o.cuptiOptions.resolve()
+	return o.cuptiOptions.resolve(o.moe)
 }
 
 func (a *app) record(ctx context.Context, o *recordOptions, argv []string) error {

@@ -108,6 +108,13 @@ func (r *recorder) broken() error {
 	return r.journalErr
 }
 
+// kept looks whether what is written to is still there.
+func (r *recorder) kept(look func() error) error {
+	r.mu.Lock() // the journal may go on in a new file just now
+	defer r.mu.Unlock()
+	return look()
+}
+
 // flushEvery is how much time's events may be lost with us, on a machine with a
 // core to spare: a little less than two polls of the ring take, since idle comes
 // after each.

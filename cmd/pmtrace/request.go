@@ -32,6 +32,8 @@ func (a *app) requestCommand() *cobra.Command {
 an ID (the client's or the engine's, the beginning of one, or a request_uid) it
 tells of that request: its life, its time to the first token and in all divided
 into parts that sum to it, and what its slowest tokens waited for.`,
+		Example: `  pmtrace request --by ttft /tmp/vllm_profiling/session_20261123_200354
+  pmtrace request /tmp/vllm_profiling/session_20261123_200354 cmpl-944b`,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) < 1 || len(args) > 2 {
 				return usage("request wants a session directory, and perhaps a request: pmtrace request …/session_… [ID]")

@@ -32,15 +32,15 @@ const (
 	llama8b  = "../../e2e/gpu/testdata/h200-llama8b"
 )
 
-// What is printed of real sessions. The README shows the first of them.
+// What is printed of real sessions. docs/requests.md shows the first of them.
 func TestRequestText(t *testing.T) {
-	readme, err := os.ReadFile("../../README.md")
+	page, err := os.ReadFile("../../docs/requests.md")
 	qt.Assert(t, qt.IsNil(err))
 	places := map[string]string{pressure: decoded(t, pressure), llama8b: decoded(t, llama8b)}
 	for _, c := range []struct {
 		golden, recorded string
 		args             []string
-		readme           bool
+		shown            bool
 	}{
 		{"prefills", llama8b, []string{"cmpl-944b", "--tokens", "2"}, true},
 		{"list", pressure, []string{"--top", "5"}, false},
@@ -56,8 +56,8 @@ func TestRequestText(t *testing.T) {
 		want, err := os.ReadFile(path)
 		qt.Assert(t, qt.IsNil(err))
 		qt.Check(t, qt.Equals(out.String(), string(want)), qt.Commentf("if this is right: go test ./cmd/pmtrace -run TestRequestText -update-requests"))
-		if c.readme {
-			qt.Check(t, qt.StringContains(string(readme), out.String()))
+		if c.shown {
+			qt.Check(t, qt.StringContains(string(page), out.String()))
 		}
 	}
 }

@@ -58,15 +58,18 @@ func (a *app) command() *cobra.Command {
 schedulers did, step by step: every step, request, KV-cache change and
 preemption, as Parquet and CSV. Nothing in the server is changed.
 
-  sudo pmtrace attach                 trace the vLLM server that runs here
-  pmtrace record -- vllm serve MODEL  start a server and trace it from the start
-  pmtrace profile -- vllm serve MODEL the same, with a load, and end it
-  sudo pmtrace top                    watch the vLLM server that runs here
+Every flag has a variable: --output-dir is PMTRACE_OUTPUT_DIR, --no-csv is
+PMTRACE_NO_CSV=true. Times are written 250ms, 30s, 5m or 1h30m, sizes 64KiB or 8MiB.
 
 Exit codes: 0 traced; 1 failed; 2 wrong usage; 3 this machine or target cannot
 be traced; 4 events were lost and --strict was given; 5 diff: a change was beyond
 its limit. record passes the server's own code on; with --strict it is 125 if
 tracing failed.`,
+		Example: `  sudo pmtrace attach                 trace the vLLM server that runs here
+  pmtrace record -- vllm serve MODEL  start a server and trace it from the start
+  pmtrace profile -- vllm serve MODEL the same, with a load, and end it
+  sudo pmtrace top                    watch the vLLM server that runs here
+  pmtrace request SESSION             say why requests were slow`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		Args:          cobra.NoArgs,
@@ -81,5 +84,6 @@ tracing failed.`,
 		a.topCommand(), a.summaryCommand(), a.reportCommand(), a.requestCommand(), a.diffCommand(), a.exportCommand(), a.decodeCommand(), a.shipCommand(),
 		a.versionCommand(), a.manCommand(), a.followCommand(), a.samplerCommand(), a.loaderCommand(),
 	)
+	a.offerings(root)
 	return root
 }

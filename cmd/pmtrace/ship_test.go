@@ -127,38 +127,6 @@ func filesBelow(t testing.TB, place string) map[string]string {
 	return files
 }
 
-// The questions of the README are asked of a fleet.
-func TestReadmeFleetQuestions(t *testing.T) {
-	readme, err := os.ReadFile("../../README.md")
-	qt.Assert(t, qt.IsNil(err))
-	_, section, ok := strings.Cut(string(readme), "\n## Many servers\n")
-	qt.Assert(t, qt.IsTrue(ok))
-	_, sql, ok := strings.Cut(section, "```sql\n")
-	qt.Assert(t, qt.IsTrue(ok))
-	sql, _, _ = strings.Cut(sql, "```")
-	place := t.TempDir()
-	for host, recorded := range fleetHosts() {
-		code, said := ship(t, nil, "--host", host, decoded(t, recorded), filepath.Join(place, "fleet"))
-		qt.Assert(t, qt.Equals(code, 0), qt.Commentf("%s", said))
-	}
-	c := exec.Command(python(t, "analysis.sh"), "-c", `
-import duckdb, sys
-for question in [q for q in sys.stdin.read().split(';') if 'select' in q]:
-    answer = duckdb.sql(question)
-    rows = answer.fetchall()
-    assert rows, question
-    print(question.strip().splitlines()[0]); print(answer)
-`)
-	c.Dir, c.Stdin = place, strings.NewReader(sql)
-	out, err := c.CombinedOutput()
-	qt.Assert(t, qt.IsNil(err), qt.Commentf("%s", out))
-	qt.Check(t, qt.Equals(strings.Count(string(out), "-- "), 4))
-	// The README has the first answer.
-	answer, _, _ := strings.Cut(string(out)[strings.Index(string(out), "┌"):], "\n\n")
-	qt.Check(t, qt.StringContains(section, answer))
-	t.Logf("%s", out)
-}
-
 // Killed at any moment, ship leaves no half file, and the next one completes it.
 func TestShipKilled(t *testing.T) {
 	server := s3server.Start(t)

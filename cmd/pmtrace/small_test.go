@@ -91,13 +91,13 @@ func TestEnvironment(t *testing.T) {
 // Every flag of attach can be said again to the privileged half.
 func TestArguments(t *testing.T) {
 	b := newBench(t)
-	o := traceOptions{duration: seconds(90 * time.Second), noProfilers: []string{"cpu", "gpu"}, cudaCalls: []string{"memory", "copies"}, breakpoints: "cpus", gpuSampling: "windows", gpuInterval: seconds(time.Second), verbose: true, force: true, strict: true, noCSV: true, ringSize: 65536, logInterval: 5,
+	o := traceOptions{duration: seconds(90 * time.Second), noProfilers: []string{"cpu", "gpu"}, cudaCalls: []string{"memory", "copies"}, breakpoints: "cpus", gpuSampling: "windows", moe: "off", gpuInterval: seconds(time.Second), verbose: true, force: true, strict: true, noCSV: true, ringSize: 65536, logInterval: 5,
 		monitorOptions: monitorOptions{prometheus: ":9464", otlp: "grpc://collector", otlpSteps: true}}
 	qt.Assert(t, qt.IsNil(o.resolve(b.env)))
 	cmd := b.followCommand()
 	qt.Assert(t, qt.IsNil(cmd.ParseFlags(o.arguments())))
 	for name, want := range map[string]string{
-		"duration": "1m30s", "profilers": "[batch,forward_pass,kv_cache,preemption,cuda_graph,encoder_decoder]", "verbose": "true",
+		"duration": "1m30s", "profilers": "[batch,forward_pass,kv_cache,preemption,cuda_graph,encoder_decoder]", "verbose": "true", "moe": "off",
 		"cuda-calls": "[copies,memory]", "breakpoints": "cpus", "gpu-sampling": "windows", "gpu-interval": "1s", "force": "true",
 		"strict": "true", "no-csv": "true", "ring-size": "64KiB", "log-interval": "5", "output-dir": b.env.get("PMTRACE_OUTPUT_DIR"),
 		"prometheus": "127.0.0.1:9464", "otlp": "grpc://collector", "otlp-steps": "true",

@@ -201,6 +201,7 @@ func (u *unwritten) Log() (io.WriteCloser, error)          { return nowhere{io.D
 func (u *unwritten) Journal(func()) (journalWriter, error) { return nowhere{io.Discard}, nil }
 func (u *unwritten) Finish(bool) (string, error)           { return "", nil }
 func (u *unwritten) Close() error                          { return nil }
+func (u *unwritten) Kept() error                           { return nil }
 func (u *unwritten) Replay(func(byte, []byte) error) ([]string, error) {
 	return nil, fs.ErrNotExist
 }

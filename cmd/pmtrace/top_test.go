@@ -315,9 +315,9 @@ func TestTopRefuses(t *testing.T) {
 	}
 }
 
-// The README shows a real server's screen: halfway through a recorded session.
-func TestReadmeTop(t *testing.T) {
-	readme, err := os.ReadFile("../../README.md")
+// docs/live.md shows a real server's screen: halfway through a recorded session.
+func TestDocTop(t *testing.T) {
+	page, err := os.ReadFile("../../docs/live.md")
 	qt.Assert(t, qt.IsNil(err))
 	g := newGrowing(t, llama8b)
 	now := time.Now()
@@ -327,7 +327,7 @@ func TestReadmeTop(t *testing.T) {
 	}
 	f := w.frame(3, live.ByTotal)
 	block := strings.TrimSpace(top.Block(&f, 0))
-	qt.Check(t, qt.IsTrue(strings.Contains(string(readme), "\n"+block+"\n")), qt.Commentf("it has not:\n%s", block))
+	qt.Check(t, qt.IsTrue(strings.Contains(string(page), "\n"+block+"\n")), qt.Commentf("it has not:\n%s", block))
 }
 
 // What the journal has lost is shown, and what nobody watched is not shown as none.

@@ -56,7 +56,9 @@ type trace struct {
 type result struct {
 	path string // of the session; "" where there is none
 	lost uint64
-	err  error // a *failure
+	// endedNS is when the server did, or the trace: CLOCK_MONOTONIC.
+	endedNS int64
+	err     error // a *failure
 }
 
 // frugal keeps the runtime from taking of the server's machine what it would
@@ -84,7 +86,7 @@ func (a *app) trace(ctx context.Context, o *traceOptions, mode string, s target.
 	}
 	defer t.handle.Close()
 	t.tracer, err = a.world.tracer(tracerOptions{
-		ringBytes: int(o.ringSize), profilers: o.on, calls: o.cudaCalls, allCPUs: o.breakpoints == breakpointsCPUs, log: t.log,
+		ringBytes: int(o.ringSize), profilers: o.tracing(), calls: o.cudaCalls, allCPUs: o.breakpoints == breakpointsCPUs, log: t.log, routed: o.moe != moeOff,
 		hooks: o.hooks, needHooks: mode == modeAttach,
 	})
 	if err != nil {
@@ -116,9 +118,13 @@ func (t *trace) run(ctx context.Context) result {
 		}
 	}()
 	err := t.loop(ctx)
+	ended := t.app.world.monotonic()
 	cancel(nil)
 	<-exited
-	return t.finish(err)
+	t.hunt.watch.Wait()
+	r := t.finish(err)
+	r.endedNS = ended
+	return r
 }
 
 var (
@@ -152,6 +158,9 @@ func (t *trace) loop(ctx context.Context) error {
 				return err
 			}
 			look.Reset(t.hunt.pause())
+		case <-t.hunt.ended:
+			t.hunt.lost = time.Now()
+			look.Reset(0)
 		case <-calls.C:
 			t.cupti.wait()
 			if err := t.workers.look(); err != nil {
@@ -208,6 +217,9 @@ func (t *trace) cut() error {
 func (t *trace) second(now time.Time, losses, clock bool) error {
 	if t.rec == nil {
 		return nil
+	}
+	if err := t.rec.kept(t.dir.Kept); err != nil {
+		return err
 	}
 	if losses {
 		if err := t.writeLosses(); err != nil {
@@ -403,6 +415,10 @@ func reason(why error) string {
 func (t *trace) close(why error) error {
 	t.log.Info("ended", "reason", reason(why))
 	again := "what was traced until then is kept: pmtrace decode " + t.dir.Path()
+	if removed := new(session.RemovedError); errors.As(why, &removed) {
+		t.log.Error("journal", "error", removed)
+		return failed("tracing ended early, what was traced is lost", removed, "keep what cleans up there away from it, or choose another --output-dir")
+	}
 	if err := t.rec.journalErr; err != nil {
 		t.log.Error("journal", "error", err)
 		return failed("tracing ended early, the journal cannot be written", rootCause(err), again)

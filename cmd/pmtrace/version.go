@@ -48,7 +48,10 @@ func (a *app) versionCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "version",
 		Short: "Say which pmtrace this is",
-		Args:  cobra.NoArgs,
+		Long: `version prints the version, the commit and the Go that pmtrace was built of, and the
+oldest Linux that it can trace on.`,
+		Example: "  pmtrace version --json",
+		Args:    cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
 			v := version()
 			if asJSON {

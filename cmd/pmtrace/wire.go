@@ -23,6 +23,7 @@ import (
 func wire(w *world) {
 	w.find = findEngine
 	w.findWorker = findWorker
+	w.moeLayers = moeLayers
 	w.gpus = openGPUs
 	w.sampler = startSampler
 	w.rings = openRings
@@ -64,13 +65,22 @@ func findWorker(pid int, force bool) (worker, error) {
 	return vllm.FindWorker(pid, vllm.Options{Force: force})
 }
 
+// moeLayers are the layers with experts of the model that a worker's process runs.
+func moeLayers(pid int, force bool) []int32 {
+	w, err := vllm.FindWorker(pid, vllm.Options{Force: force})
+	if err != nil {
+		return nil
+	}
+	return w.MoELayers()
+}
+
 // realTracer is probes.Tracer behind our interface.
 type realTracer struct{ *probes.Tracer }
 
 func newTracer(o tracerOptions) (tracer, error) {
 	t, err := probes.New(probes.Options{
 		RingBytes: o.ringBytes, Watches: watchesFor(o.profilers), Calls: callsFor(o.profilers, o.calls), AllCPUs: o.allCPUs, Log: o.log,
-		Hooks: o.hooks.specs, ForceHooks: o.hooks.force, NeedHooks: o.needHooks,
+		Hooks: o.hooks.specs, ForceHooks: o.hooks.force, NeedHooks: o.needHooks, Routed: o.routed,
 	})
 	if err != nil {
 		return nil, err
@@ -92,6 +102,8 @@ func watchesFor(profilers []string) []probes.Watch {
 			on[probes.WatchUpdateEntry], on[probes.WatchUpdateReturn] = true, true
 		case session.ProfilerBatch, session.ProfilerPreemption:
 			on[probes.WatchUpdateReturn] = true
+		case session.ProfilerMoE:
+			on[probes.WatchUpdateEntry] = true
 		}
 	}
 	var out []probes.Watch
@@ -151,6 +163,7 @@ func (t realTracer) Attach(e engine) (record.Engine, []record.Unavailable, error
 	for _, w := range t.Watches(index) {
 		fact.Watches = append(fact.Watches, string(w))
 	}
+	fact.RoutedExperts = t.RoutedExperts(index)
 	return fact, missing, nil
 }
 
@@ -195,9 +208,10 @@ func (t realTracer) Run(ctx context.Context, sink func(kind byte, payload []byte
 
 // realSession is a session directory with the packages that fill it.
 type realSession struct {
-	dir   *session.Dir
-	facts session.Facts
-	swap  bool // tables were made again beside the old ones
+	dir     *session.Dir
+	journal *journal.Writer // nil: none is written
+	facts   session.Facts
+	swap    bool // tables were made again beside the old ones
 }
 
 func (s *realSession) ID() string   { return s.dir.Name() }
@@ -210,7 +224,15 @@ func (s *realSession) Journal(rotated func()) (journalWriter, error) {
 	if err != nil {
 		return nil, err
 	}
-	return journal.Create(sub, journal.Options{Rotated: func(*journal.Writer) error { rotated(); return nil }})
+	s.journal, err = journal.Create(sub, journal.Options{Rotated: func(*journal.Writer) error { rotated(); return nil }})
+	return s.journal, err
+}
+
+func (s *realSession) Kept() error {
+	if s.journal == nil {
+		return nil
+	}
+	return s.dir.Kept("journal/" + s.journal.Name())
 }
 
 func (s *realSession) Replay(sink func(kind byte, payload []byte) error) (damage []string, err error) {

@@ -23,6 +23,8 @@ type world struct {
 	find func(pid int, force bool) (engine, error)
 	// findWorker opens the interpreter of a process that may run a model.
 	findWorker func(pid int, force bool) (worker, error)
+	// moeLayers are the layers with experts of the model that a process runs; nil: not known.
+	moeLayers func(pid int, force bool) []int32
 	// gpus opens the driver's own view of the devices.
 	gpus func() (gpuMonitor, error)
 	// sampler begins a session with a device's hardware counters. It and the
@@ -56,6 +58,7 @@ type tracerOptions struct {
 	calls     []string // CUDA calls asked for by --cuda-calls
 	allCPUs   bool     // --breakpoints cpus
 	hooks     hookOptions
+	routed    bool // what vLLM itself has of the choices of experts is read
 	needHooks bool // rather no engine than one without all of its hooks
 	log       *slog.Logger
 }
@@ -144,6 +147,8 @@ type sessionDir interface {
 	// Journal begins the journal; rotated is called when it goes on in a new
 	// file.
 	Journal(rotated func()) (journalWriter, error)
+	// Kept returns an error when somebody has removed what is written to.
+	Kept() error
 	// Replay hands a journal's records to sink, and says what it could not
 	// read.
 	Replay(sink func(kind byte, payload []byte) error) (damage []string, err error)

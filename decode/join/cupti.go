@@ -46,9 +46,10 @@ type replay struct {
 	began, ended int64 // of the call as CUPTI saw it
 	number       uint32
 	start, end   int64
-	known        bool // start and end are
-	given        bool // or will not be
-	edge         bool // it was under way as CUPTI switched
+	known        bool   // start and end are
+	given        bool   // or will not be
+	edge         bool   // it was under way as CUPTI switched
+	nodes        []node // of a piece whose layers are to be found
 }
 
 // numbered is a launch and its number.
@@ -364,7 +365,7 @@ func (in *injected) whole(s replaySpan) {
 		w.replays++
 	}
 	if r.graph.layers == nil && r.graph.name != nil {
-		r.graph.layers = in.layers(r, s.nodes)
+		in.layer(r, s.nodes)
 	}
 	in.time(r, s)
 }
@@ -498,8 +499,9 @@ func (in *injected) attributable(h *heldWork) bool {
 	if r == nil || r.run == nil {
 		return true
 	}
-	if h.graph != 0 { // its layer is known when the replay is whole
-		return r.run.resolved && !slices.ContainsFunc(in.spans, func(s replaySpan) bool { return s.number == h.number })
+	if h.graph != 0 { // its layer is known when the replay is whole, and those of the model's other pieces
+		return r.run.resolved && !slices.ContainsFunc(in.spans, func(s replaySpan) bool { return s.number == h.number }) &&
+			!in.launch[h.number].awaitsPieces()
 	}
 	// Whether it is that step's is known with the next one's launches; what its own
 	// work is, with the copy of its results.
@@ -590,17 +592,9 @@ func (in *injected) kernel(ev *wire.CUPTIKernel, r *replay, of *run) {
 		}
 	} else {
 		row.GraphID = nil
+		row.Layer = r.layerBehind()
 	}
 	in.emitKernel(row)
-}
-
-// layer is that of a node of the replay's graph.
-func (r *replay) layer(node uint64) (layer int32, ok bool) {
-	if r == nil || r.graph == nil {
-		return 0, false
-	}
-	layer, ok = r.graph.layers[node]
-	return layer, ok
 }
 
 func (in *injected) row(start, end int64, r *replay, of *run) *record.KernelRow {

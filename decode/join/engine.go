@@ -57,9 +57,10 @@ type engine struct {
 	byObject map[uint64]*request
 	swept    uint32
 
-	kv      kv
-	routed  []int32 // layers with experts
-	experts expertBook
+	kv       kv
+	routed   []int32 // layers with experts
+	experts  expertBook
+	buffered buffered
 }
 
 func newEngine(j *Joiner, i uint8) *engine {

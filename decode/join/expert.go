@@ -62,24 +62,20 @@ func floorDiv(a, b int64) int64 {
 // add counts what the tokens of a step chose in its n-th layer with experts. Rows behind
 // them are padding.
 func (b *expertBook) add(s *routed, n int, c *choices) {
-	for len(b.layers) < len(b.e.routed) {
-		b.layers = append(b.layers, expertLayer{layer: b.e.routed[len(b.layers)]})
-	}
+	b.layered()
 	if n >= len(b.layers) {
 		return // of a worker that has come to be another engine's
 	}
 	l := &b.layers[n]
-	l.experts, l.topK = max(l.experts, int(min(c.experts, maxExperts))), int32(c.topK)
-	if l.tokens == 0 {
-		l.first = s.num
-	}
-	l.last = s.num
 	rows := int(min(s.tokens, c.rows))
-	l.tokens += int64(rows)
 	var ids [wire.MaxTopK]uint16
 	k := int(c.topK)
-	for row := range rows {
-		b.count(l, c.row(&ids, row, k))
+	if b.e.source() == record.ExpertsFromKernels {
+		l.experts = max(l.experts, int(min(c.experts, maxExperts)))
+		l.counts(s.num, int64(rows), c.topK)
+		for row := range rows {
+			b.count(l, c.row(&ids, row, k))
+		}
 	}
 	for i := range c.weights {
 		values := c.weights[i].values
@@ -88,6 +84,23 @@ func (b *expertBook) add(s *routed, n int, c *choices) {
 			values = values[2*k:]
 		}
 	}
+}
+
+// layered makes the layers those of the engine.
+func (b *expertBook) layered() {
+	for len(b.layers) < len(b.e.routed) {
+		b.layers = append(b.layers, expertLayer{layer: b.e.routed[len(b.layers)]})
+	}
+}
+
+// counts takes note that tokens of a step are counted.
+func (l *expertLayer) counts(step, tokens int64, topK uint8) {
+	l.topK = int32(topK)
+	if l.tokens == 0 {
+		l.first = step
+	}
+	l.last = step
+	l.tokens += tokens
 }
 
 // row gives the experts that a row of a run chose.
@@ -186,13 +199,13 @@ func (b *expertBook) emit(l *expertLayer) {
 		}
 		j.rows.activation = record.MoEActivationRow{
 			Engine: b.e.id, Layer: l.layer, FromNS: from, ToNS: from + expertWindowNS, FirstStep: l.first, LastStep: l.last,
-			Expert: int32(id), Activations: n, Tokens: l.tokens,
+			Expert: int32(id), Activations: n, Tokens: l.tokens, Source: b.e.source(),
 		}
 		j.check(j.sink.MoEActivation(&j.rows.activation))
 	}
 	row := &j.rows.imbalance
 	*row = record.MoEImbalanceRow{
-		Engine: b.e.id, Layer: l.layer, FromNS: from, ToNS: from + expertWindowNS, Tokens: l.tokens, TopK: l.topK,
+		Engine: b.e.id, Layer: l.layer, FromNS: from, ToNS: from + expertWindowNS, Tokens: l.tokens, TopK: l.topK, Source: b.e.source(),
 	}
 	if l.experts > 0 && l.experts >= len(l.chosen) {
 		row.Experts = j.ptr.int32(int32(l.experts))
@@ -243,7 +256,7 @@ func (b *expertBook) flushPairs() {
 				}
 				j.rows.coselection = record.MoECoselectionRow{
 					Engine: b.e.id, Layer: l.layer, FromNS: from, ToNS: from + pairWindowNS,
-					Expert1: int32(low), Expert2: int32(high), Count: int64(n),
+					Expert1: int32(low), Expert2: int32(high), Count: int64(n), Source: b.e.source(),
 				}
 				j.check(j.sink.MoECoselection(&j.rows.coselection))
 			}

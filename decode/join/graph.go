@@ -22,6 +22,7 @@ type graph struct {
 	usual    int64            // GPU time of steps with it
 	learned  int64            // of so many steps
 	layers   map[uint64]int32 // of its kernels, by node; nil: none of its replays was told whole
+	behind   *int32           // layer of what runs between it, a piece, and the next one; nil: not known
 
 	capture      capture
 	instantiated int64 // unset: before tracing
@@ -115,8 +116,8 @@ func (w *worker) destroy(exec uint64, t int64) {
 // found takes a reading of the graphs in the worker's objects.
 func (w *worker) found(f *record.Graphs) {
 	at := f.MonoNS - w.j.base
-	if e := w.engine; e != nil && e.primary == w && e.fact.PP <= 1 { // a stage of a pipeline has its own layers alone
-		e.layered(f.MoELayers)
+	if len(f.MoELayers) > 0 {
+		w.routed = f.MoELayers
 	}
 	for i := range f.Graphs {
 		name := &f.Graphs[i]

@@ -19,32 +19,53 @@ type node struct {
 
 const noName = 1<<32 - 1
 
-// layers are the transformer layers that a graph's kernels are of, by node; empty: not
-// known. The layers of a model run the same kernels one after the other, so a graph of
-// the whole model is the same names again and again, as often as there are layers.
-// Where a kernel is the end of one layer and the beginning of the next, it counts with
-// the first.
-func (in *injected) layers(r *replay, nodes []node) map[uint64]int32 {
-	found := map[uint64]int32{}
-	if r.graph.name == nil || !r.graph.model || r.graph.name.Mode != modeFull || in.w == nil {
-		return found
+// layer finds the layers of a graph that was told whole.
+func (in *injected) layer(r *replay, nodes []node) {
+	name := r.graph.name
+	switch {
+	case !r.graph.model || in.w == nil || len(nodes) >= maxNodes:
+		r.graph.layers = map[uint64]int32{}
+	case name.Mode == modeFull:
+		r.graph.layers = map[uint64]int32{}
+		in.spread([]*replay{r}, [][]node{nodes})
+	case name.Piece != nil && name.Pieces != nil:
+		r.nodes = nodes
+		in.layerPieces(r)
+	default:
+		r.graph.layers = map[uint64]int32{}
 	}
+}
+
+// spread gives the kernels of a whole model, which replays ran one after the other, their
+// transformer layers. The layers of a model run the same kernels one after the other, so
+// a model is the same names again and again, as often as there are layers. Where a kernel
+// is the end of one layer and the beginning of the next, it counts with the first.
+func (in *injected) spread(replays []*replay, nodes [][]node) bool {
 	n := in.w.modelLayers()
-	if n < 2 || len(nodes) >= maxNodes {
-		return found
+	if n < 2 {
+		return false
 	}
-	slices.SortFunc(nodes, func(a, b node) int { return cmp.Or(cmp.Compare(a.start, b.start), cmp.Compare(a.id, b.id)) })
-	names := make([]string, len(nodes))
-	for i := range nodes {
-		if nodes[i].name != noName {
-			names[i] = withoutNumber(in.names[nodes[i].name])
+	var names []string
+	var of []*graph
+	var ids []uint64
+	for i, r := range replays {
+		slices.SortFunc(nodes[i], func(a, b node) int { return cmp.Or(cmp.Compare(a.start, b.start), cmp.Compare(a.id, b.id)) })
+		for _, k := range nodes[i] {
+			name := ""
+			if k.name != noName {
+				name = withoutNumber(in.names[k.name])
+			}
+			names, of, ids = append(names, name), append(of, r.graph), append(ids, k.id)
 		}
+	}
+	if len(names) >= maxNodes {
+		return false
 	}
 	first, period := repeated(names, n)
 	for i := range n * period {
-		found[nodes[first+i].id] = int32(i / period)
+		of[first+i].layers[ids[first+i]] = int32(i / period)
 	}
-	return found
+	return period > 0
 }
 
 // repeated finds names that follow each other n times: the most, from the first on.
@@ -76,6 +97,15 @@ func withoutNumber(name string) string {
 		return name
 	}
 	return strings.TrimRight(strings.TrimRight(name, "0123456789"), "_")
+}
+
+// layer is that of a node of the replay's graph.
+func (r *replay) layer(node uint64) (layer int32, ok bool) {
+	if r == nil || r.graph == nil {
+		return 0, false
+	}
+	layer, ok = r.graph.layers[node]
+	return layer, ok
 }
 
 // modelLayers is how many layers the worker's model has; 0: not known, or they are not

@@ -165,7 +165,7 @@ func (j *Joiner) kernelLosses(f *record.Losses) {
 // all workers together (-1).
 func ringOf(c *record.Loss) int32 {
 	switch c.Probe {
-	case "schedule_return", "free_blocks", "update_return", "update_entry":
+	case "schedule_return", "free_blocks", "update_return", "update_entry", "routed_experts":
 		return int32(c.Engine)
 	}
 	return -1

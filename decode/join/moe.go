@@ -186,6 +186,9 @@ func (m *routing) admit() {
 	if w == nil || w.engine == nil || !w.engine.known {
 		return
 	}
+	if w.engine.primary == w && w.engine.fact.PP <= 1 { // a stage of a pipeline has its own layers alone
+		w.engine.layered(w.routed)
+	}
 	why := w.engine.unroutable()
 	for m.early.len() > 0 {
 		if why == layersUnknown && !w.own() && m.in.j.clock-(*m.early.at(0)).came <= holdNS && !m.in.over {

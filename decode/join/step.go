@@ -21,6 +21,7 @@ type step struct {
 	gap              bool // events were lost since
 	unseen           bool // a step may be missing before it
 	draftTokens      int32
+	chosen           bool // what its tokens chose is counted, or missed
 
 	ctxKnown                bool
 	ctxRequests, ctxTokens  int32
@@ -133,6 +134,7 @@ func (e *engine) retire(i int) {
 
 // emit hands on a step, its requests and its timed operations.
 func (e *engine) emit(st *step) {
+	e.unupdated(st)
 	row := e.stepRow(st)
 	e.number(st, row)
 	e.j.stats.Steps++

@@ -54,10 +54,12 @@ func (j *Joiner) UpdateBegin(ev *wire.Update) error {
 	j.unreadable("update_entry", ev.Bad)
 	i := e.inFlight(ev.Output, ev.Update, &e.beginOffset)
 	if i < 0 {
+		e.buffered.open = false
 		return j.err
 	}
 	st := e.flight[i]
 	st.updateBegan = t
+	e.chose(st, ev)
 	if e.updated && e.updateEpoch == e.epoch {
 		st.before = e.lastUpdate
 	}

@@ -37,6 +37,7 @@ type worker struct {
 	captures map[uint64]capture
 	outputs  map[uint64]output // events that tell the end of a step
 	encodes  bool              // an encoder was seen at work
+	routed   []int32           // layers with experts of its model; nil: not known (yet)
 
 	injected *injected // what CUPTI tells of it; nil: nothing (yet)
 	missed   bool      // some of its events

@@ -103,6 +103,11 @@ type Engine struct {
 	// MoELayers are the indices of the transformer layers with experts, in the order of
 	// their execution; absent: there are none, or they could not be read.
 	MoELayers []int32 `json:"moe_layers,omitempty"`
+	// Experts of such a layer; 0: not known.
+	Experts int `json:"num_experts,omitempty"`
+	// RoutedExperts is where the experts that tokens chose are read, which vLLM itself copies
+	// to the host (--enable-return-routed-experts); empty: they are not.
+	RoutedExperts string `json:"routed_experts,omitempty"`
 	// DraftMoELayers is how many the draft model has; absent: not known. Without one, 0.
 	DraftMoELayers *int   `json:"draft_moe_layers,omitempty"`
 	Policy         string `json:"policy"`

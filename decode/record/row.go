@@ -300,7 +300,7 @@ type KernelRow struct {
 	StepID      *int64  `parquet:"step_id,optional"`  // null: not known; outside of graphs only what lies between a graph and the copy of the results
 	GraphID     *int32  `parquet:"graph_id,optional"` // of graphs; null outside of graphs, or of a launch that was not seen
 	Node        *int64  `parquet:"node,optional"`     // CUPTI's number of the graph's node; null outside of graphs
-	Layer       *int32  `parquet:"layer,optional"`    // transformer layer, from 0: only in FULL graphs, by the kernels that come again for each; null: not known, or of none
+	Layer       *int32  `parquet:"layer,optional"`    // transformer layer, from 0: in FULL and PIECEWISE graphs and between the pieces, by the kernels that come again for each; null: not known, or of none
 	TimeNS      int64   `parquet:"time_ns,delta"`     // its start
 	DurNS       int64   `parquet:"duration_ns,plain"`
 	Name        string  `parquet:"name,dict"` // as the compiler mangled it; copies: "copy device_to_host"
@@ -359,6 +359,12 @@ type KernelClassRow struct {
 	TensorActivePct *float64 `parquet:"tensor_active_pct,optional"`      // of their time
 }
 
+// What the choices of experts are known by (MoEActivationRow.Source).
+const (
+	ExpertsFromKernels = "kernel"
+	ExpertsFromBuffers = "routed_experts"
+)
+
 // MoEActivationRow is a row of the table moe_activations: how often the tokens of a time
 // window chose an expert of a layer. Windows of 10 s are counted from the session's zero,
 // a step is in the one in which it was scheduled. Experts that none chose have no row.
@@ -372,18 +378,22 @@ type MoEActivationRow struct {
 	Expert      int32 `parquet:"expert_id"`
 	Activations int64 `parquet:"activations,plain"`
 	Tokens      int64 `parquet:"tokens"` // that chose, in the layer and window
+	// Source is what told: kernel, the routing kernels themselves; routed_experts, the buffer
+	// that vLLM copies to the host with --enable-return-routed-experts.
+	Source string `parquet:"source,dict"`
 }
 
 // MoECoselectionRow is a row of the table moe_coselection: how many tokens of a window of
 // 600 s chose both experts of a layer. Pairs that none chose have no row.
 type MoECoselectionRow struct {
-	Engine  int32 `parquet:"engine"`
-	Layer   int32 `parquet:"layer_idx"`
-	FromNS  int64 `parquet:"from_ns,delta"`
-	ToNS    int64 `parquet:"to_ns,delta"`
-	Expert1 int32 `parquet:"expert_id_1"` // the lower
-	Expert2 int32 `parquet:"expert_id_2"`
-	Count   int64 `parquet:"count,plain"`
+	Engine  int32  `parquet:"engine"`
+	Layer   int32  `parquet:"layer_idx"`
+	FromNS  int64  `parquet:"from_ns,delta"`
+	ToNS    int64  `parquet:"to_ns,delta"`
+	Expert1 int32  `parquet:"expert_id_1"` // the lower
+	Expert2 int32  `parquet:"expert_id_2"`
+	Count   int64  `parquet:"count,plain"`
+	Source  string `parquet:"source,dict"` // as in moe_activations
 }
 
 // MoEWeightRow is a row of the table moe_weights: what the output of a chosen expert is
@@ -410,6 +420,7 @@ type MoEImbalanceRow struct {
 	Used        int32    `parquet:"experts_used"`           // chosen once at least
 	Experts     *int32   `parquet:"experts,optional"`       // of the layer; null: not known, and those up to the highest that was chosen count as all
 	TopK        int32    `parquet:"top_k"`                  // experts of a token
+	Source      string   `parquet:"source,dict"`            // as in moe_activations
 }
 
 // StepRequestRow is a row of the table step_requests: a request in a step.

@@ -24,6 +24,7 @@ const (
 	KindUpdateEnd
 	KindOutputRows
 	KindKV
+	KindRouted
 
 	KindCall       Kind = 32
 	KindPhase      Kind = 33
@@ -68,6 +69,8 @@ func (k Kind) String() string {
 		return "output_rows"
 	case KindKV:
 		return "kv"
+	case KindRouted:
+		return "routed_experts"
 	case KindCall:
 		return "call"
 	case KindPhase:

@@ -79,6 +79,14 @@ int main(void)
 		.op = PM_KV_FREE_FRONT, .more = 1, .blocks = 8, .bad = 9 };
 	add(&k, sizeof(k)); add(ids, sizeof(ids)); end();
 
+	struct pm_routed re = { .hdr = hdr(PM_EV_ROUTED), .output = 1, .update = 2, .rows = 3, .layers = 4, .top_k = 5, .bytes = 2,
+		.state = PM_ROUTED_SENT, .first = 8, .count = 4 };
+	__u16 routed[2] = { 9, 300 };
+	add(&re, sizeof(re)); add(routed, sizeof(routed)); end();
+
+	re.state = PM_ROUTED_FAULT; re.count = 0;
+	add(&re, sizeof(re)); end();
+
 	struct pm_call c = { .hdr = hdr(PM_EV_CALL), .a = 1, .b = 2, .c = 3, .began = 4, .thread = 5, .step = 6, .result = -7,
 		.row = PM_ROW_EVENT_SYNC, .phase = PM_PHASE_OUTPUT_WAIT, .flags = PM_CALL_DUMMY };
 	add(&c, sizeof(c)); end();
@@ -247,6 +255,19 @@ func TestLayout(t *testing.T) {
 	second, hashed := kv.At(1)
 	qt.Assert(t, qt.Equals(second, 8))
 	qt.Assert(t, qt.IsTrue(hashed))
+
+	h, b = next(wire.KindRouted)
+	var routed wire.Routed
+	qt.Assert(t, qt.IsNil(routed.Read(h, b)))
+	qt.Assert(t, qt.DeepEquals(routed, wire.Routed{
+		Header: h, Output: 1, Update: 2, Rows: 3, Layers: 4, TopK: 5, Bytes: 2, First: 8, IDs: []byte{9, 0, 44, 1},
+	}))
+	qt.Assert(t, qt.Equals(routed.Size(), 3*4*5*2))
+
+	h, b = next(wire.KindRouted)
+	qt.Assert(t, qt.IsNil(routed.Read(h, b)))
+	qt.Assert(t, qt.Equals(routed.State, wire.RoutedFault))
+	qt.Assert(t, qt.HasLen(routed.IDs, 0))
 
 	h, b = next(wire.KindCall)
 	var call wire.Call

@@ -34,7 +34,7 @@ mv "$work"/man/*.gz "$stage/share/man/man1/"
 "$pmtrace" completion fish >"$stage/share/completions/pmtrace.fish"
 cp deploy/systemd/pmtrace.service deploy/systemd/pmtrace.env "$stage/systemd/"
 cp LICENSE README.md CHANGELOG.md "$stage/share/doc/"
-cp -r deploy/kubernetes "$stage/share/doc/"
+cp -r docs deploy/kubernetes "$stage/share/doc/"
 
 # The licences of what is linked in want to be with it.
 go list -deps -f '{{with .Module}}{{if not .Main}}{{.Path}} {{.Version}} {{.Dir}}{{end}}{{end}}' ./cmd/pmtrace | sort -u |

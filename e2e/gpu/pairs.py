@@ -2,8 +2,8 @@
 """pairs.py PID PORT SECONDS ARMS: what pmtrace costs a server on a GPU, by stretches in random order.
 
 PID is the API server's (it leads its process group), ARMS are rounds, each a list of configurations: "off,all" or
-"off,all;off,all,lean,sched" (in turn). "peer" puts the load on another server instead (--peer), such as one that is
-recorded; nothing is attached to it. Each stretch is a closed load of its own; one JSON object a stretch goes to
+"off,all;off,all,lean,sched" (in turn). A name given by --peer puts the load on another server instead, such as one that
+is recorded; nothing is attached to it. Each stretch is a closed load of its own; one JSON object a stretch goes to
 standard output: ms per output token, tokens/s, of the engine's main thread CPU time in µs and waits a step. Needs root, pmtrace
 (--pmtrace) and aiohttp; the server serves the model as "m". See h200_calls.json for how the figures are kept.
 """
@@ -21,7 +21,6 @@ import urllib.request
 CUDA = "forward_pass,cuda_graph,cpu,encoder_decoder,gpu"
 ARMS = {
     "off": None,
-    "peer": None,
     "batch": ["--profilers", "batch"],
     "sched": ["--no-profilers", CUDA],
     "lean": ["--no-profilers", "cpu,encoder_decoder,gpu"],
@@ -93,10 +92,10 @@ def waits(pid):
 
 def stretch(a, arm, pid, out):
     tracer, port = None, a.port
-    if arm == "peer":
-        group, port = map(int, a.peer.split(":"))
+    if arm in a.peers:
+        group, port = a.peers[arm]
         pid = engine(group)
-    if ARMS[arm] is not None:
+    elif ARMS[arm] is not None:
         log = open(os.path.join(out, "log"), "w+")
         tracer = subprocess.Popen([a.pmtrace, "attach", "--pid", str(a.pid), "--output-dir", out, "--no-csv", "--log-interval", "0", *ARMS[arm]],
                                   stdin=subprocess.DEVNULL, stdout=log, stderr=log)
@@ -122,7 +121,7 @@ def main():
     p.add_argument("port", type=int)
     p.add_argument("seconds", type=float)
     p.add_argument("arms")
-    p.add_argument("--peer", help="PID:PORT of the other server")
+    p.add_argument("--peer", action="append", default=[], help="NAME=PID:PORT of another server")
     p.add_argument("--pmtrace", default="./pmtrace")
     p.add_argument("--concurrency", type=int, default=32)
     p.add_argument("--prompt", type=int, default=64)
@@ -130,6 +129,7 @@ def main():
     p.add_argument("--stretch", type=float, default=2)
     p.add_argument("--settle", type=float, default=2, help="seconds between attaching and the load")
     a = p.parse_args()
+    a.peers = {name: tuple(map(int, at.split(":"))) for name, at in (x.split("=") for x in a.peer)}
     rounds, pid, end = a.arms.split(";"), engine(a.pid), time.monotonic() + a.seconds
     with tempfile.TemporaryDirectory() as out:
         stretch(a, "off", pid, out)

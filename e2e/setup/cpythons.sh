@@ -5,6 +5,7 @@
 
 release() {
 	case $1 in
+	3.10) echo 3.10.8-1.5.8 ;;
 	3.11) echo 3.11.3-1.5.9 ;;
 	3.12) echo 3.12.1-1.5.10 ;;
 	3.13) echo 3.13.5-1.5.12 ;;
@@ -62,6 +63,6 @@ install_one() {
 [ "$(uname -m)" = x86_64 ] || die "these CPythons are for x86_64 only"
 has python3 python3
 only_one cpythons
-[ $# -gt 0 ] || set -- 3.11 3.12 3.13 3.14
+[ $# -gt 0 ] || set -- 3.10 3.11 3.12 3.13 3.14
 for minor; do install_one "$minor"; done
 echo "$PMTRACE_CACHE/cpython"

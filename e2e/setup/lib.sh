@@ -63,6 +63,22 @@ python_for() {
 	die "found no Python 3.$min to 3.$max and could not install one"
 }
 
+# python_of 3.X: prints a CPython of that minor version: one on the PATH, of uv or of pyenv, else the one of
+# cpythons.sh, which runs only with PYTHONHOME and LD_LIBRARY_PATH set.
+python_of() {
+	local p
+	for p in "$(command -v "python$1" || true)" "$("${UV:-uv}" python find --no-project "$1" 2>/dev/null || true)" \
+		"${PYENV_ROOT:-$HOME/.pyenv}"/versions/"$1".*/bin/python3; do
+		[ -x "$p" ] || continue
+		p=$("$p" -c 'import sys, ssl, sqlite3, ctypes, lzma; print(sys.executable if "%d.%d" % sys.version_info[:2] == sys.argv[1] and sys.implementation.name == "cpython" else "")' "$1" 2>/dev/null) || continue
+		[ -n "$p" ] && { echo "$p"; return; }
+	done
+	p=$PMTRACE_CACHE/cpython/$1/bin/python$1
+	[ -x "$p" ] || "$SETUP/cpythons.sh" "$1" >/dev/null 9>&-
+	[ -x "$p" ] || return 1
+	echo "$p"
+}
+
 UV_VERSION=0.9.18
 
 # need_uv: sets $UV. The machine's own if there is one (any version will do), else one from PyPI.

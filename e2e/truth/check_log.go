@@ -14,6 +14,10 @@ type pair struct {
 
 // checkLog compares the steps with the iteration log.
 func checkLog(t *table, in *input) {
+	if release(in.session.engine().VLLM) < 14 {
+		t.skip("log", "this version does not log its iterations")
+		return
+	}
 	var steps []*record.StepRow
 	for i := range in.session.steps {
 		if in.session.steps[i].Tokens > 0 {

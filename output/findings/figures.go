@@ -130,7 +130,7 @@ func (f *figures) visitor() session.Visitor {
 		Request:       func(r *record.RequestRow) error { f.request(r); return nil },
 		GPUSample:     func(r *record.GPUSampleRow) error { f.sample(r); return nil },
 		Loss:          func(r *record.LossRow) error { f.loss(r); return nil },
-		KVEviction:    func(*record.KVEvictionRow) error { f.evictions++; return nil },
+		KVEviction:    func(r *record.KVEvictionRow) error { f.eviction(r); return nil },
 		CPUOperation:  func(r *record.CPUOperationRow) error { f.operation(r); return nil },
 		MoEActivation: func(r *record.MoEActivationRow) error { f.activation(r); return nil },
 		Done:          func() error { f.compare(); return nil },
@@ -312,6 +312,13 @@ func (f *figures) request(r *record.RequestRow) {
 	}
 	if r.CachedTokens != nil {
 		f.cached += int64(*r.CachedTokens)
+	}
+}
+
+// eviction counts blocks whose content was lost: others had none.
+func (f *figures) eviction(r *record.KVEvictionRow) {
+	if r.HadHash {
+		f.evictions++
 	}
 }
 

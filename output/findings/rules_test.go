@@ -83,7 +83,7 @@ func (m *made) find(t *testing.T) []Finding {
 		qt.Assert(t, qt.IsNil(tables.MoEActivation(&m.activations[i])))
 	}
 	for range m.evictions {
-		qt.Assert(t, qt.IsNil(tables.KVEviction(&record.KVEvictionRow{})))
+		qt.Assert(t, qt.IsNil(tables.KVEviction(&record.KVEvictionRow{HadHash: true})))
 	}
 	// These are no finding: a time of a replay as kernels were switched on, and choices of a drafter.
 	for probe, reason := range map[string]string{"cupti/7": "not_timed", "moe": "draft_model"} {

@@ -216,6 +216,9 @@ func (w *Writer) next() error {
 	return w.write(appendFileHeader(nil, w.index))
 }
 
+// Name is that of the file that is written.
+func (w *Writer) Name() string { return fileName(w.index) }
+
 // Size returns the bytes written to all files.
 func (w *Writer) Size() int64 { return w.total }
 

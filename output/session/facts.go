@@ -174,6 +174,9 @@ func (f *Facts) On(profiler string) bool {
 		on = []string{ProfilerCUDAGraph, ProfilerKVCache, ProfilerForwardPass, ProfilerCPU, ProfilerBatch,
 			ProfilerPreemption, ProfilerEncoderDecoder, ProfilerGPU, ProfilerMoE}
 	}
+	if profiler == ProfilerMoE && slices.ContainsFunc(f.Engines, buffered) {
+		return true // by itself, where the server has them
+	}
 	return slices.Contains(on, profiler)
 }
 
@@ -237,8 +240,10 @@ func (f *Facts) withoutExperts() string {
 		return "the model is in processes of its own (tensor or pipeline parallel), and which layers have experts was not read there"
 	case len(withLayers) == 0:
 		return "no layer with experts was found in the model"
+	case slices.ContainsFunc(withLayers, buffered):
+		return ""
 	case !slices.ContainsFunc(f.Injected, tells):
-		return "only from within the server can be seen which experts are chosen: pmtrace record"
+		return "which experts are chosen can be seen from within the server alone (pmtrace record), or where vLLM copies it to the host (--enable-return-routed-experts)"
 	case !slices.ContainsFunc(withLayers, telling):
 		return "a draft model runs between the passes, and its layers with experts would be taken for the model's"
 	}
@@ -247,6 +252,9 @@ func (f *Facts) withoutExperts() string {
 
 // apart reports whether an engine's model is in other processes.
 func apart(e record.Engine) bool { return e.TP > 1 || e.PP > 1 }
+
+// buffered reports whether an engine's routed experts are read.
+func buffered(e record.Engine) bool { return e.RoutedExperts != "" }
 
 // telling reports whether an engine's runs of routing kernels are its model's alone.
 func telling(e record.Engine) bool {

@@ -73,6 +73,7 @@ type graphCoverage struct {
 
 // expertsInfo says how evenly experts were chosen.
 type expertsInfo struct {
+	Source        string  `json:"source"` // as in moe_activations
 	Layers        int     `json:"layers"`
 	Experts       int64   `json:"num_experts"`
 	TopK          int64   `json:"top_k"`
@@ -123,7 +124,7 @@ func metadataOf(f *Facts, s *Summary) metadata {
 		Steps:          s.Steps + s.EmptySteps,
 		Requests:       s.Requests,
 		NeverScheduled: f.NeverScheduled,
-		Unavailable:    notNil(append(f.Missing(), withoutCounters(f, s)...)),
+		Unavailable:    notNil(slices.Concat(f.Missing(), withoutCounters(f, s), withoutWeights(f, s))),
 		Unreadable:     f.Unreadable,
 		Losses:         notNil(slices.Clone(s.Lost)),
 		Damage:         notNil(f.Damage),
@@ -191,8 +192,12 @@ func expertsOf(f *Facts, m *MoESummary) *expertsInfo {
 	if m.Activations == 0 {
 		return nil
 	}
+	source := record.ExpertsFromKernels
+	if slices.ContainsFunc(f.Engines, buffered) {
+		source = record.ExpertsFromBuffers
+	}
 	return &expertsInfo{
-		Layers: m.Layers, Experts: m.Experts, TopK: m.TopK, Activations: m.Activations, WorstLayer: m.Worst, MaxMeanRatio: rounded(m.Balance),
+		Source: source, Layers: m.Layers, Experts: m.Experts, TopK: m.TopK, Activations: m.Activations, WorstLayer: m.Worst, MaxMeanRatio: rounded(m.Balance),
 		ColdExperts: m.Cold, DummyPasses: f.DummyPasses, MissingLayers: f.MissingLayers,
 	}
 }
@@ -222,6 +227,18 @@ func withoutCounters(f *Facts, s *Summary) []record.Unavailable {
 		Columns:  []string{"graph_launches.start_ns", "graph_launches.end_ns", "graph_launches.duration_ns"},
 		Reason:   "calls on the CPU tell when a replay was launched, and when its step was complete, not when it ran itself",
 		Remedy:   "pmtrace record tells of every replay, --gpu-sampling 20us of steps with one FULL graph",
+	}}
+}
+
+// withoutWeights says why there are no weights of experts.
+func withoutWeights(f *Facts, s *Summary) []record.Unavailable {
+	if s.MoE.Activations == 0 || !slices.ContainsFunc(f.Engines, buffered) || slices.ContainsFunc(f.Injected, func(i record.Injected) bool { return i.MoE }) {
+		return nil
+	}
+	return []record.Unavailable{{
+		Profiler: ProfilerMoE, Columns: []string{TableMoEWeights},
+		Reason: "what vLLM copies to the host of its routed experts has no weights",
+		Remedy: "pmtrace record --moe on",
 	}}
 }
 

@@ -17,20 +17,17 @@ const dearHit = 5 * time.Microsecond
 // bpfFindings tries what the tracer will do, on ourselves. Where something
 // before it already failed, trying only says the same again.
 func bpfFindings(m Machine, try bool) []Finding {
-	load := Finding{ID: "bpf_load", Name: "BPF program with bpf_loop", Needed: "loading a perf_event program"}
-	ring := Finding{ID: "ring_buffer", Name: "BPF ring buffer", Needed: "a ring buffer map (Linux 5.8)"}
 	watch := Finding{ID: "watchpoint", Name: "hardware breakpoint with BPF", Needed: "a hit for each access (perf breakpoint, bpf_link with a cookie: Linux 5.15)"}
 	slots := Finding{ID: "slots", Name: "hardware breakpoint slots", Needed: "4 a thread"}
+	const later = "not tried: see the failures above"
+	features := featureFindings(m, try)
+	if len(Failed(features)) > 0 {
+		try = false
+	}
 	if !try {
-		const later = "not tried: see the failures above"
-		return []Finding{load.warn(later, ""), ring.warn(later, ""), watch.warn(later, ""), slots.warn(later, "")}
+		return append(features, watch.warn(later, ""), slots.warn(later, ""))
 	}
-	return []Finding{
-		tried(load, m.Load()),
-		tried(ring, m.RingBuffer()),
-		watchFinding(m, watch),
-		slotsFinding(m, slots, 0),
-	}
+	return append(features, watchFinding(m, watch), slotsFinding(m, slots, 0))
 }
 
 func tried(f Finding, err error) Finding {
@@ -44,7 +41,7 @@ func bpfRemedy(err error) string {
 	if errors.Is(err, syscall.EPERM) || errors.Is(err, syscall.EACCES) {
 		return "something forbids it although the capabilities are there: a seccomp filter, an LSM policy (SELinux, AppArmor) or kernel lockdown; see dmesg and the audit log"
 	}
-	return "use a distribution's kernel of " + NeedKernel() + " or newer"
+	return kernelRemedy()
 }
 
 func watchFinding(m Machine, f Finding) Finding {

@@ -1,13 +1,13 @@
 package check
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"strings"
 	"syscall"
 	"testing"
 
+	"github.com/cilium/ebpf"
 	"github.com/go-quicktest/qt"
 )
 
@@ -42,9 +42,9 @@ func TestFindings(t *testing.T) {
 	}{
 		{"arm64", func(m *fake) { m.arch = "aarch64" }, "arch", Warn, "never tested", "compare"},
 		{"riscv", func(m *fake) { m.arch = "riscv64" }, "arch", Fail, "riscv64", "x86_64"},
-		{"old kernel", func(m *fake) { m.release = "5.15.0-101" }, "kernel", Fail, "5.15.0-101 lacks bpf_loop", "5.17"},
-		{"just new enough", func(m *fake) { m.release = "5.17.0" }, "kernel", OK, "5.17.0", ""},
-		{"older major", func(m *fake) { m.release = "4.19.300" }, "kernel", Fail, "4.19", "5.17"},
+		{"old kernel", func(m *fake) { m.release = "5.14.0-101" }, "kernel", Warn, "5.14.0-101 is older", "5.15"},
+		{"just new enough", func(m *fake) { m.release = "5.15.0" }, "kernel", OK, "5.15.0", ""},
+		{"older major", func(m *fake) { m.release = "4.19.300" }, "kernel", Warn, "4.19", "5.15"},
 		{"newer major", func(m *fake) { m.release = "10.1-rc1" }, "kernel", OK, "10.1", ""},
 		{"odd release", func(m *fake) { m.release = "next" }, "kernel", Warn, "next", ""},
 		{"no BTF", func(m *fake) { delete(m.files, btfFile) }, "btf", Fail, "no /sys/kernel/btf/vmlinux", "CONFIG_DEBUG_INFO_BTF"},
@@ -57,8 +57,14 @@ func TestFindings(t *testing.T) {
 		{"yama", func(m *fake) { m.files["/proc/sys/kernel/yama/ptrace_scope"] = "3\n" }, "yama", Fail, "3", "boot"},
 		{"yama 1", func(m *fake) { m.files["/proc/sys/kernel/yama/ptrace_scope"] = "1\n" }, "yama", OK, "1", ""},
 		{"no proc", func(m *fake) { delete(m.files, "/proc/self/status") }, "capabilities", Fail, "cannot read", "mount /proc"},
-		{"load refused", func(m *fake) { m.load = fmt.Errorf("x: %w", syscall.EPERM) }, "bpf_load", Fail, "not permitted", "seccomp"},
-		{"no bpf_loop", func(m *fake) { m.load = errors.New("bpf_loop: not supported") }, "bpf_load", Fail, "not supported", "5.17"},
+		{"load refused", func(m *fake) { m.lack(PerfEventProgram, syscall.EPERM) }, "bpf_program", Fail, "not permitted", "seccomp"},
+		{"loops refused", func(m *fake) { m.lack(Loop, syscall.EPERM) }, "bpf_loop", Fail, "not permitted", "seccomp"},
+		{"no bpf_loop", func(m *fake) { m.lack(Loop, ebpf.ErrNotSupported) }, "bpf_loop", OK, "by bpf_for_each_map_elem", ""},
+		{"no loops at all", func(m *fake) { m.old("5.10.0-32-amd64", Loop, LoopByMap) }, "bpf_loop", Fail, "not in Linux 5.10.0-32-amd64", "5.15"},
+		{"no cookies", func(m *fake) { m.old("5.14.21", AttachCookie) }, "bpf_cookie", Fail, "not in Linux 5.14.21", "5.15"},
+		{"and so nothing is watched", func(m *fake) { m.old("5.14.21", AttachCookie) }, "watchpoint", Warn, "not tried", ""},
+		{"no uprobe_multi", func(m *fake) { m.lack(UprobeMulti, ebpf.ErrNotSupported) }, "uprobe_multi", OK, "plain uprobes instead", ""},
+		{"uprobe_multi refused", func(m *fake) { m.lack(UprobeMulti, syscall.EPERM) }, "uprobe_multi", Warn, "not permitted", "seccomp"},
 		{"no uprobes", func(m *fake) { delete(m.files, uprobeType) }, "uprobes", Warn, "no CUDA graphs", "CONFIG_UPROBE_EVENTS"},
 		{"no GPU", func(*fake) {}, "gpu_driver", OK, "none here", ""},
 		{"GPU", func(m *fake) { withGPU(m, "1") }, "gpu_driver", OK, "580.159.04", ""},
@@ -66,7 +72,7 @@ func TestFindings(t *testing.T) {
 		{"counters for all", func(m *fake) { withGPU(m, "0"); m.euid = 1000 }, "gpu_counters", OK, "all users", ""},
 		{"counters not for us", func(m *fake) { withGPU(m, "1"); m.euid = 1000 }, "gpu_counters", Warn, "root only", "NVreg_RestrictProfilingToAdminUsers"},
 		{"counters unknown", func(m *fake) { withGPU(m, "1"); delete(m.files, driverParams) }, "gpu_counters", Warn, "cannot tell", ""},
-		{"no ring buffer", func(m *fake) { m.ring = errors.New("not supported") }, "ring_buffer", Fail, "not supported", "kernel"},
+		{"no ring buffer", func(m *fake) { m.old("5.4.0", RingBuffer) }, "ring_buffer", Fail, "not in Linux 5.4.0", "kernel"},
 		{"no links", func(m *fake) { m.watchErr = syscall.EINVAL }, "watchpoint", Fail, "invalid", "kernel"},
 		{"watchpoints do not fire", func(m *fake) { m.hits = 0 }, "watchpoint", Fail, "0 hits for 200", "hypervisor"},
 		{"own slots taken", func(m *fake) { m.watchErr = syscall.ENOSPC }, "watchpoint", Warn, "taken", "gdb"},

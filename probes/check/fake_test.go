@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"os"
 	"time"
+
+	"github.com/cilium/ebpf"
 )
 
 // fake is a machine on which all is well unless a test says otherwise.
@@ -14,14 +16,30 @@ type fake struct {
 	memlock       uint64
 	slots         map[int]int // by thread; 4 where not named
 	slotsErr      error
-	load, ring    error
+	bpf           map[Feature]error
 	watchErr      error
 	hits          int
 	each          time.Duration
 	peek          error
 	writable      error
 	free          uint64
-	tried         []string
+	tried         []Feature
+}
+
+// lack has a feature of BPF fail.
+func (f *fake) lack(feature Feature, err error) {
+	if f.bpf == nil {
+		f.bpf = map[Feature]error{}
+	}
+	f.bpf[feature] = fmt.Errorf("x: %w", err)
+}
+
+// old is a kernel without some features.
+func (f *fake) old(release string, without ...Feature) {
+	f.release = release
+	for _, feature := range without {
+		f.lack(feature, ebpf.ErrNotSupported)
+	}
 }
 
 const allCaps = 1<<capBPF | 1<<capPerfmon | 1<<capSysPtrace | 1<<capDACReadSearch
@@ -61,8 +79,12 @@ func (f *fake) EUID() int                       { return f.euid }
 func (f *fake) Memlock() (uint64, error)        { return f.memlock, nil }
 func (f *fake) Peek(int) error                  { return f.peek }
 func (f *fake) Writable(string) (uint64, error) { return f.free, f.writable }
-func (f *fake) Load() error                     { f.tried = append(f.tried, "load"); return f.load }
-func (f *fake) RingBuffer() error               { return f.ring }
+
+func (f *fake) BPF(feature Feature) error {
+	f.tried = append(f.tried, feature)
+	return f.bpf[feature]
+}
+
 func (f *fake) Watch(int) (int, time.Duration, error) {
 	return f.hits, f.each, f.watchErr
 }

@@ -53,13 +53,22 @@ func (Linux) Memlock() (uint64, error) {
 	return r.Cur, err
 }
 
-func (Linux) RingBuffer() error { return features.HaveMapType(ebpf.RingBuf) }
-
-func (Linux) Load() error {
-	if err := features.HaveProgramType(ebpf.PerfEvent); err != nil {
-		return err
+func (Linux) BPF(f Feature) error {
+	switch f {
+	case PerfEventProgram:
+		return features.HaveProgramType(ebpf.PerfEvent)
+	case RingBuffer:
+		return features.HaveMapType(ebpf.RingBuf)
+	case AttachCookie:
+		return features.HaveProgramHelper(ebpf.PerfEvent, asm.FnGetAttachCookie)
+	case Loop:
+		return features.HaveProgramHelper(ebpf.PerfEvent, asm.FnLoop)
+	case LoopByMap:
+		return features.HaveProgramHelper(ebpf.PerfEvent, asm.FnForEachMapElem)
+	case UprobeMulti:
+		return features.HaveBPFLinkUprobeMulti()
 	}
-	return features.HaveProgramHelper(ebpf.PerfEvent, asm.FnLoop)
+	return fmt.Errorf("no feature of BPF: %d", f)
 }
 
 // openWatch opens a watchpoint on 8 bytes at addr of a thread. Programs refused

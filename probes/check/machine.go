@@ -18,11 +18,8 @@ type Machine interface {
 	// FreeSlots counts the hardware breakpoints that a thread could still
 	// take, up to 4; thread 0 is one of our own.
 	FreeSlots(tid int) (int, error)
-	// Load tries a BPF program of the kind that watches, with the helper that
-	// it loops with.
-	Load() error
-	// RingBuffer tries a ring buffer.
-	RingBuffer() error
+	// BPF tries a feature of the kernel's BPF. ebpf.ErrNotSupported: it has none.
+	BPF(Feature) error
 	// Watch puts a watchpoint on our own memory, attaches a BPF program to it
 	// with a cookie, writes n times and returns how often the program ran and
 	// what one time took.

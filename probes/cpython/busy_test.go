@@ -11,7 +11,7 @@ import (
 // and dicts change while they are read. Outer frames stay, and must be found in
 // nearly every walk; what fails must be an *Error.
 func TestBusyProcess(t *testing.T) {
-	forEachInterpreter(t, 11, func(t *testing.T, py interpreter) {
+	forEachInterpreter(t, 10, func(t *testing.T, py interpreter) {
 		p := start(t, py.path, filepath.Join("testdata", "busy.py"))
 		var self struct{ Queue, Table uint64 }
 		p.answer(t, &self)

@@ -24,6 +24,10 @@ type Code struct {
 	kinds      []byte
 	lineTable  uint64
 	monitoring uint64
+	// 3.10: locals is how many slots are before the cells. An argument that is a cell
+	// has its first slot empty and its value in the cell.
+	locals       int
+	cellsAreLast bool
 }
 
 // maxLocals is above what any function has.
@@ -38,6 +42,9 @@ func (r *Runtime) Code(addr uint64) (Code, error) {
 		return Code{}, err
 	}
 	o := &r.off.Code
+	if o.Bytes != Absent {
+		return r.code310(addr)
+	}
 	offs := []int{
 		o.Units, o.Flags, o.ArgCount, o.KeywordOnly, o.FirstLine, o.Nlocalsplus, o.LocalNames, o.LocalKinds,
 		o.Filename, o.Name, o.Qualname, o.LineTable,
@@ -126,6 +133,11 @@ func (r *Runtime) WarmupAddr(c Code) (addr uint64, cold bool, err error) {
 // LocalIndex gives the slot of a local, argument, cell or free variable.
 func (c Code) LocalIndex(name string) (int, bool) {
 	i := slices.Index(c.LocalNames, name)
+	if c.cellsAreLast && i >= 0 {
+		if cell := slices.Index(c.LocalNames[c.locals:], name); cell >= 0 {
+			i = c.locals + cell
+		}
+	}
 	return i, i >= 0
 }
 
@@ -137,9 +149,14 @@ func (c Code) IsCell(index int) bool {
 // UnitAddr is the address of the opcode byte of code unit index.
 func (c Code) UnitAddr(index int) uint64 { return c.Bytecode + 2*uint64(index) }
 
-// CodeName reads a code object's qualified name alone, to find a frame by it.
+// CodeName reads a code object's qualified name alone, to find a frame by it; its plain
+// name where HasQualnames is false.
 func (r *Runtime) CodeName(addr uint64) (string, error) {
-	obj, err := r.u64("code", addr+uint64(r.off.Code.Qualname))
+	at := r.off.Code.Qualname
+	if at == Absent {
+		at = r.off.Code.Name
+	}
+	obj, err := r.u64("code", addr+uint64(at))
 	if err != nil {
 		return "", err
 	}

@@ -26,7 +26,7 @@ func (c *countingMemory) ReadMulti(reqs []ReadRequest) {
 // positions, and every attribute of known.py's objects. At 1 to 2 µs a call it
 // must stay far below the 300 ms that an attach may take.
 func TestCostOfAttach(t *testing.T) {
-	forEachInterpreter(t, 11, func(t *testing.T, py interpreter) {
+	forEachInterpreter(t, 10, func(t *testing.T, py interpreter) {
 		p, r, tr := known(t, py)
 		mem := &countingMemory{mem: ProcessMemory(p.pid)}
 		snap := r.WithMemory(mem).Snapshot(4096)

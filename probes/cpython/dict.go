@@ -23,6 +23,9 @@ const maxLog2IndexBytes = 40
 
 func (r *Runtime) keysTable(addr uint64) (keysTable, error) {
 	o := &r.off.Keys
+	if o.Size != Absent {
+		return r.keysTable310(addr)
+	}
 	k := keysTable{addr: addr}
 	v, err := r.fields("dict keys", addr, o.Log2Size, o.Log2IndexBytes, o.Kind, o.Entries)
 	if err != nil {
@@ -43,6 +46,27 @@ func (r *Runtime) keysTable(addr uint64) (keysTable, error) {
 	}
 	k.entries, err = r.length("dict keys", addr, v.i64(o.Entries), r.limits.Items)
 	k.at = addr + uint64(o.Indices) + 1<<index
+	return k, err
+}
+
+// keysTable310 is keysTable for 3.10.
+func (r *Runtime) keysTable310(addr uint64) (keysTable, error) {
+	o := &r.off.Keys
+	k := keysTable{addr: addr, kind: o.KindGeneral, entrySize: o.GeneralEntrySize, keyOff: o.GeneralEntryKey, valueOff: o.GeneralEntryValue}
+	v, err := r.fields("dict keys", addr, o.Size, o.Entries)
+	if err != nil {
+		return k, err
+	}
+	size := v.u64(o.Size)
+	if size == 0 || size&(size-1) != 0 || size > 1<<maxLog2IndexBytes || v.u64(o.Entries) > size {
+		return k, r.fail(BadLength, "dict keys", addr, "")
+	}
+	width := uint64(1)
+	for width < 8 && size >= 1<<(8*width) {
+		width *= 2
+	}
+	k.entries, err = r.length("dict keys", addr, v.i64(o.Entries), r.limits.Items)
+	k.at = addr + uint64(o.Indices) + size*width
 	return k, err
 }
 
@@ -123,8 +147,8 @@ func (r *Runtime) splitItems(items []DictItem, values uint64) ([]DictItem, error
 	}
 	out := make([]DictItem, 0, len(order))
 	for _, i := range order {
-		if int(i) < len(vals) && vals[i] != 0 && items[i].Key != 0 {
-			out = append(out, DictItem{items[i].Key, vals[i], int(i)})
+		if i < len(vals) && vals[i] != 0 && items[i].Key != 0 {
+			out = append(out, DictItem{items[i].Key, vals[i], i})
 		}
 	}
 	return out, nil
@@ -135,8 +159,11 @@ const maxSharedKeys = 30
 
 // values reads a PyDictValues: the values of the first n shared keys and the
 // indices in order of insertion.
-func (r *Runtime) values(addr uint64, n int) (vals []uint64, order []byte, err error) {
+func (r *Runtime) values(addr uint64, n int) (vals []uint64, order []int, err error) {
 	o := &r.off.Values
+	if r.off.Instance.Form == FormDict {
+		return r.values310(addr, n)
+	}
 	if n > maxSharedKeys {
 		return nil, nil, r.fail(BadLength, "dict values", addr, "more than 30 shared keys")
 	}
@@ -148,7 +175,7 @@ func (r *Runtime) values(addr uint64, n int) (vals []uint64, order []byte, err e
 		}
 		size = int(b[maxSharedKeys])
 		for i := 0; i < min(size, maxSharedKeys); i++ {
-			order = append(order, b[maxSharedKeys-1-i])
+			order = append(order, int(b[maxSharedKeys-1-i]))
 		}
 	} else {
 		v, err := r.fields("dict values", addr, o.Capacity, o.Size)
@@ -156,14 +183,28 @@ func (r *Runtime) values(addr uint64, n int) (vals []uint64, order []byte, err e
 			return nil, nil, err
 		}
 		capacity, size = int(v.u8(o.Capacity)), int(v.u8(o.Size))
-		if order, err = r.bytes("dict values", addr+uint64(o.Items+8*capacity), min(size, capacity)); err != nil {
+		b, err := r.bytes("dict values", addr+uint64(o.Items+8*capacity), min(size, capacity))
+		if err != nil {
 			return nil, nil, err
+		}
+		for _, i := range b {
+			order = append(order, int(i))
 		}
 	}
 	if size > maxSharedKeys || n > capacity && o.Size >= 0 && capacity > maxSharedKeys {
 		return nil, nil, r.fail(BadLength, "dict values", addr, "")
 	}
 	vals, err = r.pointers("dict values", addr+uint64(o.Items), min(n, capacity))
+	return vals, order, err
+}
+
+// values310 is values for 3.10: an array with a place for each key, which instances fill
+// in the order of the keys.
+func (r *Runtime) values310(addr uint64, n int) (vals []uint64, order []int, err error) {
+	vals, err = r.pointers("dict values", addr, n)
+	for i := range vals {
+		order = append(order, i)
+	}
 	return vals, order, err
 }
 

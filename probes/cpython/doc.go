@@ -1,4 +1,4 @@
-// Package cpython reads another process's CPython 3.11 to 3.14 from outside.
+// Package cpython reads another process's CPython 3.10 to 3.14 from outside.
 //
 // It never stops the process and never writes to it: everything is read with
 // process_vm_readv while the interpreter runs on. So every pointer may be

@@ -2,9 +2,9 @@ package cpython
 
 // Frame is one Python call on a thread.
 type Frame struct {
-	Addr    uint64 // of the _PyInterpreterFrame
+	Addr    uint64 // of the _PyInterpreterFrame; in 3.10 of the PyFrameObject
 	Code    uint64
-	Func    uint64 // the function object
+	Func    uint64 // the function object; 0 in 3.10
 	Globals uint64 // a dict
 	// Localsplus is the address of the first local's slot; slots are 8 bytes.
 	Localsplus uint64
@@ -67,6 +67,9 @@ func (r *Runtime) currentFrame(tstate uint64) (uint64, error) {
 // frame reads one frame and the address of its caller's.
 func (r *Runtime) frame(addr uint64) (Frame, uint64, error) {
 	o := &r.off.Frame
+	if o.InstrIsIndex {
+		return r.frame310(addr)
+	}
 	// fields reads 8 bytes from each offset: Owner-7 makes its byte the last.
 	v, err := r.fields("frame", addr, o.Code, o.Func, o.Globals, o.Previous, o.Instr, o.Owner-7)
 	if err != nil {
@@ -80,12 +83,33 @@ func (r *Runtime) frame(addr uint64) (Frame, uint64, error) {
 	return f, v.u64(o.Previous), nil
 }
 
+// frame310 is frame for PyFrameObject.
+func (r *Runtime) frame310(addr uint64) (Frame, uint64, error) {
+	o := &r.off.Frame
+	v, err := r.fields("frame", addr, o.Code, o.Globals, o.Previous, o.Instr)
+	if err != nil {
+		return Frame{}, 0, err
+	}
+	f := Frame{
+		Addr: addr, Code: v.u64(o.Code), Globals: v.u64(o.Globals), Localsplus: addr + uint64(o.Localsplus), InstrIndex: v.i32(o.Instr),
+	}
+	units, err := r.u64("code", f.Code+uint64(r.off.Code.Bytes))
+	if err != nil {
+		return Frame{}, 0, err
+	}
+	f.InstrAddr = units + uint64(r.off.Bytes.Data) + 2*uint64(int64(f.InstrIndex))
+	return f, v.u64(o.Previous), nil
+}
+
 // deref clears the tag bits of a _PyStackRef (3.14).
 func (r *Runtime) deref(ref uint64) uint64 { return ref &^ uint64(r.off.Frame.RefMask) }
 
 // holdsPython is false for the interpreter's own frames and for those whose
 // function has not begun yet (CPython's _PyFrame_IsIncomplete).
 func (r *Runtime) holdsPython(f *Frame) bool {
+	if r.off.Frame.Owner == Absent {
+		return f.Code != 0
+	}
 	if f.Owner >= uint8(r.off.Frame.OwnerShim) || f.Code == 0 {
 		return false
 	}

@@ -143,13 +143,13 @@ func byName(counts map[Reason]uint64) map[string]uint64 {
 // TestRecordedMemory reads the recordings without any process.
 func TestRecordedMemory(t *testing.T) {
 	if *update {
-		forEachInterpreter(t, 11, func(t *testing.T, py interpreter) {
+		forEachInterpreter(t, 10, func(t *testing.T, py interpreter) {
 			if py.needed {
 				record(t, py).save(t, py.name)
 			}
 		})
 	}
-	for _, minor := range []string{"3.11", "3.12", "3.13", "3.14"} {
+	for _, minor := range []string{"3.10", "3.11", "3.12", "3.13", "3.14"} {
 		t.Run(minor, func(t *testing.T) {
 			s := loadSession(t, minor)
 			r, err := OpenMemory(s.rec, s.Image, Options{})
@@ -315,11 +315,11 @@ func (c *corrupt) apply(data []byte, s *session) {
 // FuzzCorruptMemory walks recorded processes with words changed: it must not
 // panic, must end, and must not ask for more memory than the limits allow.
 func FuzzCorruptMemory(f *testing.F) {
-	sessions := make([]*session, 4)
-	for i, minor := range []string{"3.11", "3.12", "3.13", "3.14"} {
+	sessions := make([]*session, 5)
+	for i, minor := range []string{"3.10", "3.11", "3.12", "3.13", "3.14"} {
 		sessions[i] = loadSession(f, minor)
 	}
-	for minor := range byte(4) {
+	for minor := range byte(5) {
 		f.Add(minor, []byte{})
 		for off := byte(0); off < 80; off += 8 {
 			f.Add(minor, []byte{0, off, off, 0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f})
@@ -328,7 +328,7 @@ func FuzzCorruptMemory(f *testing.F) {
 		}
 	}
 	f.Fuzz(func(t *testing.T, minor byte, data []byte) {
-		s := sessions[minor%4]
+		s := sessions[minor%5]
 		c := corrupted(s.rec)
 		c.apply(data, s)
 		exercise(c, s)

@@ -122,7 +122,7 @@ func (r *Runtime) sharedKeys(addr uint64) ([]DictItem, error) {
 	if err != nil {
 		return nil, err
 	}
-	if keys.entries > maxSharedKeys {
+	if keys.entries > maxSharedKeys && r.off.Instance.Form != FormDict {
 		return nil, r.fail(BadLength, "shared keys", addr, "")
 	}
 	return keys.items(r)

@@ -21,7 +21,7 @@ type interpreter struct {
 	needed     bool // its absence is a failure
 }
 
-// interpreters gives the four that e2e/setup/cpythons.sh installs, and others
+// interpreters gives those that e2e/setup/cpythons.sh installs, and others
 // that a machine may have: a static executable, other micro versions.
 func interpreters() []interpreter {
 	cache := os.Getenv("XDG_CACHE_HOME")
@@ -33,11 +33,13 @@ func interpreters() []interpreter {
 		return filepath.Join(os.Getenv("HOME"), ".pyenv", "versions", v, "bin", "python3")
 	}
 	return []interpreter{
+		{"3.10", at("3.10"), 10, true},
 		{"3.11", at("3.11"), 11, true},
 		{"3.12", at("3.12"), 12, true},
 		{"3.13", at("3.13"), 13, true},
 		{"3.14", at("3.14"), 14, true},
 		{"debian-static", "/usr/bin/python3.11", 11, false},
+		{"pyenv-3.10.13", pyenv("3.10.13"), 10, false},
 		{"pyenv-3.11.7", pyenv("3.11.7"), 11, false},
 		{"pyenv-3.12.1", pyenv("3.12.1"), 12, false},
 		{"pyenv-3.13.0", pyenv("3.13.0"), 13, false},

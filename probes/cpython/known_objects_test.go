@@ -13,7 +13,7 @@ import (
 // TestKnownObjects reads every object that known.py describes, live and
 // through a page cache.
 func TestKnownObjects(t *testing.T) {
-	forEachInterpreter(t, 11, func(t *testing.T, py interpreter) {
+	forEachInterpreter(t, 10, func(t *testing.T, py interpreter) {
 		_, live, tr := known(t, py)
 		qt.Check(t, qt.Equals(live.Version().String(), tr.Version))
 		if py.needed { // the others are of another micro version than the headers

@@ -49,20 +49,23 @@ type RuntimeOffsets struct{ InterpretersHead int }
 // Optimizer the 3.13 pointer.
 type InterpOffsets struct{ Size, Next, ID, ThreadsHead, Modules, SysDict, JIT, Optimizer int }
 
-// ThreadOffsets is PyThreadState. The current frame is at CurrentFrame, or, to
-// 3.12, behind the pointer at CFrame.
+// ThreadOffsets is PyThreadState. The current frame is at CurrentFrame, or, in
+// 3.11 and 3.12, behind the pointer at CFrame. 3.10 has no NativeID.
 type ThreadOffsets struct{ Next, Interp, ThreadID, NativeID, CFrame, CurrentFrame int }
 
 // CFrameOffsets is _PyCFrame, 3.11 and 3.12.
 type CFrameOffsets struct{ CurrentFrame int }
 
-// FrameOffsets is _PyInterpreterFrame.
+// FrameOffsets is _PyInterpreterFrame; of 3.10 it is PyFrameObject, which has no
+// Func and no Owner.
 type FrameOffsets struct {
 	Code, Func, Globals, Locals, Previous int
 	// Instr is the address of the instruction: the last one begun where
-	// InstrIsPrevious (to 3.12), else the current one.
+	// InstrIsPrevious (3.11 and 3.12), else the current one. InstrIsIndex (3.10): an
+	// int32, the index in code units of the one that is fetched now or was last.
 	Instr           int
 	InstrIsPrevious bool
+	InstrIsIndex    bool
 	// StackTop (int32, to 3.13) counts the used entries of localsplus;
 	// StackPointer (3.14) is the address of the first unused one.
 	StackTop, StackPointer int
@@ -76,12 +79,15 @@ type FrameOffsets struct {
 }
 
 // CodeOffsets is PyCodeObject. Units counts code units of 2 bytes; Adaptive is
-// where they begin. Monitoring is absent in 3.11.
+// where they begin. Monitoring is absent in 3.11. In 3.10 the code units are in the
+// bytes object at Bytes, LocalNames are without cells and free variables, and there
+// is no qualified name.
 type CodeOffsets struct {
 	Units, Flags, ArgCount, FirstLine, Nlocalsplus   int
 	LocalNames, LocalKinds, Filename, Name, Qualname int
 	LineTable, Consts, Names, FirstTraceable         int
 	KeywordOnly, Monitoring, Adaptive                int
+	Bytes, CellNames, FreeNames                      int
 	Warmup                                           int // 3.11: an int16, 0 once the code was quickened
 }
 
@@ -146,8 +152,10 @@ type SetOffsets struct{ Used, Mask, Table, EntrySize, EntryKey, EntryHash int }
 type DictOffsets struct{ Used, Keys, Values int }
 
 // KeysOffsets is PyDictKeysObject. Entries counts the entries, deleted ones
-// included; they begin at Indices + (1 << byte at Log2IndexBytes).
+// included; they begin at Indices + (1 << byte at Log2IndexBytes). 3.10 has Size
+// instead, of 8 bytes, and no Kind: its entries are all general.
 type KeysOffsets struct {
+	Size                                                 int
 	Log2Size, Log2IndexBytes, Kind, Entries, Indices     int
 	KindGeneral, KindUnicode, KindSplit                  int
 	GeneralEntrySize, GeneralEntryKey, GeneralEntryValue int
@@ -175,6 +183,9 @@ const (
 	// BasicSize + Values.Valid is 1, the values are in the object, at BasicSize
 	// + Values.Items; else the dict pointer at DictPtr holds them.
 	FormEmbedded
+	// FormDict (3.10): a dict at Type.DictOffset, as other types have it in later
+	// versions. Those of a class's instances mostly share their keys.
+	FormDict
 )
 
 // InstanceOffsets is where the attributes hang on an object; both offsets are
@@ -219,6 +230,8 @@ type ModuleOffsets struct{ Dict int }
 // false: there is no table for it.
 func LayoutOf(minor int) (Offsets, bool) {
 	switch minor {
+	case 10:
+		return layout310(), true
 	case 11:
 		return layout311(), true
 	case 12:

@@ -40,21 +40,25 @@ func TestLayoutHasAll(t *testing.T) {
 		o, ok := LayoutOf(minor)
 		qt.Assert(t, qt.IsTrue(ok))
 		qt.Check(t, qt.Equals(o.Minor, minor))
-		qt.Check(t, qt.Equals(o.Thread.CFrame == Absent, minor >= 13))
-		qt.Check(t, qt.Equals(o.Thread.CurrentFrame == Absent, minor < 13))
+		qt.Check(t, qt.Equals(o.Thread.CFrame == Absent, minor >= 13 || minor == 10))
+		qt.Check(t, qt.Equals(o.Thread.CurrentFrame == Absent, minor == 11 || minor == 12))
 		qt.Check(t, qt.Equals(o.Code.Monitoring == Absent, minor < 12))
 		qt.Check(t, qt.Equals(o.Frame.RefMask != 0, minor >= 14))
-		qt.Check(t, qt.Equals(o.Instance.Form, InstanceForm(min(minor-11, 2))))
+		form := InstanceForm(min(minor-11, 2))
+		if minor == 10 {
+			form = FormDict
+		}
+		qt.Check(t, qt.Equals(o.Instance.Form, form))
 		qt.Check(t, qt.Equals(len(debugFields(&o)) > 0, minor >= 13))
 		qt.Check(t, qt.IsNotNil(opcodesOf(minor)))
 	}
-	_, ok := LayoutOf(10)
+	_, ok := LayoutOf(9)
 	qt.Check(t, qt.IsFalse(ok))
 	qt.Check(t, qt.IsNil(opcodesOf(15)))
 }
 
 func TestNearestLayout(t *testing.T) {
-	for v, want := range map[Version]int{{2, 7, 18}: 11, {3, 8, 0}: 11, {3, 12, 1}: 12, {3, 15, 0}: 14} {
+	for v, want := range map[Version]int{{2, 7, 18}: 10, {3, 8, 0}: 10, {3, 12, 1}: 12, {3, 15, 0}: 14} {
 		qt.Check(t, qt.Equals(v.nearest(), want))
 	}
 }

@@ -17,7 +17,7 @@ func TestNamespaces(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("making namespaces needs root")
 	}
-	forEachInterpreter(t, 11, func(t *testing.T, py interpreter) {
+	forEachInterpreter(t, 10, func(t *testing.T, py interpreter) {
 		if !py.needed {
 			t.Skip("one of each minor version is enough")
 		}

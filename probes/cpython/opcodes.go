@@ -13,6 +13,8 @@ type opcodeTable struct {
 func opcodesOf(minor int) *opcodeTable {
 	var t *opcodeTable
 	switch minor {
+	case 10:
+		t = opcodes310()
 	case 11:
 		t = opcodes311()
 	case 12:

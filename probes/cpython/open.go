@@ -68,7 +68,7 @@ type Runtime struct {
 }
 
 // Open finds the interpreter of pid and prepares reading it. It gives an
-// *UnsupportedError for versions outside 3.11 to 3.14, free-threaded builds and
+// *UnsupportedError for versions outside 3.10 to 3.14, free-threaded builds and
 // an enabled JIT, and NotFound where pid is no CPython.
 func Open(pid int, opts Options) (*Runtime, error) {
 	img, err := findImage(pid)
@@ -86,6 +86,7 @@ func Open(pid int, opts Options) (*Runtime, error) {
 	if err := r.refuseJIT(opts); err != nil {
 		return nil, err
 	}
+	r.findMicro()
 	return r, nil
 }
 
@@ -137,7 +138,7 @@ func openMemory(mem Memory, img Image, opts Options) (*Runtime, error) {
 		return nil, err
 	}
 	if !r.version.supported() && !opts.AllowUnknown {
-		return nil, &UnsupportedError{Feature: "version", Found: "CPython " + r.version.String() + " in " + img.Path, Need: "CPython 3.11 to 3.14"}
+		return nil, &UnsupportedError{Feature: "version", Found: "CPython " + r.version.String() + " in " + img.Path, Need: "CPython 3.10 to 3.14"}
 	}
 	if _, threaded, _ := versionFromPath(img.Path); head.freeThreaded || threaded {
 		return nil, &UnsupportedError{Feature: "free-threaded build", Found: "CPython " + r.version.String() + "t in " + img.Path, Need: "a build with the GIL"}
@@ -176,7 +177,30 @@ func (r *Runtime) findVersion(head debugHeader, published bool) error {
 		r.version = v
 		return nil
 	}
-	return &UnsupportedError{Feature: "version", Found: "no version in " + r.img.Path, Need: "CPython 3.11 to 3.14"}
+	return &UnsupportedError{Feature: "version", Found: "no version in " + r.img.Path, Need: "CPython 3.10 to 3.14"}
+}
+
+// findMicro asks sys.hexversion for the rest of a version that only the path told.
+func (r *Runtime) findMicro() {
+	if r.version.Micro >= 0 {
+		return
+	}
+	interp, err := r.MainInterpreter()
+	if err != nil {
+		return
+	}
+	sys, err := r.u64("interpreter", interp+uint64(r.off.Interp.SysDict))
+	if err != nil {
+		return
+	}
+	obj, err := r.DictGet(sys, "hexversion")
+	if err != nil {
+		return
+	}
+	hex, err := r.Int(obj)
+	if v, ok := versionFromHex(uint64(hex)); err == nil && ok && v.Major == r.version.Major && v.Minor == r.version.Minor {
+		r.version = v
+	}
 }
 
 func (r *Runtime) refuseJIT(opts Options) error {

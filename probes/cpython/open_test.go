@@ -44,7 +44,7 @@ func unsupported(t *testing.T, err error, feature string) {
 }
 
 func TestRefusedVersions(t *testing.T) {
-	for name, hex := range map[string]uint64{"3.10": 0x030a0df0, "3.15": 0x030f00f0, "2.7": 0x02071200} {
+	for name, hex := range map[string]uint64{"3.9": 0x030912f0, "3.15": 0x030f00f0, "2.7": 0x02071200} {
 		t.Run(name, func(t *testing.T) {
 			s := loadSession(t, "3.11")
 			mem := &overlay{s.rec, map[uint64][]byte{s.Image.VersionAddr: word(hex)}}
@@ -186,7 +186,7 @@ func TestNoSuchProcess(t *testing.T) {
 
 // TestProcessEnds: reads after the end fail with a reason, and say so.
 func TestProcessEnds(t *testing.T) {
-	forEachInterpreter(t, 11, func(t *testing.T, py interpreter) {
+	forEachInterpreter(t, 10, func(t *testing.T, py interpreter) {
 		p, r, tr := known(t, py)
 		_, err := p.stdin.WriteString("exit\n")
 		qt.Assert(t, qt.IsNil(err))

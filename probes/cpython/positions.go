@@ -24,7 +24,8 @@ type Return struct {
 // Positions is where a function can be watched.
 type Positions struct {
 	// Entry is the RESUME that begins the function; HasEntry is false for code
-	// without one.
+	// without one. In 3.10, which has no RESUME, Entry and Body are both the first
+	// instruction: the interpreter notes in the frame which one it fetches.
 	Entry    Position
 	HasEntry bool
 	// Body is the instruction behind it, which is a better place to watch than RESUME
@@ -33,7 +34,10 @@ type Positions struct {
 	// to it.
 	Body    Position
 	HasBody bool
-	Returns []Return
+	// EntryLoops (3.10): a jump leads back to the first instruction, so that it cannot be
+	// told from a call; HasEntry is false then.
+	EntryLoops bool
+	Returns    []Return
 
 	lines map[int][]Position
 }
@@ -70,6 +74,9 @@ func (r *Runtime) Positions(c Code) (Positions, error) {
 	if err != nil {
 		return Positions{}, err
 	}
+	if r.off.Code.Bytes != Absent {
+		return positions310(c, ins, decodeLines310(table, c.FirstLine, c.Units)), nil
+	}
 	return positionsOf(c, ins, decodeLines(table, c.FirstLine, c.Units)), nil
 }
 
@@ -97,6 +104,9 @@ func positionsOf(c Code, ins []Instruction, lines []int) Positions {
 			ret := Return{Position: at(in.Index), Const: in.Name == "RETURN_CONST"}
 			if i > 0 && !ret.Const {
 				ret.Local, ret.HasLocal = ins[i-1].loads()
+				if c.cellsAreLast && ins[i-1].Name == "LOAD_DEREF" {
+					ret.Local += c.locals
+				}
 			}
 			if ret.HasLocal && ret.Local < len(c.LocalNames) {
 				ret.Name = c.LocalNames[ret.Local]

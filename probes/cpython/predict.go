@@ -12,10 +12,24 @@ func (r *Runtime) ResolveInlineByType(typ uint64, name string) (Storage, error) 
 		return Storage{}, r.fail(NotFound, "shared keys", typ, t.Name+" has none")
 	}
 	s, found, err := r.resolveInline(t, t.CachedKeys, name)
+	if r.off.Instance.Form == FormDict {
+		return r.resolveSplit(t, s, found, err)
+	}
 	if err != nil || found {
 		return s, err
 	}
 	return r.predictInline(t, name)
+}
+
+// resolveSplit makes what was found in the shared keys of a class of 3.10 the way to it
+// through an instance's dict. Nothing is predicted: a class's first instance makes the
+// keys anew as it gets its attributes.
+func (r *Runtime) resolveSplit(t Type, s Storage, found bool, err error) (Storage, error) {
+	if err == nil && (!found || t.DictOffset <= 0) {
+		err = r.fail(NotFound, "attribute", t.Addr, t.Name+"."+s.Name)
+	}
+	s.Kind, s.DictOffset = StorageSplit, t.DictOffset
+	return s, err
 }
 
 // predictInline puts the fields that the generated __init__ will set, in their

@@ -91,7 +91,7 @@ func (r *Runtime) ResolveByType(typ uint64, name string) (Storage, error) {
 	if err != nil {
 		return Storage{}, err
 	}
-	if t.Flags&uint64(r.off.Type.FlagManagedDict) != 0 {
+	if t.Flags&uint64(r.off.Type.FlagManagedDict) != 0 || r.off.Instance.Form == FormDict && t.CachedKeys != 0 && t.DictOffset > 0 {
 		s, err := r.ResolveInlineByType(typ, name)
 		if reason, ok := ReasonOf(err); err == nil || !ok || reason != NotFound {
 			return s, err

@@ -11,7 +11,7 @@ import (
 type Thread struct {
 	Addr uint64
 	// NativeID is the thread id as the interpreter knows it, that is in its own
-	// PID namespace. HostTIDs translates it.
+	// PID namespace. HostTIDs translates it. 0: not known (3.10, a thread that ends).
 	NativeID int
 	// Ident is threading.get_ident(), the pthread_t.
 	Ident uint64
@@ -56,15 +56,29 @@ func (r *Runtime) Threads(interp uint64) ([]Thread, error) {
 	addrs, err := r.chain("threads", head, r.off.Thread.Next, r.limits.Threads)
 	threads := make([]Thread, 0, len(addrs))
 	for _, addr := range addrs {
-		v, err := r.fields("thread", addr, r.off.Thread.NativeID, r.off.Thread.ThreadID)
+		t, err := r.thread(addr)
 		if err != nil {
 			return threads, err
 		}
-		threads = append(threads, Thread{
-			Addr: addr, NativeID: int(v.u64(r.off.Thread.NativeID)), Ident: v.u64(r.off.Thread.ThreadID), r: r,
-		})
+		threads = append(threads, t)
+	}
+	if r.off.Thread.NativeID == Absent {
+		r.findNativeIDs(threads)
 	}
 	return threads, err
+}
+
+func (r *Runtime) thread(addr uint64) (Thread, error) {
+	o := &r.off.Thread
+	if o.NativeID == Absent {
+		ident, err := r.u64("thread", addr+uint64(o.ThreadID))
+		return Thread{Addr: addr, Ident: ident, r: r}, err
+	}
+	v, err := r.fields("thread", addr, o.NativeID, o.ThreadID)
+	if err != nil {
+		return Thread{}, err
+	}
+	return Thread{Addr: addr, NativeID: int(v.u64(o.NativeID)), Ident: v.u64(o.ThreadID), r: r}, nil
 }
 
 // chain follows a linked list from head by the pointer at next. On an error it

@@ -19,7 +19,7 @@ type Type struct {
 	CachedKeys uint64 // the instances' shared keys; 0 for static types and without
 }
 
-// The tp_flags bits that are the same in 3.11 to 3.14.
+// The tp_flags bits that are the same in 3.10 to 3.14.
 const (
 	flagHeapType = 1 << 9
 	flagInt      = 1 << 24

@@ -6,7 +6,8 @@ import (
 	"strconv"
 )
 
-// Version is a CPython version. Micro is -1 where only the path told it.
+// Version is a CPython version. Micro is -1 where only the path told it (3.10 has no symbol
+// for it) and sys.hexversion was not to be had.
 type Version struct{ Major, Minor, Micro int }
 
 func (v Version) String() string {
@@ -18,7 +19,7 @@ func (v Version) String() string {
 
 // The minor versions of CPython 3 that this package has a table for.
 const (
-	OldestMinor = 11
+	OldestMinor = 10
 	NewestMinor = 14
 )
 

@@ -26,8 +26,8 @@ func (e *NotFoundError) Error() string { return e.Spec + ": " + e.Why + "; " + e
 // PythonFunction is a function in a process, with what a watch on it needs.
 type PythonFunction struct {
 	Code cpython.Code
-	// First instruction, RESUME, and the one behind it, which is watched; and the
-	// returns.
+	// First instruction, RESUME, and the one behind it, which is watched (in 3.10 the
+	// first is all three); and the returns.
 	First, Resume, Entry uint64
 	Returns              []uint64
 	Warmup               uint64 // see cpython.Runtime.WarmupAddr
@@ -73,8 +73,8 @@ func FindPython(rt *cpython.Runtime, s Spec) (*PythonFunction, error) {
 		return nil, missing("its code cannot be watched: "+err.Error(), offer(nil))
 	}
 	for _, a := range s.Arguments {
-		i := slices.Index(f.Code.Parameters(), a.Local)
-		if i < 0 || i >= maxLocal {
+		i, _ := f.Code.LocalIndex(a.Local)
+		if !slices.Contains(f.Code.Parameters(), a.Local) || i >= maxLocal {
 			return nil, missing(fmt.Sprintf("it has no argument %s", a.Local), "there is "+strings.Join(f.Code.Parameters(), ", "))
 		}
 		f.Locals = append(f.Locals, Local{i, f.Code.IsCell(i)})
@@ -113,6 +113,9 @@ func examine(rt *cpython.Runtime, addr uint64) (*PythonFunction, error) {
 	pos, err := rt.Positions(code)
 	if err != nil {
 		return nil, err
+	}
+	if pos.EntryLoops {
+		return nil, errors.New("its first instruction is a loop's, and CPython 3.10 does not tell its turns from calls")
 	}
 	if !pos.HasEntry || !pos.HasBody {
 		return nil, errors.New("it has no RESUME")

@@ -229,6 +229,8 @@ def codes():
         if hasattr(v, "__code__"):
             c = v.__code__
             names = list(c.co_varnames) + [x for x in c.co_cellvars if x not in c.co_varnames]
+            if sys.version_info < (3, 11):  # an argument that is a cell is behind all locals
+                names = [x if x not in c.co_cellvars else "" for x in c.co_varnames] + list(c.co_cellvars)
             at = names.index("scheduler_output") if "scheduler_output" in names else -1
             out[n] = [id(c), at, "scheduler_output" in c.co_cellvars]
     return out

@@ -42,6 +42,9 @@ type Engine struct {
 	// Offsets in EngineCoreOutputs and EngineCoreOutput objects; 0: not known.
 	OutputsList, OutputID, OutputTokens, OutputFinish int
 
+	// Routed is where the experts that tokens chose are copied from.
+	Routed Routed
+
 	None uint64
 
 	core uint64 // the EngineCore

@@ -58,6 +58,7 @@ func (r *resolver) facts() {
 	text(&f.KVCacheType, "cache_config", "cache_dtype")
 	f.ModelConfig = r.modelConfig(config)
 	f.MoELayers = r.moeLayers(config)
+	f.Experts = r.experts(config)
 	text(&f.Device, "device_config", "device_type")
 	text(&f.Policy, "scheduler_config", "policy")
 	num(&f.TP, "parallel_config", "tensor_parallel_size")

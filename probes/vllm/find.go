@@ -134,15 +134,16 @@ func (f *finder) engine() (core uint64, thread cpython.Thread, err error) {
 // inFrames looks for a function of the engine among a thread's frames.
 func (f *finder) inFrames(t cpython.Thread, tries int) uint64 {
 	var path []string
-	frame, code, err := f.live.FindFrame(t, tries, func(_ cpython.Frame, c cpython.Code) bool {
+	frame, code, err := f.live.FindFrame(t, tries, func(fr cpython.Frame, c cpython.Code) bool {
 		if !strings.Contains(c.Filename, "vllm") {
 			return false
 		}
+		name := f.live.Qualname(fr, c)
 		for _, s := range startingFrames {
-			f.starting = f.starting || strings.HasSuffix(c.Qualname, s)
+			f.starting = f.starting || strings.HasSuffix(name, s) || !strings.Contains(name, ".") && strings.HasSuffix(s, "."+name)
 		}
 		for _, ef := range engineFrames {
-			if strings.HasSuffix(c.Qualname, ef.qualname) {
+			if strings.HasSuffix(name, ef.qualname) {
 				path = ef.path
 				return true
 			}

@@ -241,8 +241,8 @@ func (s *functionScan) nested(outer uint64, file, qualname string, row phaseRow,
 		switch {
 		case err != nil:
 		case s.fits(c, file, qualname):
-			s.know(c, name, row)
-		case strings.HasPrefix(qualname, name+".<locals>."):
+			s.know(c, s.nameOf(name, qualname), row)
+		case s.rt.HasQualnames() && strings.HasPrefix(qualname, name+".<locals>."), !s.rt.HasQualnames() && strings.Contains(qualname, "."+name+".<locals>."):
 			s.nested(c, file, qualname, row, depth+1)
 		}
 	}
@@ -253,9 +253,22 @@ func (s *functionScan) add(obj uint64, file, qualname string, row phaseRow) {
 	if !ok {
 		return
 	}
-	if name, err := s.rt.CodeName(code); err == nil {
-		s.know(code, name, row)
+	if method, anyClass := strings.CutPrefix(qualname, "*"); anyClass {
+		if fn, err := s.rt.Unwrap(obj); err == nil && strings.HasSuffix(fn.Qualname, method) {
+			qualname = fn.Qualname
+		}
 	}
+	if name, err := s.rt.CodeName(code); err == nil {
+		s.know(code, s.nameOf(name, qualname), row)
+	}
+}
+
+// nameOf is a function's qualified name, also where its code has only the plain one.
+func (s *functionScan) nameOf(name, qualname string) string {
+	if s.rt.HasQualnames() || strings.HasPrefix(qualname, "*") {
+		return name
+	}
+	return qualname
 }
 
 // code gives the code object of a function, of what decorators wrap where they
@@ -293,6 +306,9 @@ func (s *functionScan) fits(code uint64, file, qualname string) bool {
 	name, err := s.rt.CodeName(code)
 	if err != nil {
 		return false
+	}
+	if !s.rt.HasQualnames() {
+		qualname = qualname[strings.LastIndex(qualname, ".")+1:]
 	}
 	if method, anyClass := strings.CutPrefix(qualname, "*"); anyClass && !strings.HasSuffix(name, method) || !anyClass && name != qualname {
 		return false

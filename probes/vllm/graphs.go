@@ -77,9 +77,7 @@ func (w *Worker) Graphs(seen func(handle uint64) bool) (FoundGraphs, error) {
 	var experts []int32
 	if err == nil {
 		g.fromRunner(runner)
-		if config, err := g.rt.AttrPath(runner, "vllm_config"); err == nil {
-			experts = moeLayers(g.rt, config)
-		}
+		experts = runnerLayers(g.rt, runner)
 	}
 	enumerated := g.fromInstances()
 	if !enumerated && runner != 0 {
@@ -92,6 +90,25 @@ func (w *Worker) Graphs(seen func(handle uint64) bool) (FoundGraphs, error) {
 	h := handles{rt: w.Python, seen: seen, unnamed: g.unnamed}
 	graphs := h.read(g.found, &w.offset)
 	return FoundGraphs{Offset: w.offset, Graphs: graphs, Unnamed: g.unnamed, MoELayers: experts}, nil
+}
+
+// MoELayers are the layers with experts of the model that the process runs, in the order of
+// their execution; nil: none, or not known (yet).
+func (w *Worker) MoELayers() []int32 {
+	rt := w.Python.Snapshot(pages)
+	runner, err := w.modelRunner(rt)
+	if err != nil {
+		return nil
+	}
+	return runnerLayers(rt, runner)
+}
+
+func runnerLayers(rt *cpython.Runtime, runner uint64) []int32 {
+	config, err := rt.AttrPath(runner, "vllm_config")
+	if err != nil {
+		return nil
+	}
+	return moeLayers(rt, config)
 }
 
 // graphWalk is one look for graphs.

@@ -50,6 +50,7 @@ func (r *resolver) resolve() error {
 	r.outputs()
 	r.pool()
 	r.facts()
+	r.routed()
 	return nil
 }
 

@@ -64,6 +64,16 @@ def write():
         os.rename(path + ".new", path)
 
 
+def witness(router, own):
+    """Calls own with a router's ids; vLLM's capture (--enable-return-routed-experts), which is set later, goes on as well."""
+    router.set_capture_fn(own)
+
+    def both(vllms):
+        router.capture_fn = own if vllms is None else lambda ids: (own(ids), vllms(ids))
+
+    router.set_capture_fn = both
+
+
 def register():
     if "PMTRACE_MOE_TRUTH" not in os.environ or "layers" in K:
         return
@@ -78,7 +88,7 @@ def register():
         layer = len(K["layers"])
         K["layers"].append(self.layer_name)
         K["experts"] = self.router.global_num_experts
-        self.router.set_capture_fn(lambda ids: capture(layer, ids))
+        witness(self.router, lambda ids: capture(layer, ids))
 
     def new_execute(self, scheduler_output):
         r = execute(self, scheduler_output)

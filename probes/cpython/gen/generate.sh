@@ -6,7 +6,7 @@ set -eu
 out=${1:-.}
 home=${XDG_CACHE_HOME:-$HOME/.cache}/pmtrace/cpython
 set --
-for v in 3.11 3.12 3.13 3.14; do
+for v in 3.10 3.11 3.12 3.13 3.14; do
 	set -- "$@" "$v=$home/$v/include/python$v"
 done
 exec go run ./gen -o "$out" "$@"

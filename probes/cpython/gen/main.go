@@ -1,6 +1,6 @@
 // Command gen writes layout_gen.go and opcodes_gen.go from CPython's headers.
 //
-//	go run ./gen [-o OUT] 3.11=DIR 3.12=DIR 3.13=DIR 3.14=DIR
+//	go run ./gen [-o OUT] 3.10=DIR 3.11=DIR 3.12=DIR 3.13=DIR 3.14=DIR
 //
 // run in probes/cpython, where DIR is the version's include directory (the one with Python.h). It
 // needs a C compiler and the internal headers (DIR/internal), which every
@@ -52,7 +52,7 @@ func run(args []string) error {
 		return err
 	}
 	if flags.NArg() == 0 {
-		return errors.New("usage: gen [-o OUT] 3.11=DIR 3.12=DIR …")
+		return errors.New("usage: gen [-o OUT] 3.10=DIR 3.11=DIR …")
 	}
 	var all []*facts
 	for _, arg := range flags.Args() {
@@ -143,7 +143,7 @@ func (f *facts) readOpcodeNames(dir string) error {
 // isFlag names the fields that are bool in Go.
 func isFlag(field string) bool {
 	switch field {
-	case "Frame.InstrIsPrevious", "Int.TagIsSize", "Monitoring.LinesHaveWidth":
+	case "Frame.InstrIsIndex", "Frame.InstrIsPrevious", "Int.TagIsSize", "Monitoring.LinesHaveWidth":
 		return true
 	}
 	return false

@@ -16,6 +16,7 @@ import types
 import typing
 import weakref
 
+MINOR = sys.version_info.minor
 FACTS = []
 KEEP = []  # nothing that was described may go away
 
@@ -28,14 +29,14 @@ def fact(kind, obj, want, label=""):
 
 def attrs(obj, label, storage=None, type_only=False, **want):
     """obj has these attributes, each stored as storage says."""
+    if MINOR == 10 and storage == "inline":
+        storage = "split"  # a dict that shares its keys
     KEEP.append((obj, want))
     FACTS.append({
         "kind": "attrs", "addr": id(obj), "label": label, "storage": storage or "",
         "want": {k: id(v) for k, v in want.items()},
     })
 
-
-MINOR = sys.version_info.minor
 
 # --- scalars -----------------------------------------------------------------
 for s in ["", "ascii", "x" * 63, "y" * 64, "z" * 5000, "caf\u00e9", "\u00ff" * 100,
@@ -195,14 +196,15 @@ for _ in range(3):
 p = Plain(ITEMS[0], ITEMS[1], ITEMS[2])
 del p.b
 p.d = ITEMS[3]
-attrs(p, "plain, deleted and added", "inline", a=ITEMS[0], c=ITEMS[2], d=ITEMS[3])
+# 3.10 has the instances of a class share no keys from then on.
+attrs(p, "plain, deleted and added", "inline" if MINOR > 10 else "dict", a=ITEMS[0], c=ITEMS[2], d=ITEMS[3])
 FACTS.append({"kind": "noattr", "addr": id(p), "label": "deleted attribute", "key": "b", "want": None})
 FACTS.append({"kind": "noattr", "addr": id(p), "label": "property", "key": "prop", "want": None})
 FACTS.append({"kind": "noattr", "addr": id(p), "label": "no such attribute", "key": "nowhere", "want": None})
 
 p = Plain(ITEMS[0], ITEMS[1], ITEMS[2])
 fact("dict", p.__dict__, [["a", id(ITEMS[0])], ["b", id(ITEMS[1])], ["c", id(ITEMS[2])]], "split dict")
-attrs(p, "plain, dict made", "inline" if MINOR >= 13 else "split", a=ITEMS[0], b=ITEMS[1], c=ITEMS[2])
+attrs(p, "plain, dict made", "inline" if MINOR >= 13 else "split" if MINOR > 10 else "dict", a=ITEMS[0], b=ITEMS[1], c=ITEMS[2])
 fact("attrorder", p, [["a", id(ITEMS[0])], ["b", id(ITEMS[1])], ["c", id(ITEMS[2])]], "order of attributes, dict made")
 
 
@@ -231,7 +233,7 @@ class Big:
             setattr(self, "attr_%02d" % i, ITEMS[i])
 
 
-attrs(Big(), "60 attributes", "dict", **{"attr_%02d" % i: ITEMS[i] for i in range(60)})
+attrs(Big(), "60 attributes", "dict" if MINOR > 10 else "split", **{"attr_%02d" % i: ITEMS[i] for i in range(60)})
 
 
 class Thirty:
@@ -449,6 +451,8 @@ for _ in range(2000):  # let the interpreter specialise them
 
 def describe_code(code):
     import dis
+    qualname = getattr(code, "co_qualname", code.co_name)  # 3.10 has none
+    names = list(code.co_cellvars) if MINOR == 10 else [c for c in code.co_cellvars if c not in code.co_varnames]
     ins = [[i.offset // 2, i.opname, i.arg if i.arg is not None else -1]
            for i in dis.get_instructions(code) if i.opname not in ("EXTENDED_ARG", "CACHE")]
     lines = [0] * (len(code.co_code) // 2)
@@ -456,11 +460,11 @@ def describe_code(code):
         for u in range(start // 2, end // 2):
             lines[u] = line or 0
     fact("code", code, {
-        "name": code.co_name, "qualname": code.co_qualname, "filename": code.co_filename,
+        "name": code.co_name, "qualname": qualname, "filename": code.co_filename,
         "first": code.co_firstlineno, "ins": ins, "lines": lines,
-        "names": list(code.co_varnames) + [c for c in code.co_cellvars if c not in code.co_varnames] + list(code.co_freevars),
+        "names": list(code.co_varnames) + names + list(code.co_freevars),
         "argcount": code.co_argcount, "conames": ids(code.co_names),
-    }, "code " + code.co_qualname)
+    }, "code " + qualname)
 
 
 def describe_module(mod):
@@ -572,7 +576,7 @@ truth = {
         "engine": id(engine),
         "shared_var": id(ITEMS[11]),
         "plain_var": id(ITEMS[12]),
-        "names": ["waiting", "Engine.step", "Engine.run_busy_loop", "via_c.<locals>.<lambda>", "via_c"],
+        "names": ["waiting", "Engine.step", "Engine.run_busy_loop", "via_c.<locals>.<lambda>" if MINOR > 10 else "<lambda>", "via_c"],
     },
     "main_native_id": threading.get_native_id(),
     "globals": id(globals()),

@@ -296,22 +296,23 @@ def define():
     return {"functions": found}
 
 
-def codes(scope, found):
+def codes(scope, found, prefix=""):
     """The code objects of the functions in a scope, by qualified name, decorators undone."""
     for value in list(scope.values()):
         if isinstance(value, type) and value.__dict__ is not scope:
-            codes(value.__dict__, found)
+            codes(value.__dict__, found, value.__qualname__ + ".")
         while isinstance(value, types.FunctionType):
-            code(value.__code__, found)
+            code(value.__code__, found, prefix)
             inner = [c.cell_contents for c in value.__closure__ or () if isinstance(c.cell_contents, types.FunctionType)]
             value = inner[0] if inner else None
 
 
-def code(co, found):
-    found[co.co_qualname] = id(co)
+def code(co, found, prefix):
+    name = getattr(co, "co_qualname", prefix + co.co_name)  # 3.10 has none
+    found[name] = id(co)
     for const in co.co_consts:
         if isinstance(const, types.CodeType):
-            code(const, found)
+            code(const, found, name + ".<locals>.")
 
 
 def capture():

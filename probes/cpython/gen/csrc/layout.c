@@ -11,17 +11,21 @@
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
-#include "internal/pycore_frame.h"
 #include "internal/pycore_interp.h"
 #include "internal/pycore_runtime.h"
-#include "internal/pycore_dict.h"
 #include "internal/pycore_moduleobject.h"
-#include "internal/pycore_code.h"
-#include "cpython/code.h"
 #include "structmember.h"
+#if PY_VERSION_HEX >= 0x030B0000
+#include "cpython/code.h"
+#include "internal/pycore_frame.h"
+#include "internal/pycore_dict.h"
+#include "internal/pycore_code.h"
+#else
+#include "frameobject.h"
+#endif
 #if PY_VERSION_HEX >= 0x030D0000
 #include "internal/pycore_opcode_metadata.h"
-#else
+#elif PY_VERSION_HEX >= 0x030B0000
 #include "internal/pycore_opcode.h"
 #endif
 #if PY_VERSION_HEX >= 0x030E0000
@@ -52,7 +56,11 @@ static void runtime(void)
 	OUT("Interp.Size", sizeof(PyInterpreterState));
 	AT("Interp.Next", PyInterpreterState, next);
 	AT("Interp.ID", PyInterpreterState, id);
+#if PY_VERSION_HEX >= 0x030B0000
 	AT("Interp.ThreadsHead", PyInterpreterState, threads.head);
+#else
+	AT("Interp.ThreadsHead", PyInterpreterState, tstate_head);
+#endif
 #if PY_VERSION_HEX >= 0x030C0000
 	AT("Interp.Modules", PyInterpreterState, imports.modules);
 #else
@@ -72,10 +80,18 @@ static void runtime(void)
 	AT("Thread.Next", PyThreadState, next);
 	AT("Thread.Interp", PyThreadState, interp);
 	AT("Thread.ThreadID", PyThreadState, thread_id);
+#if PY_VERSION_HEX >= 0x030B0000
 	AT("Thread.NativeID", PyThreadState, native_thread_id);
+#else
+	OUT("Thread.NativeID", -1);
+#endif
 #if PY_VERSION_HEX >= 0x030D0000
 	OUT("Thread.CFrame", -1);
 	AT("Thread.CurrentFrame", PyThreadState, current_frame);
+	OUT("CFrame.CurrentFrame", -1);
+#elif PY_VERSION_HEX < 0x030B0000
+	OUT("Thread.CFrame", -1);
+	AT("Thread.CurrentFrame", PyThreadState, frame);
 	OUT("CFrame.CurrentFrame", -1);
 #else
 	AT("Thread.CFrame", PyThreadState, cframe);
@@ -84,8 +100,59 @@ static void runtime(void)
 #endif
 }
 
+#if PY_VERSION_HEX < 0x030B0000
 static void frame(void)
 {
+	typedef PyFrameObject F;
+	AT("Frame.Code", F, f_code);
+	AT("Frame.Instr", F, f_lasti);
+	OUT("Frame.InstrIsIndex", 1);
+	OUT("Frame.InstrIsPrevious", 0);
+	OUT("Frame.Func", -1);
+	AT("Frame.Globals", F, f_globals);
+	AT("Frame.Locals", F, f_locals);
+	AT("Frame.Previous", F, f_back);
+	OUT("Frame.StackTop", -1);
+	OUT("Frame.StackPointer", -1);
+	OUT("Frame.RefMask", 0);
+	OUT("Frame.OwnerShim", -1);
+	OUT("Frame.OwnerGenerator", -1);
+	OUT("Frame.Owner", -1);
+	AT("Frame.Localsplus", F, f_localsplus);
+}
+
+static void code(void)
+{
+	typedef PyCodeObject C;
+	AT("Code.Bytes", C, co_code);
+	AT("Code.Flags", C, co_flags);
+	AT("Code.ArgCount", C, co_argcount);
+	AT("Code.KeywordOnly", C, co_kwonlyargcount);
+	AT("Code.FirstLine", C, co_firstlineno);
+	AT("Code.LocalNames", C, co_varnames);
+	AT("Code.CellNames", C, co_cellvars);
+	AT("Code.FreeNames", C, co_freevars);
+	AT("Code.Filename", C, co_filename);
+	AT("Code.Name", C, co_name);
+	AT("Code.LineTable", C, co_linetable);
+	AT("Code.Consts", C, co_consts);
+	AT("Code.Names", C, co_names);
+	OUT("Code.Units", -1);
+	OUT("Code.Nlocalsplus", -1);
+	OUT("Code.LocalKinds", -1);
+	OUT("Code.Qualname", -1);
+	OUT("Code.FirstTraceable", -1);
+	OUT("Code.Adaptive", -1);
+	OUT("Code.Warmup", -1);
+	OUT("Code.Monitoring", -1);
+	OUT("Monitoring.Lines", -1);
+	OUT("Monitoring.PerInstruction", -1);
+	OUT("Monitoring.LinesHaveWidth", 0);
+}
+#else
+static void frame(void)
+{
+	OUT("Frame.InstrIsIndex", 0);
 	typedef _PyInterpreterFrame F;
 #if PY_VERSION_HEX >= 0x030D0000
 	AT("Frame.Code", F, f_executable);
@@ -131,6 +198,9 @@ static void frame(void)
 static void code(void)
 {
 	typedef PyCodeObject C;
+	OUT("Code.Bytes", -1);
+	OUT("Code.CellNames", -1);
+	OUT("Code.FreeNames", -1);
 	AT("Code.Units", PyVarObject, ob_size);
 	AT("Code.Flags", C, co_flags);
 	AT("Code.ArgCount", C, co_argcount);
@@ -161,6 +231,7 @@ static void code(void)
 	// 3.13.0 has it not, 3.13.5 has: the reader tries both.
 	OUT("Monitoring.LinesHaveWidth", PY_VERSION_HEX >= 0x030D0000);
 }
+#endif
 
 static void types(void)
 {
@@ -175,7 +246,11 @@ static void types(void)
 	AT("Type.DictOffset", PyTypeObject, tp_dictoffset);
 	AT("Type.CachedKeys", PyHeapTypeObject, ht_cached_keys);
 	OUT("Type.Size", sizeof(PyHeapTypeObject));
+#if PY_VERSION_HEX >= 0x030B0000
 	OUT("Type.FlagManagedDict", Py_TPFLAGS_MANAGED_DICT);
+#else
+	OUT("Type.FlagManagedDict", 0);
+#endif
 #if PY_VERSION_HEX >= 0x030D0000
 	OUT("Type.FlagInlineValues", Py_TPFLAGS_INLINE_VALUES);
 #else
@@ -223,6 +298,26 @@ static void containers(void)
 	AT("Dict.Used", PyDictObject, ma_used);
 	AT("Dict.Keys", PyDictObject, ma_keys);
 	AT("Dict.Values", PyDictObject, ma_values);
+#if PY_VERSION_HEX < 0x030B0000
+	// Objects/dict-common.h, which is not installed: struct _dictkeysobject of 3.10. An
+	// entry is hash, key and value; the indices are of 1, 2, 4 or 8 bytes by the size.
+	OUT("Keys.Size", 8);
+	OUT("Keys.Entries", 32);
+	OUT("Keys.Indices", 40);
+	OUT("Keys.Log2Size", -1);
+	OUT("Keys.Log2IndexBytes", -1);
+	OUT("Keys.Kind", -1);
+	OUT("Keys.KindGeneral", 0);
+	OUT("Keys.KindUnicode", 1);
+	OUT("Keys.KindSplit", 2);
+	OUT("Keys.GeneralEntrySize", 24);
+	OUT("Keys.GeneralEntryKey", 8);
+	OUT("Keys.GeneralEntryValue", 16);
+	OUT("Keys.UnicodeEntrySize", 24);
+	OUT("Keys.UnicodeEntryKey", 8);
+	OUT("Keys.UnicodeEntryValue", 16);
+#else
+	OUT("Keys.Size", -1);
 	AT("Keys.Log2Size", PyDictKeysObject, dk_log2_size);
 	AT("Keys.Log2IndexBytes", PyDictKeysObject, dk_log2_index_bytes);
 	AT("Keys.Kind", PyDictKeysObject, dk_kind);
@@ -237,7 +332,8 @@ static void containers(void)
 	OUT("Keys.UnicodeEntrySize", sizeof(PyDictUnicodeEntry));
 	AT("Keys.UnicodeEntryKey", PyDictUnicodeEntry, me_key);
 	AT("Keys.UnicodeEntryValue", PyDictUnicodeEntry, me_value);
-	// Modules/_collectionsmodule.c, no header: the same in 3.11 to 3.14.
+#endif
+	// Modules/_collectionsmodule.c, no header: the same in 3.10 to 3.14.
 	AT("Deque.Size", PyVarObject, ob_size);
 	OUT("Deque.LeftBlock", 24);
 	OUT("Deque.LeftIndex", 40);
@@ -249,6 +345,15 @@ static void containers(void)
 
 static void instances(void)
 {
+#if PY_VERSION_HEX < 0x030B0000
+	OUT("Instance.Form", 3);
+	OUT("Instance.DictPtr", 0);
+	OUT("Instance.ValuesPtr", 0);
+	OUT("Values.Capacity", -1);
+	OUT("Values.Size", -1);
+	OUT("Values.Valid", 0);
+	OUT("Values.Items", 0);
+#else
 	OUT("Instance.DictPtr", -3 * (long)sizeof(void *));
 #if PY_VERSION_HEX >= 0x030D0000
 	OUT("Instance.ValuesPtr", 0);
@@ -270,6 +375,7 @@ static void instances(void)
 	OUT("Values.Valid", 0);
 	AT("Values.Items", PyDictValues, values);
 #endif
+#endif
 }
 
 static void callables(void)
@@ -284,7 +390,7 @@ static void callables(void)
 	AT("Method.Func", PyMethodObject, im_func);
 	AT("Method.Self", PyMethodObject, im_self);
 	// Objects/funcobject.c and Objects/descrobject.c, no header: the first
-	// field after the object's head, the same in 3.11 to 3.14.
+	// field after the object's head, the same in 3.10 to 3.14.
 	OUT("Wrapper.Callable", sizeof(PyObject));
 	OUT("Property.Getter", sizeof(PyObject));
 	AT("Member.Def", PyMemberDescrObject, d_member);
@@ -361,8 +467,10 @@ int main(void)
 	callables();
 	debugOffsets();
 	for (int op = 0; op < 256; op++) {
+#if PY_VERSION_HEX >= 0x030B0000
 		printf("caches %d %d\n", op, _PyOpcode_Caches[op]);
 		printf("deopt %d %d\n", op, _PyOpcode_Deopt[op]);
+#endif
 	}
 	return 0;
 }
