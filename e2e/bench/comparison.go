@@ -69,7 +69,10 @@ func (b *bench) compare(ctx context.Context, dir, only, beside string) error {
 		name    string
 		measure func() error
 	}{
-		{"tools", func() error { c.Tools = &Tools{Where: at}; return c.Tools.measure(ctx, b) }},
+		{"tools", func() error {
+			c.Tools = &Tools{Where: at}
+			return c.Tools.measure(ctx, b, func() error { return c.write(dir) })
+		}},
 		{"record", func() error { c.Record = &Record{Where: at}; return c.Record.measure(ctx, b) }},
 		{"own", func() error { c.Own = &Own{Where: at}; return c.Own.measure(ctx, b) }},
 	}
@@ -93,20 +96,26 @@ func (b *bench) compare(ctx context.Context, dir, only, beside string) error {
 	return nil
 }
 
-func (c *Tools) measure(ctx context.Context, b *bench) error {
+func (c *Tools) measure(ctx context.Context, b *bench, done func() error) error {
 	c.Requests, c.Seconds, c.Loads[0] = serverRequests, stretchTime.Seconds(), loadAverage()
 	s, err := startSubject(ctx, b)
 	if err != nil {
 		return err
 	}
 	defer s.stop()
-	if err := measureTools(ctx, s, c); err != nil {
-		return err
+	missing := []Missing{{"nsys", nsys(ctx)}, {"CUPTI's sampling", "no GPU in this machine"}}
+	if !b.torch {
+		missing = append(missing, Missing{torchProfiler.name, torchEnds})
 	}
-	c.Missing = append(c.Missing, Missing{"nsys", nsys(ctx)}, Missing{"CUPTI's sampling", "no GPU in this machine"})
-	c.Loads[1] = loadAverage()
-	return nil
+	return measureTools(ctx, s, c, func() error {
+		c.Missing = append(c.Missing, missing...)
+		c.Loads[1] = loadAverage()
+		return done()
+	})
 }
+
+// torchEnds is why the torch profiler takes no part by default.
+const torchEnds = "of one stretch of 2 s (2026-11-27, load average 14) it had not written its traces 100 s after the word to stop, in which the server made no token, and its worker had taken 14 GB of memory (`-torch` measures it)"
 
 func (r *Record) measure(ctx context.Context, b *bench) (err error) {
 	r.Loads[0] = loadAverage()

@@ -49,13 +49,13 @@ func (w *report) tools(c *Tools) {
 	w.line("## Cost in the server")
 	w.line("")
 	w.where(c.Where)
-	w.line("A real vLLM %s on the CPU with a tiny random model, so its steps are short and mostly Python: the worst case for all of these. %d requests decode, %.0f tokens/s without any tool. Stretches of %.0f s: each with a tool lies between two without one, on the same running server, in random order; ratios are taken within such a triple, so a neighbour's load that lasts counts on both sides.",
+	w.line("A real vLLM %s on the CPU with a tiny random model, so its steps are short and mostly Python: the worst case for all of these. %d requests decode, %.0f tokens/s without any tool. Stretches of %.1f s: each with a tool lies between two without one, on the same running server, in random order; ratios are taken within such a triple, so a neighbour's load that lasts counts on both sides.",
 		c.Machine.VLLM, c.Requests, c.Rate, c.Seconds)
 	w.line("")
-	w.line("With / without, geometric mean (95 %% interval); the least time per output token first. 1 is no cost; an interval with 1 in it has shown none. CPU is that of the engine's process.")
+	w.line("With / without, geometric mean (95 %% interval); the least time per output token first. 1 is no cost; an interval with 1 in it has shown none. CPU is that of the engine's process; its own, that of the tool's.")
 	w.line("")
-	w.line("| tool | stretches | time per output token | median | tokens/s | CPU a step | its own CPU | to its end |")
-	w.line("|---|---|---|---|---|---|---|---|")
+	w.line("| tool | stretches | time per output token | median | tokens/s | CPU a step | its own CPU |")
+	w.line("|---|---|---|---|---|---|---|")
 	arms := slices.Clone(c.Arms)
 	slices.SortStableFunc(arms, func(a, b Arm) int { return int(1e6 * (a.TPOT.Mean - b.TPOT.Mean)) })
 	for _, a := range arms {
@@ -63,17 +63,19 @@ func (w *report) tools(c *Tools) {
 		if a.Own > 0 {
 			own = fmt.Sprintf("%.0f %% of a core", a.Own)
 		}
-		w.line("| %s | %d | **%s** | %.3f | %s | %s | %s | %.1f s |", a.Tool, a.TPOT.N, interval(a.TPOT), a.TPOT.Median, interval(a.Rate), interval(a.CPU), own, a.End)
+		w.line("| %s | %d | **%s** | %.3f | %s | %s | %s |", a.Tool, a.TPOT.N, interval(a.TPOT), a.TPOT.Median, interval(a.Rate), interval(a.CPU), own)
 	}
 	w.line("")
 	for _, a := range c.Arms {
-		w.line("- %s: %s.", a.Tool, a.How)
+		failed := ""
+		if a.Failed > 0 {
+			failed = fmt.Sprintf(" It failed in %d more stretches.", a.Failed)
+		}
+		w.line("- %s: %s.%s", a.Tool, a.How, failed)
 	}
 	for _, a := range c.Missing {
 		w.line("- %s: **not measured here**: %s.", a.Tool, a.Why)
 	}
-	w.line("")
-	w.line("To its end: from the word to stop until it has written what it saw. For the profilers in the server, that is time in which tokens wait.")
 }
 
 func interval(e Estimate) string { return fmt.Sprintf("%.3f (%.3f to %.3f)", e.Mean, e.Low, e.High) }

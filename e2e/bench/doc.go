@@ -2,7 +2,7 @@
 // RESULTS.md. It needs root, ./pmtrace and what `make bench` sets up.
 //
 //	bench [-quick] [-only SECTION,…] [-vllm VERSION] [-out DIR]
-//	bench -comparison [-quick] [-only tools|record|own] [-beside TEXT] [-out DIR]
+//	bench -comparison [-quick] [-torch] [-only tools|record|own] [-beside TEXT] [-out DIR]
 //
 // Sections, each against a program of vLLM's shape (e2e/shape) or a real server
 // with a tiny model:

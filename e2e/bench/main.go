@@ -26,6 +26,7 @@ func main() {
 // bench is one run of the benchmarks.
 type bench struct {
 	quick   bool
+	torch   bool
 	vllm    string
 	work    string // sessions and logs
 	log     io.Writer
@@ -59,6 +60,7 @@ func run(ctx context.Context, log io.Writer, args []string) error {
 	only := f.String("only", "", "sections to measure, by comma; the others' figures stay")
 	f.StringVar(&b.vllm, "vllm", "0.32.0", "version of the real server")
 	comparison := f.Bool("comparison", false, "instead: pmtrace beside other tools, into comparison.json and COMPARISON.md")
+	f.BoolVar(&b.torch, "torch", false, "of -comparison: vLLM's torch profiler as well (minutes a stretch, and much memory)")
 	beside := f.String("beside", "nothing that is known of", "what else runs on the machine, for the page of -comparison")
 	out := f.String("out", "e2e/bench", "directory of the figures and pages")
 	if err := f.Parse(args); err != nil {

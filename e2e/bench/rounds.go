@@ -2,11 +2,14 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -21,7 +24,8 @@ type Arm struct {
 	Rate Estimate `json:"rate_ratio"`
 	CPU  Estimate `json:"cpu_per_step_ratio"` // of the engine's process
 	Own  float64  `json:"own_cpu_pct_of_a_core,omitempty"`
-	End  float64  `json:"median_seconds_to_end"` // from the word to stop until it has
+	// Stretches in which the tool failed.
+	Failed int `json:"failed,omitempty"`
 	// Each pair's, of time per output token.
 	Pairs []float64 `json:"tpot_ratios"`
 }
@@ -29,20 +33,24 @@ type Arm struct {
 // round keeps what the arms of all rounds saw.
 type round struct {
 	with, without stretch
-	own, end      float64
+	own           float64
 }
 
-const stretchTime = 2 * time.Second
+const stretchTime = 1500 * time.Millisecond
 
 // measureTools takes the tools in turn, each between two stretches without any.
-// A tool that fails is left out from there on, and told of.
-func measureTools(ctx context.Context, t *subject, c *Tools) error {
+// A stretch in which a tool fails is left out, and counted. done is called after each round.
+func measureTools(ctx context.Context, t *subject, c *Tools, done func() error) error {
 	stop, err := t.load(ctx)
 	if err != nil {
 		return err
 	}
 	defer stop()
-	seen, failed := make([][]round, len(tools)), make([]error, len(tools))
+	tools := tools
+	if t.bench.torch {
+		tools = append(slices.Clone(tools), torchProfiler)
+	}
+	seen, failed := make([][]round, len(tools)), make([][]error, len(tools))
 	order := rand.New(rand.NewPCG(3, 4))
 	var without []float64
 	for n := range pick(t.bench, 8, 2) {
@@ -52,36 +60,44 @@ func measureTools(ctx context.Context, t *subject, c *Tools) error {
 			return err
 		}
 		for _, i := range order.Perm(len(tools)) {
-			if failed[i] != nil {
-				continue
-			}
-			r, err := t.with(ctx, tools[i])
-			if err != nil {
-				failed[i] = err
-				t.bench.say("  %s: %v", tools[i].name, err)
+			r, failure := t.with(ctx, tools[i])
+			if failure != nil {
+				failed[i] = append(failed[i], failure)
+				t.bench.say("  %s: %v", tools[i].name, failure)
 			}
 			after, err := t.look(ctx)
 			if err != nil {
 				return fmt.Errorf("after %s: %w", tools[i].name, err)
 			}
 			r.without = between(before, after)
-			if failed[i] == nil {
+			if failure == nil {
 				seen[i] = append(seen[i], r)
 			}
 			without = append(without, after.rate)
 			before = after
 		}
+		sumUp(c, tools, seen, failed, without)
+		if err := done(); err != nil {
+			return err
+		}
 		t.bench.say("  round %d of the tools: %.0f s", n+1, time.Since(began).Seconds())
 	}
+	return nil
+}
+
+// sumUp makes the arms of the rounds so far.
+func sumUp(c *Tools, tools []tool, seen [][]round, failed [][]error, without []float64) {
+	c.Arms, c.Missing = nil, nil
 	c.Rate = estimate(without).Mean
 	for i, tool := range tools {
-		if failed[i] != nil {
-			c.Missing = append(c.Missing, Missing{tool.name, failed[i].Error()})
+		if len(seen[i]) < 2 {
+			c.Missing = append(c.Missing, Missing{tool.name, errors.Join(failed[i]...).Error()})
 			continue
 		}
-		c.Arms = append(c.Arms, arm(tool.name, tool.how, seen[i]))
+		a := arm(tool.name, tool.how, seen[i])
+		a.Failed = len(failed[i])
+		c.Arms = append(c.Arms, a)
 	}
-	return nil
 }
 
 // startSubject starts a server into which each of the tools can look.
@@ -103,11 +119,26 @@ func startSubject(ctx context.Context, b *bench) (*subject, error) {
 		return nil, err
 	}
 	t := &subject{server: s, inside: inside}
-	if t.enginePID, err = s.engine(); err != nil {
+	if err := t.processes(); err != nil {
 		s.stop()
 		return nil, err
 	}
 	return t, nil
+}
+
+// processes finds the engine and its children that are workers.
+func (t *subject) processes() (err error) {
+	if t.enginePID, err = t.engine(); err != nil {
+		return err
+	}
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", t.enginePID, t.enginePID))
+	for child := range strings.FieldsSeq(string(b)) {
+		pid, _ := strconv.Atoi(child)
+		if title, _ := os.ReadFile("/proc/" + child + "/cmdline"); strings.Contains(string(title), "Worker") {
+			t.workerPIDs = append(t.workerPIDs, pid)
+		}
+	}
+	return err
 }
 
 // with is one stretch with a tool at work.
@@ -117,14 +148,12 @@ func (t *subject) with(ctx context.Context, tool tool) (r round, err error) {
 		return r, err
 	}
 	r, err = t.watched(ctx, l)
-	stopping := time.Now()
 	if serr := l.stop(); err == nil {
 		err = serr
 	}
 	if err != nil {
 		return r, err
 	}
-	r.end = time.Since(stopping).Seconds()
 	return r, sleep(ctx, 500*time.Millisecond)
 }
 
@@ -177,13 +206,13 @@ func between(a, b stretch) stretch {
 
 func arm(name, how string, seen []round) Arm {
 	a := Arm{Tool: name, How: how}
-	var tpot, rate, cpu, own, end []float64
+	var tpot, rate, cpu, own []float64
 	for _, r := range seen {
 		tpot, rate, cpu = append(tpot, r.with.tpot/r.without.tpot), append(rate, r.with.rate/r.without.rate), append(cpu, r.with.cpu/r.without.cpu)
-		own, end = append(own, r.own), append(end, r.end)
+		own = append(own, r.own)
 	}
 	a.TPOT, a.Rate, a.CPU, a.Pairs = geometric(tpot), geometric(rate), geometric(cpu), tpot
-	a.Own, a.End = estimate(own).Mean, median(end)
+	a.Own = estimate(own).Mean
 	return a
 }
 

@@ -80,6 +80,14 @@ def wrap_runner(cls):
     wrap(cls, "execute_model", after)
 
 
+wrapped = (
+    ("vllm.v1.core.sched.scheduler", "Scheduler", wrap_scheduler),
+    ("vllm.v1.core.block_pool", "BlockPool", wrap_block_pool),
+    ("vllm.v1.worker.gpu_model_runner", "GPUModelRunner", wrap_runner),  # V1's
+    ("vllm.v1.worker.gpu.model_runner", "GPUModelRunner", wrap_runner),  # V2's
+)
+
+
 def wrappers(_signal, _frame):
     if restore:
         while restore:
@@ -88,11 +96,10 @@ def wrappers(_signal, _frame):
         while files:
             files.pop().flush()  # not closed: a call that is under way has a row to write
         return
-    wrap_scheduler(sys.modules["vllm.v1.core.sched.scheduler"].Scheduler)
-    wrap_block_pool(sys.modules["vllm.v1.core.block_pool"].BlockPool)
-    for module in ("vllm.v1.worker.gpu_model_runner", "vllm.v1.worker.gpu.model_runner"):  # V1's and V2's
-        if module in sys.modules:
-            wrap_runner(sys.modules[module].GPUModelRunner)
+    for module, name, wrap_class in wrapped:
+        cls = getattr(sys.modules.get(module), name, None)  # an engine has a scheduler, a worker has a runner
+        if cls:
+            wrap_class(cls)
 
 
 def c_profile(_signal, _frame):
