@@ -36,11 +36,13 @@ func (w *report) own(r *Own) {
 			w.row(fmt.Sprintf("peak memory of `pmtrace attach` (RSS), %.0f steps/s × %d requests, %.0f s", t.Steps, t.Requests, t.Seconds),
 				fmt.Sprintf("%.0f MiB, %.0f of them anonymous", t.RSS, t.MiB.Peak), "≤ 60 MB", t.RSS*(1<<20) <= 60e6)
 		}
-		w.day(t)
 	}
 	if l := r.Long; l != nil && l.RSS > 0 {
 		w.row(fmt.Sprintf("… over %.0f steps × %d requests at full speed", l.Steps, l.Requests),
 			fmt.Sprintf("%.0f MiB, %.0f of them anonymous", l.RSS, l.MiB.Peak), "≤ 60 MB", l.RSS*(1<<20) <= 60e6)
+	}
+	if t := r.Tracer; t != nil {
+		w.day(t)
 	}
 }
 

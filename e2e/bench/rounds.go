@@ -90,7 +90,7 @@ func sumUp(c *Tools, tools []tool, seen [][]round, failed [][]error, without []f
 	c.Arms, c.Missing = nil, nil
 	c.Rate = estimate(without).Mean
 	for i, tool := range tools {
-		if len(seen[i]) < 2 {
+		if len(failed[i]) > 0 && len(seen[i]) < 2 {
 			c.Missing = append(c.Missing, Missing{tool.name, errors.Join(failed[i]...).Error()})
 			continue
 		}
