@@ -34,7 +34,7 @@ ROOT := $(if $(filter 0,$(shell id -u)),,sudo -E env "PATH=$(PATH)" "HOME=$(HOME
 ROOT_TESTS := ./bpf/... ./probes/...
 PURE_TESTS = $(shell go list ./... | grep -vE '/(bpf|probes)(/|$$)|/e2e$$')
 
-.PHONY: help kernels release check-release check-deploy setup-s3 setup-release setup-deploy build generate injection charts check-generated fmt lint lint-quick test test-pure test-root cross e2e e2e-quick matrix demo bench bench-calls bench-hooks fuzz fuzz-brief install clean setup setup-clang setup-cpython setup-vllm setup-vllm-old setup-lint setup-analysis setup-docs setup-perfetto setup-browser docs man
+.PHONY: help kernels release check-release check-deploy setup-s3 setup-release setup-deploy build generate injection charts check-generated fmt lint lint-quick test test-pure test-root cross e2e e2e-quick matrix demo bench bench-comparison bench-calls bench-hooks fuzz fuzz-brief install clean setup setup-clang setup-cpython setup-vllm setup-vllm-old setup-lint setup-analysis setup-docs setup-perfetto setup-browser docs man
 
 help: ## print this list
 	@sed -nE 's/^([a-z0-9-]+):[^#]*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | awk -F'\t' '{ printf "%-16s %s\n", $$1, $$2 }'
@@ -125,6 +125,11 @@ demo: build setup-vllm setup-analysis ## record a real vLLM under load and ask t
 bench: build setup-vllm setup-cpython ## what tracing costs, into e2e/bench/RESULTS.md (root; BENCH=-quick: a rough minute or two)
 	@go build -o build/bench ./e2e/bench
 	@$(STEP) "what tracing costs" $(ROOT) build/bench -vllm $(VLLM) $(BENCH)
+
+bench-comparison: build setup-vllm ## what pmtrace and other tools cost a real server, in turn, into e2e/bench/COMPARISON.md (root)
+	@e2e/setup/profilers.sh >/dev/null
+	@go build -o build/bench ./e2e/bench
+	@$(STEP) "pmtrace beside other tools" $(ROOT) build/bench -comparison -vllm $(VLLM) $(BENCH)
 
 bench-calls: setup-cpython ## what each probed call of CUDA and NCCL costs, into e2e/bench/CALLS.md (root)
 	@$(STEP) "what a probed call costs" $(ROOT) env PMTRACE_ROW_COSTS=$(CURDIR)/e2e/bench/CALLS.md go test -count=1 -timeout 30m -run TestRowCosts ./probes

@@ -19,6 +19,7 @@ type TracerCost struct {
 	SystemShare float64 `json:"system_share"`
 	Idle        float64 `json:"idle_cpu_pct_of_a_core"` // armed, no steps
 	MiB         Memory  `json:"anonymous_mib"`
+	RSS         float64 `json:"peak_rss_mib"`
 	Size        Size    `json:"size"`
 }
 
@@ -45,6 +46,7 @@ type Long struct {
 	Requests int     `json:"requests"`
 	Seconds  float64 `json:"seconds"`
 	MiB      Memory  `json:"anonymous_mib"`
+	RSS      float64 `json:"peak_rss_mib"`
 	// Slope after the first row groups are full, in the last three quarters.
 	SlopeMiB float64  `json:"slope_mib_per_100k_steps"`
 	CPUStep  float64  `json:"cpu_us_per_step"`
@@ -99,6 +101,7 @@ func measureTracer(ctx context.Context, b *bench, _ *server) error {
 	}
 	r.Steps, r.Seconds = w.steps/w.seconds, w.seconds
 	r.CPU, r.SystemShare = 100*w.cpu.Seconds()/w.seconds, w.system
+	r.RSS = w.rss / (1 << 20)
 	r.MiB, r.Size, err = w.end(s, t)
 	b.results.Tracer = r
 	return err
@@ -117,11 +120,11 @@ func measureLong(ctx context.Context, b *bench, _ *server) error {
 	if err := s.begin(); err != nil {
 		return err
 	}
-	w, err := watchTracer(ctx, s, t, func(w *watched) bool { return w.steps >= pick(b, 360e3, 20e3) })
+	w, err := watchTracer(ctx, s, t, func(w *watched) bool { return w.steps >= b.longSteps })
 	if err != nil {
 		return err
 	}
-	r := &Long{Requests: batch, Steps: w.steps, Seconds: w.seconds, CPUStep: w.cpu.Seconds() * 1e6 / w.steps}
+	r := &Long{Requests: batch, RSS: w.rss / (1 << 20), Steps: w.steps, Seconds: w.seconds, CPUStep: w.cpu.Seconds() * 1e6 / w.steps}
 	var x, y []float64
 	for i, p := range w.samples {
 		if i%max(1, len(w.samples)/40) == 0 {
@@ -148,6 +151,7 @@ type watched struct {
 	seconds, steps float64
 	cpu            time.Duration
 	system         float64 // share of cpu
+	rss            float64 // the most, in bytes
 	samples        []Sample
 }
 
@@ -169,6 +173,9 @@ func watchTracer(ctx context.Context, s *shape, t *tracer, enough func(*watched)
 		}
 		bytes, err := anonymous(t.pid())
 		if err != nil {
+			return nil, err
+		}
+		if w.rss, err = peakRSS(t.pid()); err != nil {
 			return nil, err
 		}
 		now, err := cpuTime(t.pid())

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -26,6 +27,10 @@ type Decode struct {
 	// The command, with Parquet, and with all files.
 	Parquet float64 `json:"parquet_rows_per_s"`
 	Files   float64 `json:"all_files_rows_per_s"`
+	// What the command with Parquet takes of the processors: seconds of one.
+	CPU float64 `json:"parquet_cpu_s"`
+	// The most memory that the command has had.
+	PeakMiB float64 `json:"peak_rss_mib"`
 }
 
 // measureDecode takes the long run's session.
@@ -35,7 +40,7 @@ func measureDecode(ctx context.Context, b *bench, _ *server) error {
 		return errors.New("it takes the session of long: measure both")
 	}
 	r := &Decode{Runs: pick(b, 3, 1)}
-	var pipeline, tables, files []float64
+	var pipeline, tables, files, cpu []float64
 	for range r.Runs {
 		began := time.Now()
 		rows, err := pipe(session)
@@ -47,17 +52,54 @@ func measureDecode(ctx context.Context, b *bench, _ *server) error {
 		for _, c := range []struct {
 			into *[]float64
 			args []string
-		}{{&tables, []string{"decode", "--no-csv", session}}, {&files, []string{"decode", session}}} {
-			began := time.Now()
-			if out, err := exec.CommandContext(ctx, "./pmtrace", c.args...).CombinedOutput(); err != nil {
-				return fmt.Errorf("pmtrace decode: %w: %s", err, out)
+		}{{&files, []string{"decode", session}}, {&tables, []string{"decode", "--no-csv", session}}} {
+			u, err := command(ctx, c.args...)
+			if err != nil {
+				return err
 			}
-			*c.into = append(*c.into, float64(r.Rows)/time.Since(began).Seconds())
+			r.PeakMiB = max(r.PeakMiB, u.rss/(1<<20))
+			*c.into = append(*c.into, float64(r.Rows)/u.took.Seconds())
+			if c.into == &tables {
+				cpu = append(cpu, u.cpu.Seconds())
+			}
 		}
 	}
-	r.Pipeline, r.Parquet, r.Files = median(pipeline), median(tables), median(files)
+	r.Pipeline, r.Parquet, r.Files, r.CPU = median(pipeline), median(tables), median(files), median(cpu)
 	b.results.Decode = r
 	return nil
+}
+
+// used is what a command took.
+type used struct {
+	took, cpu time.Duration
+	rss       float64 // the most, in bytes
+}
+
+// command runs pmtrace.
+func command(ctx context.Context, args ...string) (u used, err error) {
+	var said bytes.Buffer
+	cmd := exec.CommandContext(ctx, "./pmtrace", args...)
+	cmd.Stdout, cmd.Stderr = &said, &said
+	began := time.Now()
+	if err := cmd.Start(); err != nil {
+		return u, err
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
+	for {
+		select {
+		case err := <-ended:
+			if err != nil {
+				return u, fmt.Errorf("pmtrace %s: %w: %s", args[0], err, said.String())
+			}
+			u.took, u.cpu = time.Since(began), cmd.ProcessState.UserTime()+cmd.ProcessState.SystemTime()
+			return u, nil
+		case <-time.After(20 * time.Millisecond):
+		}
+		if now, err := peakRSS(cmd.Process.Pid); err == nil {
+			u.rss = now
+		}
+	}
 }
 
 // pipe reads, decodes and joins a journal, as the tracer does live.

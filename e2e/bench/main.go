@@ -26,10 +26,13 @@ func main() {
 // bench is one run of the benchmarks.
 type bench struct {
 	quick   bool
+	torch   bool
 	vllm    string
 	work    string // sessions and logs
 	log     io.Writer
 	results *Results
+	// How many steps the long run takes: an hour's worth.
+	longSteps float64
 }
 
 // section is one thing measured.
@@ -40,7 +43,8 @@ type section struct {
 }
 
 var sections = []section{
-	{"step", true, measureStep},
+	{"step", false, measureStep},
+	{"served", true, measureServedStep},
 	{"tracer", false, measureTracer},
 	{"long", false, measureLong}, // decode takes its session
 	{"decode", false, measureDecode},
@@ -55,7 +59,10 @@ func run(ctx context.Context, log io.Writer, args []string) error {
 	f.BoolVar(&b.quick, "quick", false, "a minute or two besides starting the server: figures are rough")
 	only := f.String("only", "", "sections to measure, by comma; the others' figures stay")
 	f.StringVar(&b.vllm, "vllm", "0.32.0", "version of the real server")
-	out := f.String("out", "e2e/bench", "directory of results.json and RESULTS.md")
+	comparison := f.Bool("comparison", false, "instead: pmtrace beside other tools, into comparison.json and COMPARISON.md")
+	f.BoolVar(&b.torch, "torch", false, "of -comparison: vLLM's torch profiler as well (minutes a stretch, and much memory)")
+	beside := f.String("beside", "nothing that is known of", "what else runs on the machine, for the page of -comparison")
+	out := f.String("out", "e2e/bench", "directory of the figures and pages")
 	if err := f.Parse(args); err != nil {
 		return err
 	}
@@ -65,6 +72,18 @@ func run(ctx context.Context, log io.Writer, args []string) error {
 	if _, err := os.Stat("pmtrace"); err != nil {
 		return errors.New("no ./pmtrace here: make build, and run in the repository's root")
 	}
+	b.longSteps = pick(b, 360e3, 20e3)
+	if err := os.MkdirAll("build", 0o755); err != nil {
+		return err
+	}
+	var err error
+	if b.work, err = os.MkdirTemp("build", "bench-"); err != nil {
+		return err
+	}
+	defer os.RemoveAll(b.work)
+	if *comparison {
+		return b.compare(ctx, *out, *only, *beside)
+	}
 	chosen, err := choose(*only)
 	if err != nil {
 		return err
@@ -72,13 +91,6 @@ func run(ctx context.Context, log io.Writer, args []string) error {
 	if b.results, err = readResults(*out, *only != ""); err != nil {
 		return err
 	}
-	if err := os.MkdirAll("build", 0o755); err != nil {
-		return err
-	}
-	if b.work, err = os.MkdirTemp("build", "bench-"); err != nil {
-		return err
-	}
-	defer os.RemoveAll(b.work)
 	if err := b.measure(ctx, chosen); err != nil {
 		return err
 	}

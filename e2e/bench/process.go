@@ -33,16 +33,21 @@ func ticks(pid int) (user, system float64, err error) {
 }
 
 // anonymous is a process's anonymous memory in bytes.
-func anonymous(pid int) (float64, error) {
+func anonymous(pid int) (float64, error) { return memory(pid, "RssAnon:") }
+
+// peakRSS is the most memory that a process has had, in bytes: its files' pages as well.
+func peakRSS(pid int) (float64, error) { return memory(pid, "VmHWM:") }
+
+func memory(pid int, field string) (float64, error) {
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
 		return 0, err
 	}
 	for line := range bytes.Lines(b) {
-		if rest, ok := bytes.CutPrefix(line, []byte("RssAnon:")); ok {
+		if rest, ok := bytes.CutPrefix(line, []byte(field)); ok {
 			kb, err := strconv.ParseFloat(string(bytes.Fields(rest)[0]), 64)
 			return kb * 1024, err
 		}
 	}
-	return 0, fmt.Errorf("no RssAnon of process %d", pid)
+	return 0, fmt.Errorf("no %s of process %d", field, pid)
 }

@@ -23,9 +23,12 @@ type server struct {
 	bench *bench
 }
 
-func startServer(ctx context.Context, b *bench) (*server, error) {
-	cmd := exec.CommandContext(ctx, "e2e/serve.sh", "start", b.vllm, filepath.Join(b.work, "server.log"))
-	cmd.Stderr = os.Stderr
+func startServer(ctx context.Context, b *bench) (*server, error) { return startServerWith(ctx, b, nil) }
+
+// startServerWith starts it with more in its environment and arguments.
+func startServerWith(ctx context.Context, b *bench, env []string, args ...string) (*server, error) {
+	cmd := exec.CommandContext(ctx, "e2e/serve.sh", append([]string{"start", b.vllm, filepath.Join("build", "bench-server.log")}, args...)...)
+	cmd.Stderr, cmd.Env = os.Stderr, append(os.Environ(), env...)
 	out, err := cmd.Output()
 	if err != nil {
 		return nil, fmt.Errorf("e2e/serve.sh: %w", err)
@@ -57,7 +60,7 @@ func (s *server) engine() (int, error) {
 // prompts are few.
 func (s *server) load(ctx context.Context) (stop func(), err error) {
 	cmd := exec.CommandContext(ctx, filepath.Join(cache(), "vllm-"+s.bench.vllm, "bin", "python"), "e2e/load/load.py",
-		"--url", s.url, "--out", filepath.Join(s.bench.work, "load.jsonl"), "-c", strconv.Itoa(serverRequests), "-n", "2000",
+		"--url", s.url, "--out", filepath.Join(s.bench.work, "load.jsonl"), "-c", strconv.Itoa(serverRequests), "-n", "6000",
 		"-i", "128", "-o", "512:1536", "--stream-fraction", "0", "--id-prefix", "bench")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := cmd.Start(); err != nil {

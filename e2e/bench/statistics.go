@@ -36,6 +36,17 @@ func estimate(values []float64) Estimate {
 	return e
 }
 
+// geometric is the geometric mean of ratios, with its interval; the standard error is relative.
+func geometric(ratios []float64) Estimate {
+	var logs []float64
+	for _, r := range ratios {
+		logs = append(logs, math.Log(r))
+	}
+	e := estimate(logs)
+	e.Mean, e.Low, e.High, e.Median = math.Exp(e.Mean), math.Exp(e.Low), math.Exp(e.High), math.Exp(e.Median)
+	return e
+}
+
 // student95 is the 97.5 % quantile of Student's distribution, by Cornish and
 // Fisher's expansion: to 1 % from 4 degrees of freedom on.
 func student95(df float64) float64 {

@@ -26,3 +26,10 @@ func TestMedianAndSlope(t *testing.T) {
 	qt.Check(t, qt.Equals(slope([]float64{0, 1, 2}, []float64{5, 7, 9}), 2))
 	qt.Check(t, qt.Equals(slope([]float64{1, 1}, []float64{5, 7}), 0))
 }
+
+func TestGeometric(t *testing.T) {
+	e := geometric([]float64{0.5, 2, 1, 4, 0.25})
+	qt.Check(t, qt.IsTrue(math.Abs(e.Mean-1) < 1e-12))
+	qt.Check(t, qt.IsTrue(math.Abs(e.Low*e.High-1) < 1e-12)) // symmetric in the logarithm
+	qt.Check(t, qt.Equals(e.Median, 1))
+}

@@ -33,13 +33,18 @@ type Program struct {
 
 func measureStep(ctx context.Context, b *bench, s *server) error {
 	b.results.Step = nil
-	for _, requests := range []int{1, 16, 64, 256} {
+	for _, requests := range []int{1, 4, 16, 64, 256, 1024} {
 		c, err := shapeStep(ctx, b, requests)
 		if err != nil {
 			return fmt.Errorf("%d requests: %w", requests, err)
 		}
 		b.results.Step = append(b.results.Step, c)
 	}
+	return nil
+}
+
+// measureServedStep measures on the real server.
+func measureServedStep(ctx context.Context, b *bench, s *server) error {
 	stop, err := s.load(ctx)
 	if err != nil {
 		return err

@@ -46,7 +46,7 @@ func attach(ctx context.Context, b *bench, pid int) (*tracer, error) {
 	case err := <-t.ended:
 		return nil, fmt.Errorf("pmtrace attach: %w: %s", err, t.stderr.text())
 	case <-ctx.Done():
-	case <-time.After(30 * time.Second):
+	case <-time.After(2 * time.Minute):
 	}
 	_ = t.cmd.Process.Kill()
 	return nil, errors.Join(
