@@ -5,9 +5,11 @@ package e2e
 import (
 	"bufio"
 	"encoding/json"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/pmtrace/pmtrace/decode/record"
@@ -16,8 +18,8 @@ import (
 // routedLayers are those with experts of e2e/routed/engine.py's model.
 var routedLayers = []int{0, 2, 3}
 
-// routedEngine starts e2e/routed/engine.py.
-func (b *bench) routedEngine(t *testing.T, name string, environment ...string) *server {
+// routedEngine starts e2e/routed/engine.py, or has pmtrace record start it.
+func (b *bench) routedEngine(t *testing.T, name string, recorded bool, environment ...string) *server {
 	t.Helper()
 	s := &server{bench: b, out: filepath.Join(b.out, name), python: b.python, ask: &inProcess{}}
 	fresh(t, s.out)
@@ -27,7 +29,11 @@ func (b *bench) routedEngine(t *testing.T, name string, environment ...string) *
 		t.Fatal(err)
 	}
 	defer log.Close()
-	c := exec.Command("bash", "-c", `. e2e/environment.sh; exec "$@"`, "routed", b.python, "e2e/routed/engine.py", s.out)
+	command := []string{"-c", `. e2e/environment.sh; exec "$@"`, "routed"}
+	if recorded {
+		command = append(command, b.pmtrace, "record", "--output-dir", s.out, "--")
+	}
+	c := exec.Command("bash", append(command, b.python, "e2e/routed/engine.py", s.out)...)
 	c.Dir, c.Stderr, c.Env = b.repo, log, append(os.Environ(), environment...)
 	if s.ask.in, err = c.StdinPipe(); err != nil {
 		t.Fatal(err)
@@ -37,10 +43,15 @@ func (b *bench) routedEngine(t *testing.T, name string, environment ...string) *
 		t.Fatal(err)
 	}
 	s.ask.out = bufio.NewScanner(out)
+	tr := &tracer{bench: b, cmd: c, done: make(chan struct{})}
+	if recorded {
+		s.tracer, c.Stderr = tr, io.MultiWriter(&tr.stderr, log)
+	}
 	if err := c.Start(); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = s.ask.in.Close(); _ = c.Wait() })
+	go func() { _ = c.Wait(); close(tr.done) }()
+	t.Cleanup(func() { _ = s.ask.in.Close(); <-tr.done })
 	s.pid = c.Process.Pid
 	s.ask.says(t, "ready")
 	return s
@@ -100,17 +111,31 @@ func TestRoutedExperts(t *testing.T) {
 	}
 	for _, c := range []struct {
 		name, source string
+		recorded     bool
 		environment  []string
 	}{
-		{"ahead", "aux_output", []string{plugin("async", "routed"), "PMTRACE_ROUTED_EXECUTOR=uni"}},
-		{"worker ahead", "aux_output_of_worker", []string{plugin("async", "routed")}},
-		{"worker", "aux_output_of_worker", []string{plugin("routed")}},
+		{"ahead", "aux_output", false, []string{plugin("async", "routed"), "PMTRACE_ROUTED_EXECUTOR=uni"}},
+		// Each prompt in one step: without outputs ahead, a step that has no request's token
+		// has its experts nowhere within reach.
+		{"one by one", "aux_output", false, []string{plugin("routed"), "PMTRACE_ROUTED_EXECUTOR=uni", "PMTRACE_ROUTED_TOKENS=8192"}},
+		{"worker ahead", "aux_output_of_worker", false, []string{plugin("async", "routed")}},
+		{"worker", "aux_output_of_worker", false, []string{plugin("routed")}},
+		{"recorded", "aux_output", true, []string{plugin("async", "routed"), "PMTRACE_ROUTED_EXECUTOR=uni"}},
+		{"worker recorded", "aux_output_of_worker", true, []string{plugin("routed")}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			s := b.routedEngine(t, "routed-"+c.source+"-"+c.name[:2], c.environment...)
-			tr := s.attach(t)
+			s := b.routedEngine(t, "routed-"+strings.ReplaceAll(c.name, " ", "-"), c.recorded, c.environment...)
+			tr := s.tracer
+			if tr == nil {
+				tr = s.attach(t)
+			}
 			s.generate(t)
-			tr.stop(t, 0)
+			if c.recorded {
+				_ = s.ask.in.Close()
+				tr.code(t, 0)
+			} else {
+				tr.stop(t, 0)
+			}
 			want, tokens := returnedChoices(t, filepath.Join(s.out, "routed.jsonl"))
 			got := readChoices(t, tr.session(t))
 			sameCounts(t, "experts", got.chosen, want.chosen)

@@ -36,7 +36,7 @@ func (in *injected) layerPieces(last *replay) {
 // pieces are the launches of the forward pass that ends with a launch: all pieces of one
 // size, in their order; nil: they are not that.
 func (r *run) pieces(last *replay) []*replay {
-	n := int(*last.graph.name.Pieces)
+	n := *last.graph.name.Pieces
 	if n < 2 || n > len(r.launches) {
 		return nil
 	}
@@ -50,7 +50,7 @@ func (r *run) pieces(last *replay) []*replay {
 	out := make([]*replay, n)
 	for i, l := range r.launches[at-n+1 : at+1] {
 		g := l.graph.name
-		if l.replay == nil || g == nil || g.Piece == nil || int(*g.Piece) != i || g.Holder != last.graph.name.Holder || l.graph.text == nil || *l.graph.text != *last.graph.text {
+		if l.replay == nil || g == nil || g.Piece == nil || *g.Piece != i || g.Holder != last.graph.name.Holder || l.graph.text == nil || *l.graph.text != *last.graph.text {
 			return nil
 		}
 		out[i] = l.replay

@@ -37,8 +37,8 @@ def main(out):
     os.dup2(2, 1)  # whatever the engine prints
     llm = LLM(
         model=make(os.path.join(out, "model")), load_format="dummy", enforce_eager=True, dtype="bfloat16", max_model_len=2048,
-        max_num_seqs=16, block_size=32, num_gpu_blocks_override=800, max_num_batched_tokens=256,
-        enable_return_routed_experts=True,
+        max_num_seqs=16, block_size=32, num_gpu_blocks_override=800,
+        max_num_batched_tokens=int(os.environ.get("PMTRACE_ROUTED_TOKENS", "256")), enable_return_routed_experts=True,
     )
     print("ready", file=say, flush=True)
     sys.stdin.readline()
