@@ -107,7 +107,7 @@ const foreignFlags = `
 	--help --cap-add --cap-drop --compilation-config --cudagraph-metrics --enable-eplb --enable-logging-iteration-details
 	--enable-mfu-metrics --enable-return-routed-experts --enforce-eager --gpu-memory-utilization --kv-cache-dtype --kv-cache-memory-bytes
 	--kv-cache-metrics --long-prefill-token-threshold --max-model-len --max-num-batched-tokens --max-num-seqs
-	--no-new-privileges --pid --privileged --security-opt --show-hidden-metrics-for-version --base-url --model --now`
+	--no-new-privileges --pid --privileged --security-opt --time --show-hidden-metrics-for-version --base-url --model --now`
 
 // Each flag that the pages name by itself is one of pmtrace's, or listed as another's.
 func TestDocFlags(t *testing.T) {
@@ -174,7 +174,8 @@ const otherNames = `
 	forward_timing_source timing_sources cuda_events_enabled event_bound_check cudagraph_capture_sizes max_cudagraph_capture_size
 	log_balancedness perf_event_open forward_pass kv_cache cuda_graph encoder_decoder event_bound cpu_bound gpu_sampled
 	output_wait model_execution prepare_inputs forward_launch update_from_output sw_power_cap kv_blocks reset_prefix_cache llm_request
-	process_vm_readv num_free_blocks prefill_delays_decode start_time process_resource_tracker idle_pct max_to_mean tokens_lost session_id pmtrace_version`
+	process_vm_readv num_free_blocks prefill_delays_decode start_time process_resource_tracker idle_pct max_to_mean tokens_lost session_id pmtrace_version
+	bpf_for_each_map_elem bpf_get_attach_cookie bpf_loop uprobe_multi`
 
 // Each name in backticks with an underscore is a table, a column, a check, a finding, a question,
 // a metric, or listed as something else.
