@@ -54,6 +54,28 @@ func Find(pid int, opts Options) (*Engine, error) {
 	if err != nil {
 		return nil, err
 	}
+	var failed uint64
+	for range engineTries {
+		e, err := find(pid, live)
+		var not *NotEngineError
+		if e == nil || !errors.As(err, &not) || not.State != Unsupported || e.core == failed {
+			if err != nil {
+				e = nil
+			}
+			return e, err
+		}
+		failed = e.core
+	}
+	return nil, fail(Loading, nil, "its threads run on while they are read")
+}
+
+// engineTries bounds looks for an engine. Where a thread runs on meanwhile, what stands in
+// its frame may be taken for an engine; the true one is found twice.
+const engineTries = 5
+
+// find looks once. An engine that cannot be read is there as well, with its object alone.
+func find(pid int, live *cpython.Runtime) (*Engine, error) {
+	fail := failureOf(pid)
 	rt := live.Snapshot(pages)
 	interp, err := rt.MainInterpreter()
 	if err != nil {
@@ -88,7 +110,7 @@ func Find(pid int, opts Options) (*Engine, error) {
 		if errors.Is(err, errStarting) {
 			return nil, fail(Loading, err, "the engine is starting: %v", err)
 		}
-		return nil, fail(Unsupported, err, "its engine cannot be read: %v", err)
+		return &Engine{core: core}, fail(Unsupported, err, "its engine cannot be read: %v", err)
 	}
 	return e, nil
 }
