@@ -371,9 +371,12 @@ func (in *injected) whole(s replaySpan) {
 }
 
 // windowOf is the window that a launch lies within.
-func (in *injected) windowOf(r *replay) *window {
+func (in *injected) windowOf(r *replay) *window { return in.windowAround(r.began, r.ended) }
+
+// windowAround is the window that a stretch of time lies within; nil: none.
+func (in *injected) windowAround(from, to int64) *window {
 	for i := range in.windows {
-		if w := &in.windows[i]; r.began >= w.onSince && (w.off == unset || r.ended <= w.off) {
+		if w := &in.windows[i]; from >= w.onSince && (w.off == unset || to <= w.off) {
 			return w
 		}
 	}
@@ -639,15 +642,7 @@ func (in *injected) inWindow(t int64) bool {
 
 // tellsCopies reports whether all copies of a step are told of.
 func (in *injected) tellsCopies(r *run) bool {
-	if !in.fact.CopiesInWindows {
-		return true
-	}
-	for i := range in.windows {
-		if w := &in.windows[i]; r.begin >= w.onSince && (w.off == unset || r.end.hi <= w.off) {
-			return true
-		}
-	}
-	return false
+	return !in.fact.CopiesInWindows || in.windowAround(r.begin, r.end.hi) != nil
 }
 
 // settle hands on what need not wait any more.

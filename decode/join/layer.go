@@ -21,18 +21,17 @@ const noName = 1<<32 - 1
 
 // layer finds the layers of a graph that was told whole.
 func (in *injected) layer(r *replay, nodes []node) {
-	name := r.graph.name
-	switch {
-	case !r.graph.model || in.w == nil || len(nodes) >= maxNodes:
-		r.graph.layers = map[uint64]int32{}
-	case name.Mode == modeFull:
-		r.graph.layers = map[uint64]int32{}
-		in.spread([]*replay{r}, [][]node{nodes})
-	case name.Piece != nil && name.Pieces != nil:
+	g := r.graph
+	known := g.model && in.w != nil && len(nodes) < maxNodes
+	full := g.name.Mode == modeFull
+	if known && !full && g.name.Piece != nil && g.name.Pieces != nil {
 		r.nodes = nodes
 		in.layerPieces(r)
-	default:
-		r.graph.layers = map[uint64]int32{}
+		return
+	}
+	g.layers = map[uint64]int32{}
+	if known && full {
+		in.spread([]*replay{r}, [][]node{nodes})
 	}
 }
 
