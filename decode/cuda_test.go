@@ -59,6 +59,61 @@ func TestGPUOfSteps(t *testing.T) {
 	}
 }
 
+// TestCallWindows: where launches and copies are probed in windows alone, what they tell is
+// told of steps that lie in one, as always, and of no other; the rest is of all steps.
+func TestCallWindows(t *testing.T) {
+	for name, c := range map[string]cudaConfig{
+		"v1 sync": {steps: 300, copyWait: true}, "v2 async": {steps: 300, async: true}, "output thread": {steps: 300, async: true, thread: true},
+		"drafts": {steps: 300, async: true, drafts: true}, "encoder": {steps: 300, async: true, encoder: true}, "two ranks": {steps: 300, ranks: 2, async: true},
+		"recorded": {steps: 300, async: true, cupti: "calls"}, "recorded, few copies": {steps: 300, async: true, cupti: "calls", windows: true, fewer: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			for seed := range uint64(2) {
+				c.seed, c.probing = seed, true
+				s := newCudaSim(c)
+				got, sum := replay(t, s.journal())
+				qt.Assert(t, qt.HasLen(got.Losses, 0))
+				qt.Assert(t, qt.Equals(sum.UnknownLaunches, 0))
+				qt.Assert(t, qt.HasLen(got.Steps, c.steps))
+				counted := map[int64]bool{}
+				for i := range got.Steps {
+					st := &got.Steps[i]
+					s.checkGraphs(t, st, false)
+					s.checkTimes(t, st, false)
+					qt.Assert(t, qt.IsNotNil(st.GraphLaunches))
+					if st.KernelLaunches != nil {
+						counted[st.StepID] = true
+					}
+				}
+				for step := range int64(c.steps) - windowPeriod {
+					switch place := step % windowPeriod; {
+					case place < windowSteps-1:
+						qt.Check(t, qt.IsTrue(counted[step]), qt.Commentf("step %d", step))
+					case place >= windowSteps:
+						qt.Check(t, qt.IsFalse(counted[step]), qt.Commentf("step %d", step))
+					}
+				}
+				if s.cupti == "" {
+					s.checkLaunches(t, got)
+				} else {
+					s.checkReplays(t, got)
+				}
+				s.checkOperations(t, got)
+				for _, op := range got.CPU {
+					if op.Thread != cudaOutputThread && op.Operation != "output_wait" && operationOfCalls(op.Operation) {
+						qt.Assert(t, qt.IsTrue(counted[*op.StepID]), qt.Commentf("%s in step %d", op.Operation, *op.StepID))
+					}
+				}
+			}
+		})
+	}
+}
+
+// operationOfCalls says whether CUDA's calls tell an operation, and not the scheduler's.
+func operationOfCalls(name string) bool {
+	return name != "scheduling" && name != "model_execution" && name != "update_from_output"
+}
+
 // checkGraphs compares the counts of a step; complete: none may be null.
 func (s *cudaSim) checkGraphs(t *testing.T, got *record.StepRow, complete bool) {
 	t.Helper()

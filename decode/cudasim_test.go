@@ -36,6 +36,7 @@ type cudaConfig struct {
 	cupti    string  // recorded: calls, order; "": attached
 	windows  bool    // of kernels
 	fewer    bool    // copies are told in windows alone
+	probing  bool    // launches and copies are probed in the first three of ten steps alone
 	late     uint64  // so much later than CUPTI's events the probes' are read
 	moe      moeConfig
 }
@@ -66,7 +67,8 @@ type cudaSim struct {
 	pieces  map[uint64]int    // piece by handle
 	next    uint64
 	truth   []*cudaStep
-	graphN  int // graphs made
+	window  uint64 // launches and copies are probed since then; 0: they are not
+	graphN  int    // graphs made
 	sizes   []int
 	busy    [][2]uint64
 }
@@ -166,6 +168,7 @@ func (s *cudaSim) journal() []simRecord {
 			s.recapture()
 		}
 		s.between(i, len(queue))
+		s.moveWindow(i)
 		st := s.schedule(i)
 		if s.probedAt > 0 && i == s.probedAt {
 			s.probe(s.now, int64(s.now))
@@ -227,10 +230,38 @@ func (s *cudaSim) attach() {
 	}
 }
 
+const windowPeriod, windowSteps = 10, 3
+
+// unseen says whether a call of a row is none that is probed now.
+func (s *cudaSim) unseen(row wire.Row) bool {
+	return s.probing && s.window == 0 && (row == wire.RowLaunch || row == wire.RowCopy)
+}
+
+// moveWindow opens or closes the window in which launches and copies are probed.
+func (s *cudaSim) moveWindow(step int) {
+	if !s.probing || step%windowPeriod != 0 && step%windowPeriod != windowSteps {
+		return
+	}
+	s.now += 501
+	c := record.CallWindow{BeginNS: int64(s.now)}
+	if s.window != 0 {
+		c = record.CallWindow{BeginNS: int64(s.window), EndNS: int64(s.now)}
+	}
+	s.window = s.now
+	if c.EndNS != 0 {
+		s.window = 0
+	}
+	for i := range s.workers {
+		f := c
+		f.Worker = i
+		s.fact(s.now, record.Fact{CallWindow: &f})
+	}
+}
+
 // probe tells of the workers.
 func (s *cudaSim) probe(at uint64, mono int64) {
 	for i := range s.workers {
-		f := record.Worker{Worker: i, PID: 4000, Engine: new(int), Rank: &i, EngineThread: cudaEngineThread, MonoNS: mono, FromStart: true}
+		f := record.Worker{Worker: i, PID: 4000, Engine: new(int), Rank: &i, EngineThread: cudaEngineThread, MonoNS: mono, FromStart: true, CallsInWindows: s.probing}
 		if s.ranks > 0 {
 			f.PID, f.EngineThread = 5000+i, 0
 		}
@@ -586,6 +617,9 @@ func (w *cudaWorker) thread(id int) *cudaThread {
 func (w *cudaWorker) call(thread int, phase wire.Phase, row wire.Row, args [3]uint64, flags int) {
 	th := w.thread(thread)
 	*w.now += 501
+	if w.s.unseen(row) {
+		return
+	}
 	w.enter(th, thread, phase, row, args[0], flags)
 	if row != wire.RowLaunch && row != wire.RowCopy {
 		w.send(th, thread, phase, row, args, 0, flags)

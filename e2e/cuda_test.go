@@ -167,6 +167,7 @@ type cudaTables struct {
 	kernels     int
 	losses      []record.LossRow
 	processes   []record.ProcessRow
+	inWindows   bool // launches and copies were watched in windows alone
 }
 
 func collect[T any](t *testing.T, dir *session.Dir, keep func(*T)) {
@@ -295,7 +296,7 @@ func (c *cudaTables) stepsMatch(t *testing.T, truth *gpuTruth) {
 		graphs := want.count(workGraph)
 		d.check(value(got.GraphLaunches) == int32(graphs), "step %d: %v graph launches, want %d", i, value(got.GraphLaunches), graphs)
 		d.check(value(got.UnknownGraphs) == int32(0), "step %d: %v launches of unknown graphs", i, value(got.UnknownGraphs))
-		if i == truth.last() && got.KernelLaunches == nil {
+		if got.KernelLaunches == nil && (i == truth.last() || c.inWindows) {
 			continue // what the thread did last is told with its next call
 		}
 		kernels := want.count(workKernel, workCollective)
@@ -305,6 +306,11 @@ func (c *cudaTables) stepsMatch(t *testing.T, truth *gpuTruth) {
 		d.check(value(got.CopiedBytes) == want.copied(), "step %d: %v bytes copied, want %d", i, value(got.CopiedBytes), want.copied())
 	}
 	d.end(len(c.steps))
+}
+
+// counted reports whether all calls of a step were seen.
+func (c *cudaTables) counted(step int) bool {
+	return !c.inWindows || c.steps[step].KernelLaunches != nil
 }
 
 // timesMatch: of the GPU times nine of ten are within their stated error: the stub's
@@ -501,6 +507,9 @@ func (c *cudaTables) operationsMatch(t *testing.T, truth *gpuTruth) {
 		for _, name := range names {
 			if i == truth.last() {
 				continue // nothing ends its last phase
+			}
+			if !c.counted(i) && name != "output_wait" {
+				delete(want, name)
 			}
 			if c.operations[int64(i)][name] != want[name] {
 				d.check(false, "step %d: %s %v, want %v", i, name, c.operations[int64(i)][name], want[name])

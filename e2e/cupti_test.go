@@ -205,6 +205,31 @@ func TestRecordKernels(t *testing.T) {
 	}
 }
 
+// TestRecordCallWindows: where launches and copies are watched in windows, steps in them have
+// their counts and phases, and no others; all else is of all steps.
+func TestRecordCallWindows(t *testing.T) {
+	b := shapeBench(t)
+	s, _, tables := b.recorded(t, nil, []string{"--kernels", "off", "--cpu-windows", "300ms/1s"}, append(load(), "--cuda", "v2", "--async")...)
+	tables.inWindows = true
+	truth := readTruth(t, s.file, 0)
+	tables.stepsMatch(t, truth)
+	tables.operationsMatch(t, truth)
+	tables.replaysMatch(t, s, never)
+	n := 0
+	for i := range tables.steps {
+		if tables.counted(i) {
+			n++
+		}
+	}
+	t.Logf("%d of %d steps in windows", n, len(tables.steps))
+	if n < 10 || n > len(tables.steps)*2/3 {
+		t.Errorf("%d of %d steps in windows of 300 ms a second", n, len(tables.steps))
+	}
+	for _, l := range tables.losses {
+		t.Errorf("lost: %+v", l)
+	}
+}
+
 // TestRecordWithout: whatever keeps CUPTI from working costs its times, says so in one
 // line, and nothing else.
 func TestRecordWithout(t *testing.T) {

@@ -27,6 +27,9 @@ type Calls struct {
 	// Record are rows that are recorded one by one, where they would only be
 	// counted. They are probed whatever Sets has.
 	Record []wire.Row
+	// Windowed sets are probed between OpenWindow and CloseWindow alone, but for rows in
+	// Record.
+	Windowed []Set
 	// Plain probes by perf events, one each, as kernels before 6.6 need it. Then
 	// every process on the machine that uses the same file hits the probes.
 	Plain bool
@@ -38,6 +41,11 @@ func (c Calls) wants(r Row) bool {
 		sets = LeanSets()
 	}
 	return slices.Contains(sets, r.Set) || slices.Contains(c.Record, r.Row)
+}
+
+// windowed says whether a row is probed in windows alone.
+func (c Calls) windowed(r Row) bool {
+	return slices.Contains(c.Windowed, r.Set) && !slices.Contains(c.Record, r.Row)
 }
 
 // returns says whether a row's return is probed.

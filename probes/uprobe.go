@@ -29,15 +29,30 @@ type attachedLibrary struct {
 	missing []Row    // with none
 	static  bool     // probed in place of a libcudart inside a program
 	links   []link.Link
+	window  *libraryWindow // nil: all is probed always
 }
 
 func (a *attachedLibrary) close() error {
-	var errs []error
-	for _, l := range a.links {
-		errs = append(errs, l.Close())
-	}
+	err := closeAll(a.links)
 	a.links = nil
-	return errors.Join(errs...)
+	if a.window != nil {
+		err = errors.Join(err, a.window.close(), a.window.file.Close())
+		a.window = nil
+	}
+	return err
+}
+
+// libraryWindow are a library's probes that are set in windows alone.
+type libraryWindow struct {
+	file   *cuda.Functions
+	probes []callProbe
+	links  []link.Link // none: it is closed
+}
+
+func (w *libraryWindow) close() error {
+	err := closeAll(w.links)
+	w.links = nil
+	return err
 }
 
 // rowsFor are the wanted rows of a library.
@@ -63,24 +78,30 @@ func (t *Tracer) probeLibrary(pid int, lib cuda.Library, static bool) (*attached
 	if err != nil {
 		return nil, err
 	}
-	defer functions.Close()
-	var probes []callProbe
+	var probes, windowed []callProbe
 	for _, r := range rows {
-		found := places(t.opts.Calls, r, functions, probes)
-		probes = append(probes, found...)
+		found := places(t.opts.Calls, r, functions, slices.Concat(probes, windowed))
+		if t.opts.Calls.windowed(r) {
+			windowed = append(windowed, found...)
+		} else {
+			probes = append(probes, found...)
+		}
 		if len(found) > 0 {
 			a.rows = append(a.rows, r.Name)
 		} else {
 			a.missing = append(a.missing, r)
 		}
 	}
-	if len(probes) == 0 {
-		return a, nil
+	if len(probes) > 0 {
+		a.links, err = t.setProbes(pid, functions.Path(), probes)
 	}
-	a.links, err = t.setProbes(pid, functions.Path(), probes)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", lib.Path, err)
+		return nil, errors.Join(fmt.Errorf("%s: %w", lib.Path, err), functions.Close())
 	}
+	if len(windowed) == 0 {
+		return a, functions.Close()
+	}
+	a.window = &libraryWindow{file: functions, probes: windowed}
 	return a, nil
 }
 

@@ -68,8 +68,9 @@ type worker struct {
 	threads   map[int]uint64 // PyThreadState by thread
 	codes     map[uint64]bpf.CudaPmCode
 	swept     time.Time
-	active    bool            // the programs know of it
-	said      map[string]bool // errors that were logged
+	active    bool              // the programs know of it
+	window    record.CallWindow // that is open; zero: none
+	said      map[string]bool   // errors that were logged
 }
 
 // AttachWorker probes the CUDA calls of a process. It fails with a *NoCUDAError
@@ -109,6 +110,7 @@ func (t *Tracer) attachWorker(pid int, python *cpython.Runtime, m model, spec Wo
 	}
 	w.fact = record.Worker{
 		Worker: w.index, PID: pid, Engine: spec.Engine, Rank: spec.Rank, EngineThread: spec.EngineThread, FromStart: spec.FromStart,
+		CallsInWindows: len(t.opts.Calls.Windowed) > 0,
 	}
 	t.handles[w.index].Store(w.handles)
 	unavailable, err := t.arm(w, spec, libs)

@@ -2,7 +2,6 @@ package main
 
 import (
 	"errors"
-	"fmt"
 	"os"
 	"slices"
 	"strconv"
@@ -21,7 +20,8 @@ import (
 // cuptiOptions are record's own: whether CUDA loads our library into the server.
 type cuptiOptions struct {
 	cupti     string // on, replays, off
-	kernels   kernelWindows
+	kernels   windows
+	cpu       windows
 	moeSample int
 }
 
@@ -34,9 +34,11 @@ const (
 )
 
 func (o *cuptiOptions) flags(f *pflag.FlagSet) {
-	o.kernels = kernelWindows{time.Second, time.Minute}
+	o.kernels = windows{time.Second, time.Minute}
+	o.cpu = windows{time.Second, 10 * time.Second}
 	f.StringVar(&o.cupti, "cupti", cuptiOn, "have CUDA load pmtrace's library into the server, for exact GPU times: on; replays: of graphs alone, and of copies in windows (--kernels); off")
 	f.Var(&o.kernels, "kernels", "tell GPU kernels one by one, for a time of each period: 1s/60s, off, always; slows the server meanwhile")
+	f.Var(&o.cpu, "cpu-windows", "with CUPTI: watch kernel launches and copies, which the CPU's phases and counts are told by, for a time of each period: 1s/10s, off, always; without CUPTI, whose times need not be guessed from them, always")
 	f.IntVar(&o.moeSample, "moe-sample", 64, "with --moe on: of one routing in so many tell the weights as well; 0: of none")
 }
 
@@ -51,47 +53,6 @@ func (o *cuptiOptions) resolve(moe string) error {
 		return usage("--moe-sample: want 0 to %d", maxMoESample)
 	}
 	return nil
-}
-
-// kernelWindows is a flag: 1s/60s, off or always.
-type kernelWindows inject.Kernels
-
-const (
-	shortestWindow = 10 * time.Millisecond
-	always         = time.Second
-)
-
-func (k *kernelWindows) Set(v string) error {
-	switch v {
-	case "off":
-		*k = kernelWindows{}
-		return nil
-	case "always":
-		*k = kernelWindows{always, always}
-		return nil
-	}
-	window, period, ok := strings.Cut(v, "/")
-	var w, p seconds
-	if !ok || w.Set(window) != nil || p.Set(period) != nil {
-		return errors.New("want a time of each period, such as 1s/60s, or off or always")
-	}
-	if time.Duration(w) < shortestWindow || 2*w > p {
-		return fmt.Errorf("want at least %v, and at most half of the period", shortestWindow)
-	}
-	*k = kernelWindows{time.Duration(w), time.Duration(p)}
-	return nil
-}
-
-func (k *kernelWindows) Type() string { return "windows" }
-
-func (k *kernelWindows) String() string {
-	switch {
-	case k.Window <= 0:
-		return "off"
-	case k.Window >= k.Period:
-		return "always"
-	}
-	return k.Window.String() + "/" + k.Period.String()
 }
 
 // injected is what the half that traces knows of the library in the server.
@@ -126,7 +87,7 @@ func (a *app) inject(o *recordOptions, s *spawn) (remove func()) {
 		return func() {}
 	}
 	without := func(why string) func() {
-		o.injected.missing = why
+		o.injected.missing, o.cpuWindows = why, always()
 		a.notAvailable(&record.Unavailable{Profiler: session.CUPTI, Reason: why})
 		return func() {}
 	}

@@ -21,15 +21,15 @@ func TestKernelWindowsFlag(t *testing.T) {
 	for in, want := range map[string]string{
 		"off": "off", "always": "always", "1s/60s": "1s/1m0s", "0.5/10": "500ms/10s", "200ms/1s": "200ms/1s",
 	} {
-		var k kernelWindows
+		var k windows
 		qt.Assert(t, qt.IsNil(k.Set(in)))
 		qt.Check(t, qt.Equals(k.String(), want))
-		var again kernelWindows
+		var again windows
 		qt.Assert(t, qt.IsNil(again.Set(want)))
 		qt.Check(t, qt.Equals(again, k))
 	}
 	for _, in := range []string{"", "1s", "1s/", "1s/1s", "1ms/1s", "0/1s", "40s/60s", "on"} {
-		var k kernelWindows
+		var k windows
 		qt.Check(t, qt.IsNotNil(k.Set(in)), qt.Commentf("%q", in))
 	}
 }

@@ -191,6 +191,12 @@ func (t *fakeTracer) Cost() ([]programCost, error) { return nil, nil }
 
 func (t *fakeTracer) Look() []record.Fact { return nil }
 
+func (t *fakeTracer) OpenWindow() []record.Fact { return nil }
+
+func (t *fakeTracer) EndWindow() []record.Fact { return nil }
+
+func (t *fakeTracer) CloseWindow() {}
+
 func (t *fakeTracer) Losses() ([]record.Loss, error) {
 	return []record.Loss{{Probe: "p", Reason: "ring_full", Count: t.lost, Lost: true}}, nil
 }

@@ -131,6 +131,7 @@ func (a *app) followCommand() *cobra.Command {
 	}
 	o.flags(c.Flags())
 	o.injected.flags(c.Flags())
+	c.Flags().Var(&o.cpuWindows, "cpu-windows", "")
 	return c
 }
 

@@ -32,6 +32,7 @@ type traceOptions struct {
 	gpuInterval seconds
 	hooks       hookOptions
 	moe         string // auto, on, off
+	cpuWindows  windows
 	monitorOptions
 	rotate seconds
 	ship   shipOptions
@@ -54,6 +55,7 @@ const (
 func (o *traceOptions) flags(f *pflag.FlagSet) {
 	o.ringSize = 8 << 20
 	o.gpuInterval = seconds(500 * time.Millisecond)
+	o.cpuWindows = always()
 	f.StringVar(&o.outputDir, "output-dir", "", "directory for sessions (default "+session.DefaultPlace+")")
 	f.Var(&o.duration, "duration", "end tracing after this time: 30s, 5m (default: when the server ends, or Ctrl-C)")
 	f.StringSliceVar(&o.profilers, "profilers", nil, "only these: "+strings.Join(profilersHere(), ","))
@@ -141,6 +143,7 @@ func (o *traceOptions) arguments() []string {
 		"--ring-size=" + o.ringSize.String(),
 		"--moe=" + o.moe,
 		"--breakpoints=" + o.breakpoints,
+		"--cpu-windows=" + o.cpuWindows.String(),
 	}
 	if len(o.cudaCalls) > 0 {
 		args = append(args, "--cuda-calls="+strings.Join(o.cudaCalls, ","))

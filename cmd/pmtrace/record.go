@@ -67,6 +67,9 @@ func (o *recordOptions) resolve(env environment) error {
 	if err := o.traceOptions.resolve(env); err != nil {
 		return err
 	}
+	if o.cuptiOptions.cupti != cuptiOff {
+		o.cpuWindows = o.cpu
+	}
 	return o.cuptiOptions.resolve(o.moe)
 }
 

@@ -85,8 +85,8 @@ func (r *recorder) newFile() error {
 	return r.addFact(record.Fact{Clock: &c})
 }
 
-// attach keeps events of an engine from being written before the facts about
-// it: arm arms the watches and returns the facts, none if it failed.
+// attach keeps events of an engine, or later ones of a worker, from being written before the
+// facts about it: arm arms the watches and returns the facts, none if it failed.
 func (r *recorder) attach(arm func() ([]record.Fact, error)) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

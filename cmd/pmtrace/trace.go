@@ -89,7 +89,7 @@ func (a *app) trace(ctx context.Context, o *traceOptions, mode string, s target.
 	}
 	defer t.handle.Close()
 	t.tracer, err = a.world.tracer(tracerOptions{
-		ringBytes: int(o.ringSize), profilers: o.tracing(), calls: o.cudaCalls, allCPUs: o.breakpoints == breakpointsCPUs, log: t.log, routed: o.moe != moeOff,
+		ringBytes: int(o.ringSize), profilers: o.tracing(), calls: o.cudaCalls, windowed: !o.cpuWindows.always(), allCPUs: o.breakpoints == breakpointsCPUs, log: t.log, routed: o.moe != moeOff,
 		hooks: o.hooks, needHooks: mode == modeAttach,
 	})
 	if err != nil {
@@ -146,6 +146,8 @@ func (t *trace) loop(ctx context.Context) error {
 	over := t.over()
 	var last due
 	last.losses, last.clock = t.app.world.monotonic(), t.app.world.monotonic()
+	windows := newCallWindows(t)
+	defer windows.close()
 	cuts, stop := t.cuts()
 	defer stop()
 	for {
@@ -172,6 +174,10 @@ func (t *trace) loop(ctx context.Context) error {
 			}
 			t.gpu.look()
 			calls.Reset(t.workers.pause())
+		case <-windows.due():
+			if err := windows.turn(); err != nil {
+				return err
+			}
 		case <-cuts:
 			if err := t.cut(); err != nil {
 				return err

@@ -78,7 +78,7 @@ type realTracer struct{ *probes.Tracer }
 
 func newTracer(o tracerOptions) (tracer, error) {
 	t, err := probes.New(probes.Options{
-		RingBytes: o.ringBytes, Watches: watchesFor(o.profilers), Calls: callsFor(o.profilers, o.calls), AllCPUs: o.allCPUs, Log: o.log,
+		RingBytes: o.ringBytes, Watches: watchesFor(o.profilers), Calls: callsFor(o.profilers, o.calls, o.windowed), AllCPUs: o.allCPUs, Log: o.log,
 		Hooks: o.hooks.specs, ForceHooks: o.hooks.force, NeedHooks: o.needHooks, Routed: o.routed,
 	})
 	if err != nil {
@@ -116,7 +116,7 @@ func watchesFor(profilers []string) []probes.Watch {
 
 // callsFor are the calls that the profilers' columns come from, and those that are
 // recorded one by one.
-func callsFor(profilers, each []string) probes.Calls {
+func callsFor(profilers, each []string, windowed bool) probes.Calls {
 	sets := map[probes.Set]bool{}
 	for _, p := range profilers {
 		switch p {
@@ -135,6 +135,9 @@ func callsFor(profilers, each []string) probes.Calls {
 		if sets[set] {
 			c.Sets = append(c.Sets, set)
 		}
+	}
+	if windowed && sets[probes.SetLaunches] {
+		c.Windowed = []probes.Set{probes.SetPhases, probes.SetLaunches}
 	}
 	of := map[string]probes.Set{
 		callLaunches: probes.SetLaunches, callCopies: probes.SetPhases,

@@ -60,6 +60,7 @@ type tracerOptions struct {
 	ringBytes int
 	profilers []string
 	calls     []string // CUDA calls asked for by --cuda-calls
+	windowed  bool     // launches and copies are probed between OpenWindow and CloseWindow
 	allCPUs   bool     // --breakpoints cpus
 	hooks     hookOptions
 	routed    bool // what vLLM itself has of the choices of experts is read
@@ -92,6 +93,11 @@ type tracer interface {
 	AttachWorker(worker, workerSpec) (record.Worker, []record.Unavailable, error)
 	// DetachWorker takes the probes off it.
 	DetachWorker(index int) error
+	// OpenWindow probes launches and copies, EndWindow says that it is over, and CloseWindow
+	// takes the probes off: probes.Tracer.
+	OpenWindow() []record.Fact
+	EndWindow() []record.Fact
+	CloseWindow()
 	// Look, about once a second, follows what the workers have become; it returns
 	// what is new.
 	Look() []record.Fact

@@ -89,6 +89,7 @@ const (
 	maxResults      = 64      // copies to the host of a step
 	maxNames        = 1 << 15 // of kernels, of a process
 	maxWindows      = 64      // whose kernels are coming
+	maxCallWindows  = 8       // of a worker; a step is over long before there are more
 	maxEarlyRuns    = 1 << 14 // of routing kernels, whose engine is not known yet
 	maxPasses       = 4096    // without a step
 	maxHeldChoices  = 1 << 27 // bytes of both

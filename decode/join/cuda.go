@@ -115,10 +115,14 @@ func (r *run) stepPtr() *int64 {
 	return r.w.j.ptr.int64(r.step)
 }
 
-// emitPhases hands on the phases of a step.
+// emitPhases hands on the phases of a step. Where not all calls were seen, that is the wait
+// for its results, which is a call's own time.
 func (r *run) emitPhases() {
+	all := r.allCalls()
 	for _, p := range r.phases {
-		r.w.emitOperation(r, p.thread, p.phase, p.first, p.dur)
+		if all || p.phase == wire.PhaseOutputWait {
+			r.w.emitOperation(r, p.thread, p.phase, p.first, p.dur)
+		}
 	}
 }
 

@@ -17,7 +17,7 @@ import (
 func (e *engine) emitEncoder(r *run, row *record.StepRow) {
 	w := r.w
 	w.encodes = w.encodes || row.EncoderInputs > 0
-	if !w.encodes || r.gap {
+	if !w.encodes || r.gap || !r.allCalls() {
 		return
 	}
 	at, dur, encoded := r.spentIn(wire.PhaseEncoder)

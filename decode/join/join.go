@@ -255,6 +255,9 @@ func (j *Joiner) gpuFact(f *record.Fact) {
 			j.AddLoss("decode", "worker_index", 1)
 		}
 	}
+	if c := f.CallWindow; c != nil && c.Worker >= 0 && c.Worker < len(j.workers) {
+		j.worker(uint8(c.Worker)).window(c)
+	}
 	if g := f.Graphs; g != nil && g.Worker >= 0 && g.Worker < len(j.workers) {
 		j.advance(g.MonoNS)
 		j.worker(uint8(g.Worker)).found(g)

@@ -22,12 +22,13 @@ type run struct {
 	done             bool // the step's row is handed on
 	phaseName        string
 
-	seen  bool // a call was seen
-	over  bool // no more calls come
-	whole bool // no call is missing, as far as is known
-	gap   bool // events were lost
-	mixed bool // calls of a step that was not seen may be among its own
-	parts int  // phases that are open
+	seen   bool // a call was seen
+	over   bool // no more calls come
+	whole  bool // no call is missing, as far as is known
+	partly bool // set when over: launches and copies were not probed all the time
+	gap    bool // events were lost
+	mixed  bool // calls of a step that was not seen may be among its own
+	parts  int  // phases that are open
 
 	launches []launch
 	named    int // launches before this one have names
@@ -288,7 +289,7 @@ func (r *run) launchTime(s *replays) int64 {
 		return r.firstGraph
 	case r.forward != unset && r.firstGraph != unset:
 		return min(r.forward, r.firstGraph)
-	case r.forward != unset:
+	case r.forward != unset && r.allCalls(): // else others may have come before it
 		return r.forward
 	}
 	return r.firstGraph
@@ -311,7 +312,7 @@ func (e *engine) fill(r *run, row *record.StepRow) {
 		row.GraphMode, row.Descriptor = e.j.modePtr(s.mode), s.text
 		row.PaddedTokens = ptr.count(s.padded)
 	}
-	if r.seen && r.whole && r.over && r.parts == 0 {
+	if r.seen && r.whole && r.over && r.parts == 0 && r.allCalls() {
 		row.KernelLaunches, row.Copies = ptr.int32(clip(r.kernels)), ptr.int32(clip(r.copies))
 		row.CopiedBytes = ptr.int64(r.copied)
 	}

@@ -39,6 +39,8 @@ type worker struct {
 	encodes  bool              // an encoder was seen at work
 	routed   []int32           // layers with experts of its model; nil: not known (yet)
 
+	windows []callWindow // the newest, where launches and copies are not seen always
+
 	injected *injected // what CUPTI tells of it; nil: nothing (yet)
 	missed   bool      // some of its events
 	unpaired []*replay // launches that CUPTI has not told of yet
@@ -254,6 +256,7 @@ func (w *worker) touch(r *run) {
 		return
 	}
 	for _, old := range w.open[:len(w.open)-1] {
+		old.partly = !old.allCalls()
 		old.over = true
 	}
 	w.open = append(w.open[:0], r)

@@ -11,6 +11,7 @@ type Fact struct {
 	Process     *Process     `json:"process,omitempty"`
 	Engine      *Engine      `json:"engine,omitempty"`
 	Worker      *Worker      `json:"worker,omitempty"`
+	CallWindow  *CallWindow  `json:"call_window,omitempty"`
 	Graphs      *Graphs      `json:"graphs,omitempty"`
 	GPU         *GPU         `json:"gpu,omitempty"`
 	GPUSample   *GPUSample   `json:"gpu_sample,omitempty"`

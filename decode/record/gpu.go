@@ -17,6 +17,16 @@ type Worker struct {
 	Libraries []Library `json:"libraries"`
 	// Probes in force.
 	Probes []string `json:"probes"`
+	// CallsInWindows: launches and copies are seen in CallWindows alone.
+	CallsInWindows bool `json:"calls_in_windows,omitempty"`
+}
+
+// CallWindow is a time in which all launches and copies of a worker are seen. It is told as
+// it begins, with no end, and as it ends.
+type CallWindow struct {
+	Worker  int   `json:"worker"`
+	BeginNS int64 `json:"begin_ns"` // CLOCK_MONOTONIC
+	EndNS   int64 `json:"end_ns,omitempty"`
 }
 
 // Library is a shared object whose functions are probed, or which was passed over.

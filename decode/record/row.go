@@ -113,8 +113,8 @@ type StepRow struct {
 	GraphLaunches  *int32  `parquet:"graph_launches,optional"`         // all, drafter's and encoder's too
 	UnknownGraphs  *int32  `parquet:"unknown_graph_launches,optional"` // of them without a name
 	PaddedTokens   *int32  `parquet:"padded_tokens,optional"`          // the graph's num_tokens; scheduled tokens where no graph ran
-	KernelLaunches *int32  `parquet:"kernel_launches,optional"`        // outside graphs, as counted at the probed calls; with record --moe on pmtrace's own as well
-	Copies         *int32  `parquet:"copies,optional"`                 // cudaMemcpyAsync calls
+	KernelLaunches *int32  `parquet:"kernel_launches,optional"`        // outside graphs, as counted at the probed calls; with record --moe on pmtrace's own as well; null out of the windows of record --cpu-windows
+	Copies         *int32  `parquet:"copies,optional"`                 // cudaMemcpyAsync calls; null as kernel_launches is
 	CopiedBytes    *int64  `parquet:"copied_bytes,optional"`
 	GPUBusyNS      *int64  `parquet:"gpu_busy_ns,optional"`     // within the step's GPU time, by samples of SM activity
 	DRAMReadBytes  *int64  `parquet:"dram_read_bytes,optional"` // of the whole device in that time

@@ -3,7 +3,9 @@
 
 PID is the API server's or the recording pmtrace's, ARMS are rounds, each a list of configurations: "off,all" or
 "off,all;off,all,lean,sched" (in turn). A name given by --peer puts the load on another server instead, such as one that
-is recorded; nothing is attached to it. Each stretch is a closed load of its own; one JSON object a stretch goes to
+is recorded; nothing is attached to it. Another tool than pmtrace is a name given by --tool, whose command runs for the
+stretch, or by --around, whose command runs before it and again after it; {pid} in them is the engine's process, {port} the
+server's and {start} start, then stop. Each stretch is a closed load of its own; one JSON object a stretch goes to
 standard output: ms per output token, tokens/s, of the engine's main thread CPU time in µs and waits a step. Needs root, pmtrace
 (--pmtrace) and aiohttp; the server serves the model as "m". See h200_calls.json for how the figures are kept.
 """
@@ -97,13 +99,21 @@ def waits(pid):
         return next(int(line.split()[1]) for line in f if line.startswith("voluntary_ctxt_switches"))
 
 
+def around(command, pid, port, word):
+    subprocess.run(command.format(pid=pid, port=port, start=word), shell=True, check=True, stdout=subprocess.DEVNULL)
+
+
 def stretch(a, arm, pid, out):
     tracer, port = None, a.port
+    log = open(os.path.join(out, "log"), "w+")
     if arm in a.peers:
         group, port = a.peers[arm]
         pid = engine(group)
+    elif arm in a.tools:
+        tracer = subprocess.Popen(["sh", "-c", "exec " + a.tools[arm].format(pid=pid, port=port, start="start")], stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+    elif arm in a.arounds:
+        around(a.arounds[arm], pid, port, "start")
     elif ARMS[arm] is not None:
-        log = open(os.path.join(out, "log"), "w+")
         tracer = subprocess.Popen([a.pmtrace, "attach", "--pid", str(a.pid), "--output-dir", out, "--no-csv", "--log-interval", "0", *ARMS[arm]],
                                   stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         for _ in range(200):
@@ -111,7 +121,7 @@ def stretch(a, arm, pid, out):
             if "writing to" in log.read():
                 break
             time.sleep(0.05)
-    time.sleep(a.settle if tracer else min(a.settle, 0.3))
+    time.sleep(a.settle if tracer or arm in a.arounds else min(a.settle, 0.3))
     s, c, w = steps(port), cpu(pid), waits(pid)
     r = asyncio.run(load(a, port))
     n = max(1, steps(port) - s)
@@ -119,6 +129,8 @@ def stretch(a, arm, pid, out):
     if tracer:
         tracer.send_signal(signal.SIGINT)
         r["rc"] = tracer.wait(60)
+    if arm in a.arounds:
+        around(a.arounds[arm], pid, port, "stop")
     return r
 
 
@@ -129,6 +141,8 @@ def main():
     p.add_argument("seconds", type=float)
     p.add_argument("arms")
     p.add_argument("--peer", action="append", default=[], help="NAME=PID:PORT of another server")
+    p.add_argument("--tool", action="append", default=[], help="NAME=COMMAND")
+    p.add_argument("--around", action="append", default=[], help="NAME=COMMAND")
     p.add_argument("--pmtrace", default="./pmtrace")
     p.add_argument("--concurrency", type=int, default=32)
     p.add_argument("--prompt", type=int, default=64)
@@ -137,6 +151,7 @@ def main():
     p.add_argument("--settle", type=float, default=2, help="seconds between attaching and the load")
     a = p.parse_args()
     a.peers = {name: tuple(map(int, at.split(":"))) for name, at in (x.split("=") for x in a.peer)}
+    a.tools, a.arounds = (dict(x.split("=", 1) for x in given) for given in (a.tool, a.around))
     rounds, pid, end = a.arms.split(";"), engine(a.pid), time.monotonic() + a.seconds
     with tempfile.TemporaryDirectory() as out:
         stretch(a, "off", pid, out)

@@ -25,6 +25,7 @@ type figures struct {
 	cached    int64
 
 	steps       int64 // with tokens
+	counted     int64 // of them, in which all calls of the GPU's libraries were seen
 	tokens      int64
 	outputs     int64
 	recomputed  int64
@@ -154,6 +155,9 @@ func (f *figures) step(r *record.StepRow) {
 		return
 	}
 	f.steps++
+	if r.KernelLaunches != nil {
+		f.counted++
+	}
 	f.tokens += int64(r.Tokens)
 	f.recomputed += int64(r.RecomputeTokens)
 	if r.OutputTokens != nil {
