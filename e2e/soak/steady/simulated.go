@@ -25,6 +25,7 @@ type Simulated struct {
 	Anon     Trend   `json:"rss_anon_mib"`
 	Heap     Trend   `json:"heap_in_use_mib"`
 	Objects  Trend   `json:"objects_in_use"`
+	Looks    []Usage `json:"looks"` // a dozen
 	AtEndMiB float64 `json:"rss_anon_after_end_mib"`
 }
 
@@ -34,4 +35,12 @@ type Totals struct {
 	Requests, RequestOutputs, Preemptions                           int64
 	Usage, Blocks, Evictions                                        int64
 	Replays, Launches                                               int64 // of graphs, of kernels outside of them
+}
+
+// Usage is the memory at a simulated time.
+type Usage struct {
+	Hours   float64 `json:"h"`
+	Anon    float64 `json:"rss_anon_mib"`
+	Heap    float64 `json:"heap_in_use_mib"`
+	Objects float64 `json:"objects_in_use"`
 }
