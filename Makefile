@@ -34,7 +34,7 @@ ROOT := $(if $(filter 0,$(shell id -u)),,sudo -E env "PATH=$(PATH)" "HOME=$(HOME
 ROOT_TESTS := ./bpf/... ./probes/...
 PURE_TESTS = $(shell go list ./... | grep -vE '/(bpf|probes)(/|$$)|/e2e$$')
 
-.PHONY: help kernels release check-release check-deploy setup-s3 setup-release setup-deploy build generate injection charts check-generated fmt lint lint-quick test test-pure test-root cross e2e e2e-quick matrix demo bench bench-comparison bench-calls bench-hooks fuzz fuzz-brief install clean setup setup-clang setup-cpython setup-vllm setup-vllm-old setup-lint setup-analysis setup-docs setup-perfetto setup-browser docs man
+.PHONY: help kernels release check-release check-deploy setup-s3 setup-release setup-deploy build generate injection charts check-generated fmt lint lint-quick test test-pure test-root cross e2e e2e-quick matrix soak demo bench bench-comparison bench-calls bench-hooks fuzz fuzz-brief install clean setup setup-clang setup-cpython setup-vllm setup-vllm-old setup-lint setup-analysis setup-docs setup-perfetto setup-browser docs man
 
 help: ## print this list
 	@sed -nE 's/^([a-z0-9-]+):[^#]*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | awk -F'\t' '{ printf "%-16s %s\n", $$1, $$2 }'
@@ -118,6 +118,10 @@ PYTHONS ?=
 matrix: build setup-cpython setup-analysis ## every vLLM on every CPython, against real servers, into e2e/matrix/RESULTS.md (VERSIONS=0.12.0,… PYTHONS=3.10,… MATRIX="-modes none -again …")
 	@go build -o build/every ./e2e/matrix
 	@$(STEP) "every vLLM on every CPython" $(ROOT) build/every $(if $(VERSIONS),-vllm $(VERSIONS)) $(if $(PYTHONS),-python $(PYTHONS)) $(MATRIX)
+
+soak: build setup-vllm setup-cpython setup-analysis ## three simulated days, and an hour of a real server, into e2e/soak/RESULTS.md (SOAK="-only real -minutes 10")
+	@go build -o build/soak-test ./e2e/soak
+	@$(STEP) "endurance" $(ROOT) build/soak-test $(SOAK)
 
 demo: build setup-vllm setup-analysis ## record a real vLLM under load and ask the tables three questions, and make the report
 	@e2e/demo.sh $(VLLM)

@@ -75,6 +75,11 @@ type sim struct {
 
 	buffer *bufferSim // nil: no experts are told
 
+	sink  func(simRecord)      // nil: events are kept
+	alter func(*record.Engine) // nil: the engine is as it is
+	wall  func(mono uint64) int64
+	ops   int64 // that the truth has forgotten
+
 	truth tables
 	spans []span // of update_from_output, by step
 }
@@ -184,6 +189,7 @@ func newSim(c simConfig) *sim {
 		simConfig: c, rng: rand.New(rand.NewPCG(c.seed, 7)), now: simStart + 1000,
 		keys: addresses{next: 0x1000}, objects: addresses{next: 0x100000}, outputs: addresses{next: 0x900000},
 		pool: pool{cached: map[string]*simBlock{}}, byUID: map[int64]*simRequest{},
+		wall: func(mono uint64) int64 { return int64(mono) + simWall },
 	}
 	for i := range c.blocks {
 		b := &simBlock{id: i}
@@ -263,7 +269,7 @@ func (s *sim) arm() {
 	s.sync = 1
 	watches := []string{"schedule_return", "free_blocks", "update_return", "update_entry"}
 	e := record.Engine{
-		MonoNS: int64(s.now), VLLM: "0.32.0", AsyncSched: s.async, V2Runner: s.v2, Device: "cpu", DP: 1,
+		Engine: int(s.engine), MonoNS: int64(s.now), VLLM: "0.32.0", AsyncSched: s.async, V2Runner: s.v2, Device: "cpu", DP: 1,
 		Thread: 77, Blocks: s.blocks, BlockSize: s.blockSize, Caching: s.caching, Watches: watches, FromStart: s.attachAt == 0,
 		FinishReasons: map[int]string{0: "STOP", 1: "LENGTH", 2: "ABORT"},
 	}
@@ -272,6 +278,9 @@ func (s *sim) arm() {
 	}
 	if s.buffer != nil {
 		s.buffer.fact(&e)
+	}
+	if s.alter != nil {
+		s.alter(&e)
 	}
 	s.fact(record.Fact{Engine: &e})
 	for _, b := range s.pool.blocks {
@@ -288,17 +297,30 @@ func (s *sim) fact(f record.Fact) {
 	if err != nil {
 		panic(err)
 	}
-	s.events = append(s.events, simRecord{'F', b})
+	s.record(simRecord{'F', b})
+}
+
+// record hands on what the journal gets.
+func (s *sim) record(r simRecord) {
+	if s.sink != nil {
+		s.sink(r)
+		return
+	}
+	s.events = append(s.events, r)
 }
 
 func (s *sim) arrive() {
 	for len(s.todo) > 0 && (s.rng.IntN(4) == 0 || len(s.waiting)+len(s.running) == 0) {
-		r := s.todo[0]
+		s.come(s.todo[0])
 		s.todo = s.todo[1:]
-		r.key, r.object = s.keys.take(), s.objects.take()
-		r.arrival = float64(int64(s.now)+simWall) / 1e9
-		s.waiting = append(s.waiting, r)
 	}
+}
+
+// come is a request's arrival.
+func (s *sim) come(r *simRequest) {
+	r.key, r.object = s.keys.take(), s.objects.take()
+	r.arrival = float64(s.wall(s.now)) / 1e9
+	s.waiting = append(s.waiting, r)
 }
 
 func (s *sim) abortOne() {
@@ -847,6 +869,7 @@ func (s *sim) makeKnown(r *simRequest, fromStart bool) {
 func (s *sim) flushEnded(r *simRequest) {
 	if r.known && !r.flushed {
 		r.flushed = true
+		delete(s.byUID, r.uid)
 		s.truth.Requests = append(s.truth.Requests, s.requestRow(r))
 	}
 }
@@ -1012,10 +1035,10 @@ func (s *sim) kv(op wire.KVOp, r *simRequest, before int, blocks []*simBlock) ui
 		}
 		return nil
 	}
-	opID := int64(len(s.truth.Usage))
+	opID := s.ops + int64(len(s.truth.Usage))
 	if s.armed {
 		if s.inCall {
-			s.callOps = append(s.callOps, int(opID))
+			s.callOps = append(s.callOps, len(s.truth.Usage))
 		}
 		s.truth.Usage = append(s.truth.Usage, record.KVUsageRow{
 			OpID: opID, TimeNS: rel(t), Op: names[op], Blocks: int32(len(blocks)),
@@ -1125,5 +1148,5 @@ func (s *sim) sendAt(e *encoder, t uint64) {
 		}
 		return
 	}
-	s.events = append(s.events, simRecord{'E', e.b})
+	s.record(simRecord{'E', e.b})
 }

@@ -29,6 +29,14 @@ type bench struct {
 
 func newBench(t *testing.T) *bench {
 	t.Helper()
+	b := besideOthers(t)
+	alone(t)
+	return b
+}
+
+// besideOthers is a bench whose servers may run beside another test's.
+func besideOthers(t *testing.T) *bench {
+	t.Helper()
 	if os.Geteuid() != 0 {
 		t.Skip("needs root: hardware breakpoints on another process")
 	}
@@ -46,7 +54,6 @@ func newBench(t *testing.T) *bench {
 	if _, err := os.Stat(b.python); err != nil {
 		t.Fatalf("no vLLM %s (%v): e2e/setup/vllm.sh %s makes it", b.version, err, b.version)
 	}
-	alone(t)
 	if err := os.MkdirAll(b.out, 0o755); err != nil {
 		t.Fatal(err)
 	}

@@ -77,6 +77,7 @@ const (
 	maxThreads      = 2048    // of a worker; as in bpf/calls.h
 	maxGraphs       = 1 << 17 // live at a time
 	maxCaptures     = 4096    // captured and not instantiated
+	maxFollowed     = 4096    // steps that know the next one: those that CUPTI may yet tell of
 	maxOutputs      = 4096    // events recorded and not waited on
 	maxSamples      = 1 << 18 // of a device's counters: 5 s at 20 µs
 	maxClocks       = 64

@@ -1,6 +1,8 @@
 package join
 
 import (
+	"slices"
+
 	"github.com/pmtrace/pmtrace/decode/record"
 	"github.com/pmtrace/pmtrace/decode/wire"
 )
@@ -71,7 +73,7 @@ func (w *worker) expect(r *run, g *graph, thread uint32, t int64) *replay {
 		for _, old := range w.unpaired[:maxUnpaired/2] {
 			old.given = true
 		}
-		w.unpaired = append(w.unpaired[:0], w.unpaired[maxUnpaired/2:]...)
+		w.unpaired = slices.Delete(w.unpaired, 0, maxUnpaired/2)
 	}
 	w.unpaired = append(w.unpaired, p)
 	return p

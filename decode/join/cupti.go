@@ -453,7 +453,7 @@ func (in *injected) number(r *replay, number uint32) {
 			n.replay.given = true
 			delete(in.launch, n.number)
 		}
-		in.recent = append(in.recent[:0], in.recent[maxRecent:]...)
+		in.recent = slices.Delete(in.recent, 0, maxRecent)
 	}
 }
 

@@ -32,8 +32,7 @@ type Joiner struct {
 
 	base    int64 // the session's zero, CLOCK_MONOTONIC ns
 	based   bool
-	wall    int64 // UNIX time minus CLOCK_MONOTONIC, ns
-	walled  bool
+	wall    wallClock
 	nextUID int64
 	now     int64 // time of the newest event
 	clock   int64 // the same, facts included
@@ -219,11 +218,11 @@ func (j *Joiner) Stats() Stats {
 func (j *Joiner) Fact(f *record.Fact) error {
 	if s := f.Start; s != nil {
 		j.base, j.based = s.MonoNS, true
-		j.wall, j.walled = s.WallNS-s.MonoNS, true
+		j.wall.read(s.MonoNS, s.WallNS)
 		j.injectable = s.Injected
 	}
 	if c := f.Clock; c != nil {
-		j.wall, j.walled = c.WallNS-c.MonoNS, true
+		j.wall.read(c.MonoNS, c.WallNS)
 	}
 	if p := f.Process; p != nil {
 		j.process(p)

@@ -235,8 +235,12 @@ func (e *engine) requestRow(r *request) *record.RequestRow {
 	if r.arrival > 0 && r.arrival < math.MaxInt64/1e9 {
 		arrival := r.arrival
 		row.ArrivalUnix = &arrival
-		if e.j.walled {
-			row.ArrivalNS = ptr.int64(int64(math.Round(r.arrival*1e9)) - e.j.wall - e.j.base)
+		if e.j.wall.known() {
+			latest := int64(math.MaxInt64)
+			if r.scheduled != unset {
+				latest = r.scheduled + e.j.base
+			}
+			row.ArrivalNS = ptr.int64(e.j.wall.mono(int64(math.Round(r.arrival*1e9)), latest) - e.j.base)
 		}
 	}
 	if r.scheduled != unset {

@@ -1,6 +1,8 @@
 package join
 
 import (
+	"slices"
+
 	"github.com/pmtrace/pmtrace/decode/record"
 	"github.com/pmtrace/pmtrace/decode/wire"
 )
@@ -129,7 +131,7 @@ func (e *engine) retire(i int) {
 	for _, st := range e.flight[:i+1] {
 		e.hand(st)
 	}
-	e.flight = append(e.flight[:0], e.flight[i+1:]...)
+	e.flight = slices.Delete(e.flight, 0, i+1)
 }
 
 // emit hands on a step, its requests and its timed operations.

@@ -21,10 +21,11 @@ type worker struct {
 	threads map[uint32]*thread
 	forgot  bool // some of them
 
-	current *run        // the newest step that it executes; nil: none
-	open    []*run      // those of whose calls more may come
-	runs    queue[*run] // of another process: what waits to be handed on
-	matched int64       // the engine's step that was matched last; -1: none
+	current  *run        // the newest step that it executes; nil: none
+	open     []*run      // those of whose calls more may come
+	followed queue[*run] // those that know the next one
+	runs     queue[*run] // of another process: what waits to be handed on
+	matched  int64       // the engine's step that was matched last; -1: none
 	// The worker's own place of that step, and whether the next ones follow it.
 	matchedPlace int64
 	inStep       bool
@@ -259,18 +260,23 @@ func (w *worker) touch(r *run) {
 		old.partly = !old.allCalls()
 		old.over = true
 	}
-	w.open = append(w.open[:0], r)
+	w.open = slices.Delete(w.open, 0, len(w.open)-1)
 }
 
-// begin makes r the step that the worker executes.
+// begin makes r the step that the worker executes. Each knows the next one, so that
+// whoever keeps one of old would keep all since: those of old forget it.
 func (w *worker) begin(r *run) {
-	if w.current != nil {
+	if w.current != nil && w.j.injectable { // CUPTI may ask for it
 		w.current.following = r
+		w.followed.push(w.current)
+		if w.followed.len() > maxFollowed {
+			w.followed.pop().following = nil
+		}
 	}
 	w.current = r
 	w.open = append(w.open, r)
 	if len(w.open) > maxRuns { // no calls come
 		w.open[0].over, w.open[0].gap = true, true
-		w.open = append(w.open[:0], w.open[1:]...)
+		w.open = slices.Delete(w.open, 0, 1)
 	}
 }

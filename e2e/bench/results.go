@@ -7,11 +7,9 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
-	"time"
 
-	"golang.org/x/sys/unix"
+	"github.com/pmtrace/pmtrace/e2e/machine"
 )
 
 // Results are all that was measured: results.json.
@@ -26,43 +24,17 @@ type Results struct {
 	Worst   *Paired     `json:"worst,omitempty"`
 }
 
-// Machine says where and when.
+// Machine says where and when, and with what.
 type Machine struct {
-	Date       string  `json:"date"`
-	Quick      bool    `json:"quick"`
-	CPU        string  `json:"cpu"`
-	Cores      int     `json:"cores"`
-	MemoryGiB  float64 `json:"memory_gib"`
-	Hypervisor bool    `json:"virtual_machine"`
-	Kernel     string  `json:"kernel"`
-	Go         string  `json:"go"`
-	VLLM       string  `json:"vllm"`
-	Python     string  `json:"shape_python"`
+	machine.Machine
+	Quick  bool   `json:"quick"`
+	VLLM   string `json:"vllm"`
+	Python string `json:"shape_python"`
 }
 
 func thisMachine(vllm string, quick bool) (Machine, error) {
-	var u unix.Utsname
-	var info unix.Sysinfo_t
-	if err := errors.Join(unix.Uname(&u), unix.Sysinfo(&info)); err != nil {
-		return Machine{}, err
-	}
-	m := Machine{
-		Date: time.Now().UTC().Format("2006-01-02"), Quick: quick, Cores: runtime.NumCPU(),
-		MemoryGiB: float64(info.Totalram) * float64(info.Unit) / (1 << 30),
-		Kernel:    unix.ByteSliceToString(u.Release[:]) + " " + unix.ByteSliceToString(u.Machine[:]),
-		Go:        runtime.Version(), VLLM: vllm, Python: shapePython,
-	}
-	b, err := os.ReadFile("/proc/cpuinfo")
-	for line := range strings.Lines(string(b)) {
-		name, value, _ := strings.Cut(strings.TrimSpace(line), ":")
-		switch strings.TrimSpace(name) {
-		case "model name":
-			m.CPU = strings.TrimSpace(value)
-		case "flags":
-			m.Hypervisor = strings.Contains(value+" ", " hypervisor ")
-		}
-	}
-	return m, err
+	m, err := machine.This()
+	return Machine{m, quick, vllm, shapePython}, err
 }
 
 func readResults(dir string, keep bool) (*Results, error) {

@@ -8,7 +8,8 @@ runs ask the same; what the server samples is not (vLLM's CPU engine dies of a p
 
 Fields: n, client_id (sent as X-Request-Id), response_id, external_id (the engine's request id
 without its random suffix), kind (length, eos, abort), stream, prefix (-1: none), prompt_tokens,
-max_tokens, completion_tokens, cached_tokens, finish_reason, t_send, t_first, t_last, status, error.
+max_tokens, completion_tokens, cached_tokens, finish_reason, t_send, t_first, t_last, status, error; and
+w_last, which is t_last by the wall clock: UNIX time.
 For an aborted request the server's word is missing: completion_tokens is what arrived before
 the client hung up, and finish_reason is "abort". On SIGINT it sends no new request.
 """
@@ -51,6 +52,7 @@ def parse(argv):
     p.add_argument("--abort-fraction", type=float, default=0, help="of requests whose client hangs up half-way")
     p.add_argument("--priorities", type=int, default=0, help="how many different priorities (0: none is sent)")
     p.add_argument("--other-model", help="every other request is to this one (a LoRA adapter)")
+    p.add_argument("--pause", type=float, default=0, help="seconds that a client thinks before its next request, on average")
     p.add_argument("--seed", type=int, default=0)
     p.add_argument("--id-prefix", default="load", help="of the X-Request-Ids")
     return p.parse_args(argv)
@@ -78,6 +80,7 @@ def plan(a):
             "prompt": (prefixes[prefix] if prefix >= 0 else []) + tokens(rng.randint(*a.prompt_tokens)),
             "max_tokens": max_tokens,
             "hang_up_after": rng.randint(1, max(1, max_tokens // 2)),
+            "pause": rng.expovariate(1 / a.pause) if a.pause else 0,
         })
     return out
 
@@ -114,7 +117,7 @@ async def events(response):
 async def ask(session, a, r):
     res = {k: r[k] for k in ("n", "client_id", "kind", "stream", "prefix", "max_tokens")}
     res.update(prompt_tokens=len(r["prompt"]), response_id=None, external_id=None, completion_tokens=0, cached_tokens=None,
-               finish_reason=None, t_first=None, t_last=None, status=None, error=None, t_send=time.monotonic())
+               finish_reason=None, t_first=None, t_last=None, w_last=None, status=None, error=None, t_send=time.monotonic())
     try:
         async with session.post(a.url + "/v1/completions", json=body(a, r), headers={"X-Request-Id": r["client_id"]}) as resp:
             res["status"] = resp.status
@@ -129,7 +132,7 @@ async def ask(session, a, r):
                     res["response_id"] = e["id"]
                     if e.get("choices"):
                         res["t_first"] = res["t_first"] or now
-                        res["t_last"] = now
+                        res["t_last"], res["w_last"] = now, time.time()
                         res["finish_reason"] = e["choices"][0]["finish_reason"] or res["finish_reason"]
                     if e.get("usage"):  # with each chunk: a slow client gets several tokens in one
                         note_usage(res, e["usage"])
@@ -139,7 +142,7 @@ async def ask(session, a, r):
                         break
             else:
                 e = await resp.json()
-                res["t_last"] = time.monotonic()
+                res["t_last"], res["w_last"] = time.monotonic(), time.time()
                 res["response_id"] = e["id"]
                 res["finish_reason"] = e["choices"][0]["finish_reason"]
                 note_usage(res, e["usage"])
@@ -167,6 +170,7 @@ async def run(a):
                 res = await ask(session, a, r)
                 results.append(res)
                 out.write(json.dumps(res) + "\n")
+                await asyncio.sleep(r["pause"])
 
         await asyncio.gather(*(client() for _ in range(a.concurrency)))
     out.flush()
