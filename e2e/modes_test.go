@@ -5,6 +5,7 @@ package e2e
 import (
 	"os"
 	"path/filepath"
+	"strconv"
 	"testing"
 )
 
@@ -14,6 +15,8 @@ type mode struct {
 	flags []string
 	load  []string
 	env   map[string]string
+	// engines of the server; 0: one.
+	engines int
 }
 
 // TestModes has servers in ways that change what the scheduler does, or where. Each is
@@ -30,6 +33,11 @@ func TestModes(t *testing.T) {
 		// Each worker has a core: by itself vLLM wants a NUMA node for each.
 		{name: "tensor parallel", flags: []string{"--tensor-parallel-size", "2"}, env: map[string]string{"VLLM_CPU_OMP_THREADS_BIND": "0|1"}},
 		{name: "LoRA", flags: []string{"--enable-lora", "--max-lora-rank", "8", "--lora-modules", "tuned=" + adapterDir(b)}, load: []string{"--other-model", "tuned"}},
+		{name: "pooling", flags: []string{"--runner", "pooling"}, load: []string{"--embeddings", "-n", "400"}},
+		{
+			name: "data parallel", engines: 2, env: map[string]string{"VLLM_CPU_OMP_THREADS_BIND": "0|1"},
+			flags: []string{"--data-parallel-size", "2", "--num-gpu-blocks-override", "150"}, load: []string{"-c", "64", "-n", "320"},
+		},
 	} {
 		t.Run(m.name, func(t *testing.T) {
 			for name, value := range m.env {
@@ -41,11 +49,12 @@ func TestModes(t *testing.T) {
 			s := b.serve(t, filepath.Base(t.Name()), append(pressure(), m.flags...)...)
 			before := s.scrape(t, "before")
 			tr := s.attach(t)
+			tr.saysTimes(t, "tracing engine", max(m.engines, 1))
 			load := s.load(t, "load", args(prefixes(), []string{"-c", "32", "-n", "160", "--seed", "21", "-o", "16:96", "--eos-fraction", "0.2"}, m.load)...)
 			s.settle()
 			after := s.scrape(t, "after")
 			tr.stop(t, 0)
-			s.truth(t, tr, "--load", load, "--before", before, "--after", after, "--fresh")
+			s.truth(t, tr, "--load", load, "--before", before, "--after", after, "--fresh", "--engines", strconv.Itoa(m.engines))
 			tr.decodesTheSame(t)
 		})
 	}
