@@ -56,7 +56,7 @@ func parts() []part {
 		{"TestInProcess", "modes", `^TestInProcess$`},
 		{"TestAsynchronous", "modes", `^TestAsynchronous$`},
 	}
-	for _, mode := range []string{"no_prefix_caching", "priority", "chunked_prefill", "ngram", "tensor_parallel", "LoRA", "pooling", "data_parallel"} {
+	for _, mode := range []string{"no_prefix_caching", "priority", "chunked_prefill", "ngram", "tensor_parallel", "LoRA", "pooling", "mixture_of_experts", "data_parallel", "experts,_data_parallel"} {
 		list = append(list, part{"TestModes/" + mode, "modes", "^TestModes$/^" + mode + "$"})
 	}
 	return list
