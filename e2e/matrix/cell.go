@@ -66,6 +66,14 @@ func (c *cell) has(p part) bool {
 	return slices.ContainsFunc(c.Runs, func(r comparison) bool { return strings.HasPrefix(r.Name, p.prefix) })
 }
 
+// forget drops what came of parts that are run again.
+func (c *cell) forget(again []part) {
+	c.Why = ""
+	c.Runs = slices.DeleteFunc(slices.Clone(c.Runs), func(r comparison) bool {
+		return slices.ContainsFunc(again, func(p part) bool { return strings.HasPrefix(r.Name, p.prefix) })
+	})
+}
+
 // cannotRun is setup's exit code where a version and a CPython do not go together here.
 const cannotRun = 3
 

@@ -61,3 +61,10 @@ func TestPage(t *testing.T) {
 	qt.Check(t, qt.IsFalse(r.modesOf("0.12.0", "3.13")))
 	qt.Check(t, qt.IsTrue(r.modesOf("0.12.0", "3.10")))
 }
+
+// What is run again takes the place of what was; the rest of the cell stays.
+func TestForget(t *testing.T) {
+	c := cell{Why: "no wheel", Runs: []comparison{{Name: "TestServer/a"}, {Name: "TestModes/priority"}, {Name: "TestModes/ngram"}}}
+	c.forget([]part{{prefix: "TestServer"}, {prefix: "TestModes/ngram"}})
+	qt.Assert(t, qt.DeepEquals(c, cell{Runs: []comparison{{Name: "TestModes/priority"}}}))
+}
