@@ -12,7 +12,7 @@ free_port() { python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1
 
 # await_health PORT PID [SECONDS]: until the server answers; fails when PID ends before or time is up.
 await_health() {
-	local until=$((SECONDS + ${3:-300}))
+	local until=$((SECONDS + ${3:-900}))
 	until python3 -c 'import sys, urllib.request as u; u.urlopen("http://127.0.0.1:%s/health" % sys.argv[1], timeout=5)' "$1" 2>/dev/null; do
 		kill -0 "$2" 2>/dev/null && [ $SECONDS -lt $until ] || return 1
 		sleep 0.3

@@ -67,8 +67,10 @@ func TestModes(t *testing.T) {
 	}
 }
 
+// twoEngines have one frontend: of several none logs iterations (vLLM switches that off), and each
+// counts for itself what it has of a step.
 func twoEngines() []string {
-	return []string{"--data-parallel-size", "2", "--num-gpu-blocks-override", "150"}
+	return []string{"--data-parallel-size", "2", "--api-server-count", "1", "--num-gpu-blocks-override", "150"}
 }
 
 func expertsDir(b *bench) string { return filepath.Join(b.out, "experts") }

@@ -178,8 +178,8 @@ func reason(out, name string) string {
 	for _, pattern := range []string{`(?m)^.*?\b(\w*(?:Error|Exception): .+)$`, `(?m)^\s+\w+_test\.go:\d+: (.+)$`} {
 		all := regexp.MustCompile(pattern).FindAllStringSubmatch(mine, -1)
 		for i := len(all) - 1; i >= 0; i-- {
-			if line := all[i][1]; !strings.Contains(line, "See root cause above") {
-				return short(line)
+			if !strings.Contains(all[i][1], "See root cause above") && !strings.Contains(all[i][0], " WARNING ") {
+				return short(all[i][1])
 			}
 		}
 	}

@@ -25,6 +25,7 @@ func TestFailures(t *testing.T) {
         (EngineCore pid=1)   File "x.py", line 1
         (EngineCore pid=1) ValueError: no drafts on a CPU
         (APIServer pid=2) RuntimeError: Engine core initialization failed. See root cause above. Failed core proc(s): {}
+        (APIServer pid=2) WARNING 11-28 00:32:06 [system_utils.py:255] Found ulimit of 20000. This can cause errors like OSError: [Errno 24]
 === RUN   TestModes/LoRA
     modes_test.go:51: decode makes other files than the live run
 --- FAIL: TestModes (1.00s)
