@@ -3,7 +3,8 @@
 # it answers, prints "PID PORT" (PID leads its process group). serve.sh stop PID: ends it, and waits for that.
 # serve.sh command VERSION PORT […]: prints the command that start would run, for `pmtrace record --`.
 # VERSION is that of an environment of setup/vllm.sh: 0.32.0, or 0.32.0-py3.12.
-# Arguments given here come last and so win. PMTRACE_SERVE_WRAP is put before the command.
+# Arguments given here come last and so win. PMTRACE_SERVE_WRAP is put before the command, PMTRACE_SERVE_MODEL
+# is a model to take the place of the tiny one.
 . "$(dirname "$0")/setup/lib.sh"
 
 . "$(dirname "$0")/environment.sh"
@@ -16,7 +17,7 @@ command_line() { # VERSION PORT […]
 	shift 2
 	newer "$version" 0.12 && words+=(--kv-cache-metrics --kv-cache-metrics-sample 1.0)
 	newer "$version" 0.14 && words+=(--enable-logging-iteration-details)
-	echo "$PMTRACE_CACHE/vllm-$version/bin/vllm" serve "$PMTRACE_CACHE/models/tiny" --served-model-name tiny \
+	echo "$PMTRACE_CACHE/vllm-$version/bin/vllm" serve "${PMTRACE_SERVE_MODEL:-$PMTRACE_CACHE/models/tiny}" --served-model-name tiny \
 		--host 127.0.0.1 --port "$port" --load-format dummy --enforce-eager --dtype bfloat16 \
 		--max-model-len 2048 --max-num-seqs 128 --block-size 32 \
 		--enable-prompt-tokens-details --enable-request-id-headers "${words[@]}" "$@"
@@ -54,5 +55,5 @@ stop)
 	done
 	kill -KILL -- "-$pid" 2>/dev/null || true
 	;;
-*) sed -n '2,6s/^# //p' "$0"; exit 2 ;;
+*) sed -n '2,7s/^# //p' "$0"; exit 2 ;;
 esac

@@ -39,10 +39,13 @@ var probeNames = []struct {
 // Losses reads the counters; those at 0 are left out.
 func (t *Tracer) Losses() ([]record.Loss, error) {
 	t.mu.Lock()
-	engines := len(t.engines)
+	engines := t.engines
 	t.mu.Unlock()
 	var out []record.Loss
 	for e := range engines {
+		if engines[e] == nil {
+			continue
+		}
 		for _, p := range probeNames {
 			if err := t.counters(&out, e, uint32(e), p.probe, string(p.name)); err != nil {
 				return out, err

@@ -59,7 +59,7 @@ const SourceWorker = "aux_output_of_worker"
 func (t *Tracer) AttachRouted(index int, w *vllm.RoutedWorker) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if !t.opts.Routed || index >= len(t.engines) {
+	if !t.opts.Routed || t.engines[index] == nil {
 		return errNotAsked
 	}
 	if !slices.Contains(t.engines[index].names, WatchUpdateEntry) {

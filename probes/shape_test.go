@@ -396,3 +396,22 @@ func childOf(t *testing.T, pid int) int {
 	qt.Assert(t, qt.IsNil(err))
 	return child
 }
+
+// TestEngineIndex: an engine's number in the events is that of its data-parallel group, in
+// whatever order the engines are found; one that comes up again has the next that is free.
+func TestEngineIndex(t *testing.T) {
+	needRoot(t)
+	tracer, err := probes.New(probes.Options{})
+	qt.Assert(t, qt.IsNil(err))
+	t.Cleanup(func() { tracer.Close() })
+	for _, test := range []struct{ dp, want int }{{1, 1}, {0, 0}, {1, 2}, {99, 3}} {
+		s := startShape(t, nil, "3.13", "--dp", strconv.Itoa(test.dp))
+		engine, err := vllm.Find(s.pid, vllm.Options{})
+		qt.Assert(t, qt.IsNil(err))
+		index, _, err := tracer.Attach(engine)
+		qt.Assert(t, qt.IsNil(err))
+		qt.Check(t, qt.Equals(engine.Fact().DataParallel, test.dp))
+		qt.Check(t, qt.Equals(index, test.want))
+		qt.Check(t, qt.HasLen(tracer.Watches(index), 4))
+	}
+}

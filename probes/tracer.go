@@ -58,8 +58,8 @@ type Tracer struct {
 	ring *ring
 
 	mu      sync.Mutex
-	engines []*traced
-	calls   *programs // nil: no worker yet
+	engines [MaxEngines]*traced // by their index in the events; nil: none has it
+	calls   *programs           // nil: no worker yet
 	workers []*worker
 	events  uint64
 
@@ -122,9 +122,9 @@ func New(opts Options) (*Tracer, error) {
 func (t *Tracer) Attach(e *vllm.Engine) (int, []record.Unavailable, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	index := len(t.engines)
-	if index == MaxEngines {
-		return 0, nil, fmt.Errorf("more than %d engines", MaxEngines)
+	index, err := t.free(e.Fact().DataParallel)
+	if err != nil {
+		return 0, nil, err
 	}
 	where, err := t.scopeOf(e)
 	if err != nil {
@@ -156,9 +156,22 @@ func (t *Tracer) Attach(e *vllm.Engine) (int, []record.Unavailable, error) {
 	if t.opts.NeedHooks && len(failed) > 0 {
 		return 0, nil, errors.Join(closePoints(a.tr.points), closeHooked(hooks), failed[0])
 	}
-	t.engines = append(t.engines, a.tr)
+	t.engines[index] = a.tr
 	t.hooks = append(t.hooks, hooks...)
 	return index, append(a.lost, notHooked(&index, failed)...), nil
+}
+
+// free is the index of an engine that is new: its data-parallel rank, in whatever order the
+// engines of a group come up. Where that is taken (its server was started again) or too
+// high, the first that is not.
+func (t *Tracer) free(rank int) (int, error) {
+	if rank >= 0 && rank < MaxEngines && t.engines[rank] == nil {
+		return rank, nil
+	}
+	if i := slices.Index(t.engines[:], nil); i >= 0 {
+		return i, nil
+	}
+	return 0, fmt.Errorf("more than %d engines", MaxEngines)
 }
 
 // scopeOf is where the watches of an engine are set.
@@ -251,8 +264,10 @@ func (t *Tracer) Events() uint64 { return t.events }
 // Close takes all watches off and unloads the programs.
 func (t *Tracer) Close() error {
 	var errs []error
-	for i := range t.engines {
-		errs = append(errs, t.Detach(i))
+	for i, e := range t.engines {
+		if e != nil {
+			errs = append(errs, t.Detach(i))
+		}
 	}
 	for i := range t.workers {
 		errs = append(errs, t.DetachWorker(i))

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"math"
 	"testing"
 	"time"
 
@@ -40,4 +41,23 @@ func TestClockIsSet(t *testing.T) {
 	took := time.Duration(end.MonoNS - start.MonoNS)
 	qt.Check(t, qt.IsTrue(took > 5*time.Second && took < 30*time.Second), qt.Commentf("%v", took))
 	qt.Check(t, qt.Equals(end.Reason, "duration"))
+}
+
+// The thread that looks at the clocks loses its CPU between them, three times.
+func TestClocksTogether(t *testing.T) {
+	looks := 0
+	tr := &trace{app: &app{world: &world{monotonic: monotonic, now: func() time.Time {
+		if looks++; looks <= 3 {
+			time.Sleep(20 * time.Millisecond)
+		}
+		return time.Now()
+	}}}}
+	c := tr.clock()
+	ahead := int64(math.MaxInt64)
+	for range 20 { // what comes between the looks makes it more
+		mono := monotonic()
+		ahead = min(ahead, time.Now().UnixNano()-mono)
+	}
+	apart := time.Duration(c.WallNS - c.MonoNS - ahead)
+	qt.Check(t, qt.IsTrue(apart.Abs() < 5*time.Millisecond), qt.Commentf("%v", apart))
 }

@@ -75,8 +75,8 @@ type Process struct {
 // Engine is what was found of an engine at attach. Numbers that could not be
 // read are 0, strings empty; Missing names them.
 type Engine struct {
-	Engine       int    `json:"engine"` // index in the events; the data-parallel rank where there is one
-	DataParallel int    `json:"data_parallel_rank"`
+	Engine       int    `json:"engine"`             // index in the events: DataParallel, unless an engine before it has that
+	DataParallel int    `json:"data_parallel_rank"` // its number in the group, also where its ranks share nothing
 	PID          int    `json:"pid"`
 	Thread       int    `json:"thread"`
 	MonoNS       int64  `json:"mono_ns"` // armed

@@ -49,7 +49,7 @@ type ProcessRow struct {
 // Key: (engine, step_id). Where events were lost, the split by kind counts what
 // is known and adds up to less than requests and tokens.
 type StepRow struct {
-	Engine    int32  `parquet:"engine"`
+	Engine    int32  `parquet:"engine"` // its number in its data-parallel group; one that was started again has the next free one
 	StepID    int64  `parquet:"step_id,delta"`
 	Iteration *int64 `parquet:"iteration,optional"` // vLLM's own number; null for steps of 0 tokens or where it is unknown
 

@@ -7,7 +7,7 @@ Runs in the vLLM environment (needs aiohttp). The plan is drawn from --seed alon
 runs ask the same; what the server samples is not (vLLM's CPU engine dies of a per-request seed).
 
 Fields: n, client_id (sent as X-Request-Id), response_id, external_id (the engine's request id
-without its random suffix), kind (length, eos, abort), stream, prefix (-1: none), prompt_tokens,
+without its random suffix), kind (length, eos, abort, pooling), stream, prefix (-1: none), prompt_tokens,
 max_tokens, completion_tokens, cached_tokens, finish_reason, t_send, t_first, t_last, status, error; and
 w_last, which is t_last by the wall clock: UNIX time.
 For an aborted request the server's word is missing: completion_tokens is what arrived before
@@ -53,6 +53,7 @@ def parse(argv):
     p.add_argument("--priorities", type=int, default=0, help="how many different priorities (0: none is sent)")
     p.add_argument("--other-model", help="every other request is to this one (a LoRA adapter)")
     p.add_argument("--pause", type=float, default=0, help="seconds that a client thinks before its next request, on average")
+    p.add_argument("--embeddings", action="store_true", help="ask a pooling model, of each prompt")
     p.add_argument("--seed", type=int, default=0)
     p.add_argument("--id-prefix", default="load", help="of the X-Request-Ids")
     return p.parse_args(argv)
@@ -69,13 +70,13 @@ def plan(a):
     for n in range(a.requests):
         prefix = rng.randrange(a.prefixes) if rng.random() < a.prefix_fraction else -1
         draw = rng.random()
-        kind = "abort" if draw < a.abort_fraction else "eos" if draw < a.abort_fraction + a.eos_fraction else "length"
+        kind = "pooling" if a.embeddings else "abort" if draw < a.abort_fraction else "eos" if draw < a.abort_fraction + a.eos_fraction else "length"
         max_tokens = rng.randint(*a.output_tokens)
         out.append({
             "n": n,
             "client_id": f"{a.id_prefix}-{a.seed}-{n}",
             "kind": kind,
-            "stream": rng.random() < a.stream_fraction or kind == "abort",
+            "stream": not a.embeddings and (rng.random() < a.stream_fraction or kind == "abort"),
             "prefix": prefix,
             "prompt": (prefixes[prefix] if prefix >= 0 else []) + tokens(rng.randint(*a.prompt_tokens)),
             "max_tokens": max_tokens,
@@ -87,6 +88,8 @@ def plan(a):
 
 def body(a, r):
     model = a.other_model if a.other_model and r["n"] % 2 else a.model
+    if a.embeddings:
+        return {"model": model, "input": r["prompt"]}
     b = {"model": model, "prompt": r["prompt"], "max_tokens": r["max_tokens"], "stream": r["stream"]}
     if r["kind"] == "eos":  # about every 30th token
         b.update(temperature=1.0, logit_bias={"1": 4.2})
@@ -101,7 +104,7 @@ def body(a, r):
 
 def note_usage(res, usage):
     res["prompt_tokens"] = usage["prompt_tokens"]
-    res["completion_tokens"] = usage["completion_tokens"]
+    res["completion_tokens"] = usage.get("completion_tokens", 0)
     details = usage.get("prompt_tokens_details")
     if details:
         res["cached_tokens"] = details.get("cached_tokens")
@@ -119,7 +122,7 @@ async def ask(session, a, r):
     res.update(prompt_tokens=len(r["prompt"]), response_id=None, external_id=None, completion_tokens=0, cached_tokens=None,
                finish_reason=None, t_first=None, t_last=None, w_last=None, status=None, error=None, t_send=time.monotonic())
     try:
-        async with session.post(a.url + "/v1/completions", json=body(a, r), headers={"X-Request-Id": r["client_id"]}) as resp:
+        async with session.post(a.url + ("/v1/embeddings" if a.embeddings else "/v1/completions"), json=body(a, r), headers={"X-Request-Id": r["client_id"]}) as resp:
             res["status"] = resp.status
             if resp.status != 200:
                 res["error"] = (await resp.text())[:500]
@@ -144,7 +147,8 @@ async def ask(session, a, r):
                 e = await resp.json()
                 res["t_last"], res["w_last"] = time.monotonic(), time.time()
                 res["response_id"] = e["id"]
-                res["finish_reason"] = e["choices"][0]["finish_reason"]
+                # An embedding has no reason; the engine's word for its end is the one for a stop.
+                res["finish_reason"] = "stop" if a.embeddings else e["choices"][0]["finish_reason"]
                 note_usage(res, e["usage"])
     except (aiohttp.ClientError, asyncio.TimeoutError, ValueError) as e:
         res["error"] = repr(e)

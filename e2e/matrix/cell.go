@@ -56,7 +56,7 @@ func parts() []part {
 		{"TestInProcess", "modes", `^TestInProcess$`},
 		{"TestAsynchronous", "modes", `^TestAsynchronous$`},
 	}
-	for _, mode := range []string{"no_prefix_caching", "priority", "chunked_prefill", "ngram", "tensor_parallel", "LoRA"} {
+	for _, mode := range []string{"no_prefix_caching", "priority", "chunked_prefill", "ngram", "tensor_parallel", "LoRA", "pooling", "mixture_of_experts", "data_parallel", "experts,_data_parallel"} {
 		list = append(list, part{"TestModes/" + mode, "modes", "^TestModes$/^" + mode + "$"})
 	}
 	return list
@@ -64,6 +64,14 @@ func parts() []part {
 
 func (c *cell) has(p part) bool {
 	return slices.ContainsFunc(c.Runs, func(r comparison) bool { return strings.HasPrefix(r.Name, p.prefix) })
+}
+
+// forget drops what came of parts that are run again.
+func (c *cell) forget(again []part) {
+	c.Why = ""
+	c.Runs = slices.DeleteFunc(slices.Clone(c.Runs), func(r comparison) bool {
+		return slices.ContainsFunc(again, func(p part) bool { return strings.HasPrefix(r.Name, p.prefix) })
+	})
 }
 
 // cannotRun is setup's exit code where a version and a CPython do not go together here.
@@ -170,8 +178,8 @@ func reason(out, name string) string {
 	for _, pattern := range []string{`(?m)^.*?\b(\w*(?:Error|Exception): .+)$`, `(?m)^\s+\w+_test\.go:\d+: (.+)$`} {
 		all := regexp.MustCompile(pattern).FindAllStringSubmatch(mine, -1)
 		for i := len(all) - 1; i >= 0; i-- {
-			if line := all[i][1]; !strings.Contains(line, "See root cause above") {
-				return short(line)
+			if !strings.Contains(all[i][1], "See root cause above") && !strings.Contains(all[i][0], " WARNING ") {
+				return short(all[i][1])
 			}
 		}
 	}

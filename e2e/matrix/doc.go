@@ -1,7 +1,7 @@
 // Matrix runs pmtrace against real servers of many versions of vLLM on many
 // CPythons, and keeps what came of it:
 //
-//	matrix [-vllm 0.12.0,…] [-python 3.10,…] [-modes all|first|none] [-again] [-keep] [-limit N]
+//	matrix [-vllm 0.12.0,…] [-python 3.10,…] [-modes all|first|none] [-only NAME] [-again] [-keep] [-limit N]
 //
 // A cell is a version on a CPython. Its environment is made by e2e/setup/vllm.sh,
 // used, and removed (-keep: it stays). Its parts are tests of e2e, which trace servers under

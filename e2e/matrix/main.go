@@ -31,7 +31,7 @@ func main() {
 
 type options struct {
 	vllm, python []string
-	modes        string
+	modes, only  string
 	again, keep  bool
 	limit        int
 }
@@ -42,6 +42,7 @@ func run(ctx context.Context, stdout io.Writer, args []string) error {
 	vllm := flags.String("vllm", everyVLLM, "versions of vLLM")
 	python := flags.String("python", everyPython, "versions of CPython")
 	flags.StringVar(&o.modes, "modes", "first", "run the modes in all cells, in each version's first, or in none")
+	flags.StringVar(&o.only, "only", "", "run only parts with this in their `name`")
 	flags.BoolVar(&o.again, "again", false, "run what is done already")
 	flags.BoolVar(&o.keep, "keep", false, "keep the environments, 6 GB each")
 	flags.IntVar(&o.limit, "limit", 0, "end after so many parts of cells (0: none)")
@@ -91,15 +92,24 @@ type matrix struct {
 	left   int // parts that may be run; -1: all
 }
 
+// wanted says whether a part is one to run in a cell.
+func (m *matrix) wanted(c *cell, p part) bool {
+	mode := m.modes == "all" || m.modes == "first" && m.all.modesOf(c.VLLM, c.Python)
+	return strings.Contains(p.prefix, m.only) && (p.selection != "modes" || mode)
+}
+
 // cell runs what is left to run of one.
 func (m *matrix) cell(ctx context.Context, vllm, python string) (*cell, error) {
 	c := &cell{VLLM: vllm, Python: python}
-	if old := m.all.find(vllm, python); old != nil && !m.again {
+	if old := m.all.find(vllm, python); old != nil {
 		*c = *old
 	}
 	todo := slices.DeleteFunc(parts(), func(p part) bool {
-		return c.has(p) || p.selection == "modes" && !(m.modes == "all" || m.modes == "first" && m.all.modesOf(vllm, python))
+		return !m.wanted(c, p) || c.has(p) && !m.again
 	})
+	if m.again {
+		c.forget(todo)
+	}
 	if len(todo) == 0 || c.Why != "" {
 		fmt.Fprintf(m.stdout, "vLLM %s, CPython %s: done on %s: %s\n", vllm, python, c.Date, c.word())
 		return c, nil

@@ -25,6 +25,7 @@ func TestFailures(t *testing.T) {
         (EngineCore pid=1)   File "x.py", line 1
         (EngineCore pid=1) ValueError: no drafts on a CPU
         (APIServer pid=2) RuntimeError: Engine core initialization failed. See root cause above. Failed core proc(s): {}
+        (APIServer pid=2) WARNING 11-28 00:32:06 [system_utils.py:255] Found ulimit of 20000. This can cause errors like OSError: [Errno 24]
 === RUN   TestModes/LoRA
     modes_test.go:51: decode makes other files than the live run
 --- FAIL: TestModes (1.00s)
@@ -60,4 +61,11 @@ func TestPage(t *testing.T) {
 	qt.Check(t, qt.IsFalse(r.Cells[1].good()))
 	qt.Check(t, qt.IsFalse(r.modesOf("0.12.0", "3.13")))
 	qt.Check(t, qt.IsTrue(r.modesOf("0.12.0", "3.10")))
+}
+
+// What is run again takes the place of what was; the rest of the cell stays.
+func TestForget(t *testing.T) {
+	c := cell{Why: "no wheel", Runs: []comparison{{Name: "TestServer/a"}, {Name: "TestModes/priority"}, {Name: "TestModes/ngram"}}}
+	c.forget([]part{{prefix: "TestServer"}, {prefix: "TestModes/ngram"}})
+	qt.Assert(t, qt.DeepEquals(c, cell{Runs: []comparison{{Name: "TestModes/priority"}}}))
 }

@@ -76,7 +76,7 @@ Written by e2e/matrix (` + "`make matrix`" + `) from results.json. Real servers 
 load, with preemptions and evictions: each step, request, token, preemption, KV block operation and eviction
 that pmtrace wrote is compared with the server's own iteration log, its /metrics and what its clients got
 (e2e/truth). A cell: attach before the load, clients that hang up, attach in the middle of a load.
-Cells that are not listed were not run yet; data-parallel servers and pooling models are not among the modes.
+Cells that are not listed were not run yet.
 
 `)
 	r.servers(&b)

@@ -217,6 +217,7 @@ def main():
     p.add_argument("--exec-offset", type=int, default=8, help="of the cudaGraphExec_t in at::cuda::CUDAGraph")
     p.add_argument("--late", action="store_true", help="load CUDA after go, say loaded, and wait for a line before the capture")
     p.add_argument("--tp", type=int, default=0, help="worker processes; 0: the model runs in the engine's")
+    p.add_argument("--dp", type=int, default=0, help="the engine's number in a data-parallel group")
     p.add_argument("--encoder", choices=["vision", "whisper"])
     p.add_argument("--spec", type=int, default=0, help="draft tokens a step")
     p.add_argument("--experts", type=int, default=0, help="of each layer but the first; 0: a model without")
@@ -235,7 +236,7 @@ def main():
                                          policy="fcfs", async_scheduling=args.asynchronous),
         cache_config=SimpleNamespace(block_size=BLOCK, num_gpu_blocks=args.blocks, enable_prefix_caching=True),
         parallel_config=SimpleNamespace(tensor_parallel_size=1, pipeline_parallel_size=1, data_parallel_size=1,
-                                        data_parallel_rank=0),
+                                        data_parallel_rank=0, data_parallel_index=args.dp),
     )
     truth = Truth() if args.truth else NoTruth()
     load = Load(args)

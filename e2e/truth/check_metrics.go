@@ -64,12 +64,12 @@ func sums(in *input) frontend {
 
 func (f *frontend) add(r *record.RequestRow, c *client) {
 	prompt, cached, output := max(num(r.PromptTokens), 0), max(num(r.CachedTokens), 0), max(num(r.OutputTokens), 0)
-	if output == 0 {
-		prompt, cached = 0, 0 // counted with the first output
-	}
 	reason := ""
 	if r.Reason != nil {
 		reason = *r.Reason
+	}
+	if output == 0 && reason != reasonStop {
+		prompt, cached = 0, 0 // counted with the first output, which of a pooling request has no token
 	}
 	if c == nil || !c.gone() {
 		f.prompt.add(prompt, prompt)
@@ -122,10 +122,11 @@ func checkFrontend(t *table, in *input, ix *index, version int) {
 	check("request_success_total{finished_reason=abort}", f.abort)
 
 	// IterationStats are made of each EngineCoreOutputs that has outputs: of
-	// each step that handed out tokens.
+	// each step that handed out tokens, or what pooling made of a prompt.
 	steps := int64(0)
 	for i := range in.session.steps {
-		if handedOut(ix.rowsOf[in.session.steps[i].StepID]) {
+		st := &in.session.steps[i]
+		if num(st.FinishedRequests) > 0 || handedOut(ix.rowsOf[keyOf(st)]) {
 			steps++
 		}
 	}

@@ -31,11 +31,11 @@ func checkPreemptions(t *table, in *input, ix *index) {
 // preemptionFits: the tokens that a preemption lost are those that were
 // computed by the request's last step before it.
 func preemptionFits(p *record.PreemptionRow, ix *index) bool {
-	r, st := ix.byUID[p.RequestUID], ix.stepAt[p.StepID]
+	r, st := ix.byUID[p.RequestUID], ix.stepAt[stepKey{p.Engine, p.StepID}]
 	if r == nil || st == nil || r.RequestID != p.RequestID || p.TimeNS > st.ScheduledNS {
 		return false
 	}
-	if p.ResumedStep != nil && (ix.stepAt[*p.ResumedStep] == nil || *p.ResumedStep < p.StepID) {
+	if p.ResumedStep != nil && (ix.stepAt[stepKey{p.Engine, *p.ResumedStep}] == nil || *p.ResumedStep < p.StepID) {
 		return false
 	}
 	if p.ResumedNS != nil && *p.ResumedNS < p.TimeNS {

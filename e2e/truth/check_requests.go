@@ -62,6 +62,6 @@ func markedRight(in *input, ix *index, r *record.RequestRow) bool {
 	if r.ScheduledNS == nil || len(rows) == 0 {
 		return false
 	}
-	first := ix.stepAt[rows[0].StepID]
+	first := ix.stepAt[stepKey{r.Engine, rows[0].StepID}]
 	return first != nil && first.ScheduledNS >= armed-slack
 }

@@ -15,7 +15,7 @@ func checkSteps(t *table, in *input, ix *index) {
 		ids.one(i == 0 && st.StepID == 0 || i > 0 && st.StepID == s.steps[i-1].StepID+1, "step %d after %d others", st.StepID, i)
 		times.one(inOrder(st) && st.StartNS >= began, "step %d", st.StepID)
 		began = st.StartNS
-		sum := sumOf(ix.rowsOf[st.StepID])
+		sum := sumOf(ix.rowsOf[keyOf(st)])
 		totals.one(sum.requests == st.Requests && sum.tokens == st.Tokens, "step %d: want %d requests and %d tokens, got %d and %d",
 			st.StepID, sum.requests, sum.tokens, st.Requests, st.Tokens)
 		kinds.one(sum.byKind == splitOf(st), "step %d: want %v, got %v", st.StepID, sum.byKind, splitOf(st))
@@ -29,7 +29,7 @@ func checkSteps(t *table, in *input, ix *index) {
 	orphans := t.count("step_requests: have a step and a request")
 	for i := range s.rows {
 		r := &s.rows[i]
-		orphans.one(ix.stepAt[r.StepID] != nil && ix.byUID[r.RequestUID] != nil, "step %d, request %d", r.StepID, r.RequestUID)
+		orphans.one(ix.stepAt[stepKey{r.Engine, r.StepID}] != nil && ix.byUID[r.RequestUID] != nil, "step %d, request %d", r.StepID, r.RequestUID)
 	}
 	checkStepCounts(t, in)
 }

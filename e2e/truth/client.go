@@ -12,7 +12,7 @@ import (
 type client struct {
 	ClientID   string   `json:"client_id"`
 	ExternalID string   `json:"external_id"` // "": the server had not answered yet
-	Kind       string   `json:"kind"`        // length, eos, abort
+	Kind       string   `json:"kind"`        // length, eos, abort, pooling
 	Prompt     int32    `json:"prompt_tokens"`
 	MaxTokens  int32    `json:"max_tokens"`
 	Completion int32    `json:"completion_tokens"`

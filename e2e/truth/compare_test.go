@@ -189,6 +189,7 @@ func TestEachCheckFails(t *testing.T) {
 		{"/metrics: kv_block_idle_before_evict_seconds_sum (0.1 %)", func(in *input) { in.metrics["vllm:kv_block_idle_before_evict_seconds_sum"] *= 0.998 }},
 		{"evictions: births known", func(in *input) { in.session.evictions[0].BirthKnown = false }},
 
+		{"engines", func(in *input) { in.engines = 2 }},
 		{"asynchronous scheduling", func(in *input) { in.async = true }},
 		{"steps: ids follow each other", func(in *input) { in.session.steps[2].StepID = 5 }},
 		{"steps: times in order", func(in *input) { in.session.steps[1].UpdateNS = p(int64(0)) }},

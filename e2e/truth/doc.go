@@ -5,7 +5,7 @@
 //
 //	truth --session DIR [--log SERVER.log [--log-from BYTES]] [--load LOAD.jsonl]...
 //	      [--before A.json --after B.json] [--fresh] [--midload]
-//	      [--cut] [--killed] [--lossy] [--async] [--summary FILE --name NAME]
+//	      [--cut] [--killed] [--lossy] [--async] [--engines N] [--summary FILE --name NAME]
 //
 // The words: the iteration log (--enable-logging-iteration-details), what the
 // clients got (e2e/load/load.py), and /metrics (e2e/load/metrics.py scrape).
@@ -22,6 +22,7 @@
 //	--lossy     events were lost: what is there must be right or null, and what
 //	            is missing must be counted
 //	--async     the scheduler is one that schedules ahead
+//	--engines N the server is data parallel, and has so many
 //
 // Where vLLM's own definition of a number differs from the obvious one, or
 // between versions, the check follows vLLM's source and says so beside it.

@@ -74,6 +74,9 @@ func (h *history) account(r *record.RequestRow, async bool) string {
 	if *r.Reason == reasonAbort {
 		return h.accountAborted(r, needed, async)
 	}
+	if h.end < 0 && h.outputs == 0 && *r.Reason == reasonStop {
+		h.end = len(h.rows) - 1 // pooling: its output has no tokens, and ends it
+	}
 	if h.end < 0 {
 		return "no step handed out a token"
 	}

@@ -10,6 +10,7 @@ import (
 
 // iteration is a line of the server's iteration log.
 type iteration struct {
+	engine      int32
 	number      int64
 	ctxRequests int32
 	ctxTokens   int32
@@ -22,7 +23,7 @@ type iteration struct {
 // iterationLine matches the line of v1/engine/core.py (0.14 to 0.25) and of
 // v1/metrics/loggers.py (later).
 func iterationLine() *regexp.Regexp {
-	return regexp.MustCompile(`Iteration\((\d+)\): (\d+) context requests, (\d+) context tokens, ` +
+	return regexp.MustCompile(`(?:(?:EngineCore_DP|Engine )(\d+)\b.*)?Iteration\((\d+)\): (\d+) context requests, (\d+) context tokens, ` +
 		`(\d+) generation requests, (\d+) generation tokens, iteration elapsed time: [0-9.]+ ms` +
 		`( \(dummy\))?(?:, .*?KV cache usage: ([0-9.]+)%)?`)
 }
@@ -39,7 +40,7 @@ func readLog(r io.Reader, from int64) ([]iteration, error) {
 	lines.Buffer(nil, 16<<20)
 	for lines.Scan() {
 		m := line.FindSubmatch(lines.Bytes())
-		if m == nil || len(m[6]) > 0 {
+		if m == nil || len(m[7]) > 0 {
 			continue
 		}
 		it, err := parseIteration(m)
@@ -52,8 +53,11 @@ func readLog(r io.Reader, from int64) ([]iteration, error) {
 }
 
 func parseIteration(m [][]byte) (iteration, error) {
-	var n [5]int64
+	var n [6]int64
 	for i := range n {
+		if i == 0 && len(m[1]) == 0 {
+			continue // one engine, before 0.26
+		}
 		v, err := strconv.ParseInt(string(m[1+i]), 10, 32)
 		if err != nil {
 			return iteration{}, err
@@ -61,10 +65,11 @@ func parseIteration(m [][]byte) (iteration, error) {
 		n[i] = v
 	}
 	it := iteration{
-		number: n[0], ctxRequests: int32(n[1]), ctxTokens: int32(n[2]), genRequests: int32(n[3]), genTokens: int32(n[4]),
+		engine: int32(n[0]), number: n[1],
+		ctxRequests: int32(n[2]), ctxTokens: int32(n[3]), genRequests: int32(n[4]), genTokens: int32(n[5]),
 	}
-	if len(m[7]) > 0 {
-		usage, err := strconv.ParseFloat(string(m[7]), 64)
+	if len(m[8]) > 0 {
+		usage, err := strconv.ParseFloat(string(m[8]), 64)
 		if err != nil {
 			return iteration{}, err
 		}

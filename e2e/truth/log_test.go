@@ -25,6 +25,12 @@ func TestReadLog(t *testing.T) {
 `,
 		want: []iteration{{number: 2, ctxRequests: 12, ctxTokens: 2034, genRequests: 14, genTokens: 14, usagePct: 72.9, hasUsage: true}},
 	}, {
+		name: "data parallel, by the engine and by the frontend",
+		log: `(EngineCore_DP1 pid=26098) INFO 11-23 18:56:10 [core.py:358] Iteration(1): 13 context requests, 2046 context tokens, 0 generation requests, 0 generation tokens, iteration elapsed time: 472.51 ms
+(APIServer pid=27701) INFO 11-23 18:57:04 [loggers.py:199] Engine 003: Iteration(2): 1 context requests, 4 context tokens, 0 generation requests, 0 generation tokens, iteration elapsed time: 28.07 ms, CPU KV cache usage: 72.9%
+`,
+		want: []iteration{{engine: 1, number: 1, ctxRequests: 13, ctxTokens: 2046}, {engine: 3, number: 2, ctxRequests: 1, ctxTokens: 4, usagePct: 72.9, hasUsage: true}},
+	}, {
 		name: "other lines",
 		log: `(APIServer pid=27701) INFO 11-23 18:57:04 [loggers.py:271] Engine 000: Avg prompt throughput: 1.0 tokens/s, GPU KV cache usage: 3.0%, Prefix cache hit rate: 0.0%
 (APIServer pid=1) INFO:     127.0.0.1:33 - "POST /v1/completions HTTP/1.1" 200 OK

@@ -86,7 +86,7 @@ func lossyRows(t *table, in *input, ix *index) {
 	ids := t.count("steps: ids rise")
 	for i := range s.steps {
 		st := &s.steps[i]
-		sum := sumOf(ix.rowsOf[st.StepID])
+		sum := sumOf(ix.rowsOf[keyOf(st)])
 		totals.one(sum.requests <= st.Requests && sum.tokens <= st.Tokens, "step %d: %d requests and %d tokens of %d and %d",
 			st.StepID, sum.requests, sum.tokens, st.Requests, st.Tokens)
 		phases.one(st.Phase == record.PhaseUnknown || st.Phase == sum.phase(), "step %d: want %s, got %s", st.StepID, sum.phase(), st.Phase)

@@ -50,6 +50,7 @@ type input struct {
 	lossy   bool
 	fresh   bool
 	async   bool
+	engines int    // that there must be; 0: one
 	summary string // file that a line of JSON is added to
 	name    string // of the comparison, in it
 }
@@ -77,6 +78,7 @@ func read(stderr io.Writer, args []string) (*input, error) {
 	flags.BoolVar(&in.lossy, "lossy", false, "events were lost: what is there must be right or null")
 	flags.BoolVar(&in.fresh, "fresh", false, "no block was handed out before tracing began")
 	flags.BoolVar(&in.async, "async", false, "the scheduler must be an asynchronous one")
+	flags.IntVar(&in.engines, "engines", 0, "that the server has (data parallel)")
 	flags.StringVar(&in.summary, "summary", "", "add a line of JSON to this `file`")
 	flags.StringVar(&in.name, "name", "", "of the comparison, in the summary")
 	if err := flags.Parse(args); err != nil {
@@ -137,22 +139,13 @@ func compare(in *input) *table {
 	}
 	t := &table{}
 	ix := newIndex(&in.session)
-	if in.hasLog {
-		checkLog(t, in)
-	}
 	if len(in.clients) > 0 {
 		checkClients(t, in, ix)
 	}
 	if in.metrics != nil {
 		checkMetrics(t, in, ix)
 	}
-	if in.async {
-		t.same("asynchronous scheduling", true, in.session.engine().AsyncSched)
-	}
-	checkSteps(t, in, ix)
-	checkRequests(t, in, ix)
-	checkPreemptions(t, in, ix)
-	checkBlocks(t, in)
+	compareEngines(t, in, ix)
 	checkLosses(t, in)
 	return t
 }

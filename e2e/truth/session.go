@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"slices"
 
 	"github.com/pmtrace/pmtrace/decode"
 	"github.com/pmtrace/pmtrace/decode/record"
@@ -36,8 +37,8 @@ func readSession(path string) (session, error) {
 	if s.facts, err = readFacts(dir.FS()); err != nil {
 		return s, err
 	}
-	if n := len(s.facts.Engines); n != 1 {
-		return s, fmt.Errorf("the session has %d engines; the server's log and counters tell of one", n)
+	if len(s.facts.Engines) == 0 {
+		return s, errors.New("the session has no engine")
 	}
 	return s, errors.Join(
 		load(dir, &s.steps), load(dir, &s.rows), load(dir, &s.requests), load(dir, &s.preemptions),
@@ -86,17 +87,12 @@ func readFacts(dir fs.FS) (out.Facts, error) {
 	}
 }
 
-// engine is the one engine of the session.
+// engine is the one engine of the session, or the first of several, which are alike.
 func (s *session) engine() *record.Engine { return &s.facts.Engines[0] }
 
 // watched says whether a watch was in force: what it gives must be there.
 func (s *session) watched(name string) bool {
-	for _, w := range s.engine().Watches {
-		if w == name {
-			return true
-		}
-	}
-	return false
+	return !slices.ContainsFunc(s.facts.Engines, func(e record.Engine) bool { return !slices.Contains(e.Watches, name) })
 }
 
 // outputs says whether the outputs of updates were read.
@@ -125,27 +121,34 @@ func (s *session) last() int64 {
 	return st.ScheduledNS
 }
 
+// stepKey names a step.
+type stepKey struct {
+	engine int32
+	step   int64
+}
+
 // index finds rows.
 type index struct {
-	stepAt  map[int64]*record.StepRow
-	rowsOf  map[int64][]*record.StepRequestRow // by step
-	rowsFor map[int64][]*record.StepRequestRow // by request, in the order of the steps
+	stepAt  map[stepKey]*record.StepRow
+	rowsOf  map[stepKey][]*record.StepRequestRow // by step
+	rowsFor map[int64][]*record.StepRequestRow   // by request, in the order of the steps
 	byUID   map[int64]*record.RequestRow
 	byID    map[string][]*record.RequestRow // by the client's id
 }
 
 func newIndex(s *session) *index {
 	ix := &index{
-		stepAt: map[int64]*record.StepRow{}, rowsOf: map[int64][]*record.StepRequestRow{},
+		stepAt: map[stepKey]*record.StepRow{}, rowsOf: map[stepKey][]*record.StepRequestRow{},
 		rowsFor: map[int64][]*record.StepRequestRow{}, byUID: map[int64]*record.RequestRow{},
 		byID: map[string][]*record.RequestRow{},
 	}
 	for i := range s.steps {
-		ix.stepAt[s.steps[i].StepID] = &s.steps[i]
+		ix.stepAt[keyOf(&s.steps[i])] = &s.steps[i]
 	}
 	for i := range s.rows {
 		r := &s.rows[i]
-		ix.rowsOf[r.StepID] = append(ix.rowsOf[r.StepID], r)
+		key := stepKey{r.Engine, r.StepID}
+		ix.rowsOf[key] = append(ix.rowsOf[key], r)
 		ix.rowsFor[r.RequestUID] = append(ix.rowsFor[r.RequestUID], r)
 	}
 	for i := range s.requests {
@@ -155,6 +158,8 @@ func newIndex(s *session) *index {
 	}
 	return ix
 }
+
+func keyOf(st *record.StepRow) stepKey { return stepKey{st.Engine, st.StepID} }
 
 // num is the number behind a pointer, or -1.
 func num[T int32 | int64](p *T) int64 {

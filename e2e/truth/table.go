@@ -14,6 +14,7 @@ const firstOnes = 5
 // table is the result: a row a check.
 type table struct {
 	checks []*check
+	prefix string // of the names of checks
 }
 
 // check is one thing that was compared.
@@ -26,7 +27,7 @@ type check struct {
 }
 
 func (t *table) add(name string, want, got any) *check {
-	c := &check{name: name, want: word(want), got: word(got)}
+	c := &check{name: t.prefix + name, want: word(want), got: word(got)}
 	t.checks = append(t.checks, c)
 	return c
 }

@@ -65,6 +65,8 @@ func (r *resolver) facts() {
 	num(&f.PP, "parallel_config", "pipeline_parallel_size")
 	num(&f.DP, "parallel_config", "data_parallel_size")
 	num(&f.DataParallel, "parallel_config", "data_parallel_rank")
+	// 0.15: ranks that share nothing are all of rank 0 in a group of 1, and this is left of them.
+	num(&f.DataParallel, "parallel_config", "data_parallel_index")
 	num(&f.MaxSeqs, "scheduler_config", "max_num_seqs")
 	num(&f.MaxTokens, "scheduler_config", "max_num_batched_tokens")
 	num(&f.MaxModelLen, "model_config", "max_model_len")
