@@ -15,12 +15,13 @@ func (t *Tracer) OpenWindow() []record.Fact {
 		if w.pidfd < 0 || !w.fact.CallsInWindows {
 			continue
 		}
-		err := t.openWindow(w)
-		t.complain(w, "probe launches and copies", err)
-		if err == nil {
-			w.window = record.CallWindow{Worker: w.index, BeginNS: monotonic()}
-			facts = append(facts, record.Fact{CallWindow: &record.CallWindow{Worker: w.index, BeginNS: w.window.BeginNS}})
+		if err := t.openWindow(w); err != nil {
+			t.complain(w, "probe launches and copies", err)
+			continue
 		}
+		opened := record.CallWindow{Worker: w.index, BeginNS: monotonic()}
+		w.window = opened
+		facts = append(facts, record.Fact{CallWindow: &opened})
 	}
 	return facts
 }
@@ -48,10 +49,10 @@ func (t *Tracer) EndWindow() []record.Fact {
 		if w.window.BeginNS == 0 {
 			continue
 		}
-		w.window.EndNS = monotonic()
 		ended := w.window
-		facts = append(facts, record.Fact{CallWindow: &ended})
+		ended.EndNS = monotonic()
 		w.window = record.CallWindow{}
+		facts = append(facts, record.Fact{CallWindow: &ended})
 	}
 	return facts
 }
