@@ -110,7 +110,7 @@ static __always_inline __u64 owner(struct pm_engine *e, __u64 frame)
 	__u64 code, request;
 
 	for (int depth = 0; depth < PM_MAX_DEPTH; depth++) {
-		if (read_ptr(frame + e->py.frame_previous, &frame) || !frame)
+		if (frame_word(frame + e->py.frame_previous, &frame) || !frame)
 			return 0;
 		code = frame_code(e, frame);
 		if (!code)
@@ -120,7 +120,7 @@ static __always_inline __u64 owner(struct pm_engine *e, __u64 frame)
 		for (int i = 0; i < PM_MAX_OWNERS; i++) {
 			if (code != e->owners[i])
 				continue;
-			if (read_ptr(frame + e->py.frame_locals + 8, &request))
+			if (frame_word(frame + e->py.frame_locals + 8, &request))
 				return 0;
 			return request & e->py.ref_mask;
 		}

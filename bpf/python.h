@@ -136,23 +136,6 @@ static __always_inline __u64 current_frame(const struct pm_engine *e)
 	return thread_frame(&e->py, e->thread_state);
 }
 
-static __always_inline __u64 frame_code(const struct pm_engine *e, __u64 frame)
-{
-	return code_of(&e->py, frame);
-}
-
-static __always_inline __u64 local(const struct pm_engine *e, const __u64 *locals, __u16 which)
-{
-	__u64 v;
-
-	if (which == PM_NO_LOCAL)
-		return 0;
-	v = locals[which & (PM_MAX_LOCALS - 1)] & e->py.ref_mask;
-	if (which & PM_LOCAL_CELL && (!v || read_ptr(v + e->py.cell_ref, &v)))
-		return 0;
-	return v;
-}
-
 /*
  * Where an instance keeps its attributes: *values is the first of its inline
  * values, or else *dict its own dict.

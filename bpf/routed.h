@@ -132,7 +132,7 @@ static __always_inline __u64 array_of_outputs(struct pm_engine *e, struct scratc
 static __always_inline __u64 find_routed(struct pm_engine *e, struct scratch *s, struct self *self,
 					 __u64 frame)
 {
-	__u64 result = local(e, s->locals, e->l_result), at = 0;
+	__u64 result = local(e, frame, e->l_result), at = 0;
 
 	if (e->routed == PM_ROUTED_LISTS) {
 		at = routed_attribute(e, s, self, result, PM_RE_ROUTED);

@@ -58,7 +58,7 @@ static __noinline void read_scheduler(struct pm_engine *e, struct scratch *s, st
 	__u64 at;
 
 	st->began = 0;
-	at = local(e, s->locals, e->l_began);
+	at = local(e, s->frame, e->l_began);
 	if (e->l_began != PM_NO_LOCAL && (!at || read_ptr(at + e->py.float_value, &st->began)))
 		note_bad(self, &st->bad, PM_BAD_TIME);
 	st->running = read_len(read_attr(e, scheduler, &e->running), OB_SIZE);
@@ -72,7 +72,7 @@ static __noinline void read_scheduler(struct pm_engine *e, struct scratch *s, st
 	if (st->free_blocks == PM_UNKNOWN && e->counter)
 		note_bad(self, &st->bad, PM_BAD_FREE);
 	e->free_blocks = st->free_blocks;
-	at = local(e, s->locals, e->l_victims);
+	at = local(e, s->frame, e->l_victims);
 	st->victims = e->l_victims == PM_NO_LOCAL ? PM_UNKNOWN : at ? read_len(at, OB_SIZE) : 0;
 }
 
@@ -146,7 +146,7 @@ static __noinline void send_ended(struct pm_engine *e, struct scratch *s, struct
 	if (s->step.preempted && send_set(self, value(s->so, e->so_at, PM_SO_PREEMPTED),
 					  PM_KEYS_PREEMPTED) == PM_UNKNOWN)
 		lose(self->engine, self->probe, PM_LOST_FAULT);
-	n = list_items(e, local(e, s->locals, e->l_victims), &self->a);
+	n = list_items(e, local(e, s->frame, e->l_victims), &self->a);
 	if (!n)
 		return;
 	begin_rows(s, PM_KEYS_VICTIMS);
@@ -160,13 +160,13 @@ static __noinline void send_requests(struct pm_engine *e, struct scratch *s, str
 {
 	__u32 n;
 
-	n = list_items(e, local(e, s->locals, e->l_new), &self->a);
+	n = list_items(e, local(e, s->frame, e->l_new), &self->a);
 	if (n) {
 		if (list_items(e, value(s->so, e->so_at, PM_SO_NEW), &self->b) != n)
 			self->b = 0;
 		repeat(bounded(self, n), new_one, self);
 	}
-	n = list_items(e, local(e, s->locals, e->l_resumed), &self->a);
+	n = list_items(e, local(e, s->frame, e->l_resumed), &self->a);
 	if (n) {
 		self->b = s->walk.cached - n;
 		repeat(bounded(self, n), resumed_one, self);
@@ -177,7 +177,7 @@ static __noinline void send_requests(struct pm_engine *e, struct scratch *s, str
 		n = list_items(e, read_attr(e, scheduler, &e->running), &self->a);
 		repeat(bounded(self, n), sync_one, self);
 		/* What this very call preempted runs no more. */
-		n = list_items(e, local(e, s->locals, e->l_victims), &self->a);
+		n = list_items(e, local(e, s->frame, e->l_victims), &self->a);
 		repeat(bounded(self, n), sync_one, self);
 	}
 }
@@ -211,7 +211,7 @@ int schedule_return(void *ctx)
 {
 	struct self self = { .probe = PM_PROBE_SCHEDULE_RETURN };
 	struct scratch *s = scratch();
-	__u64 scheduler, output, type;
+	__u64 frame, scheduler, output, type;
 	struct pm_engine *e;
 
 	self.engine = (__u32)bpf_get_attach_cookie(ctx);
@@ -220,15 +220,17 @@ int schedule_return(void *ctx)
 		lose(self.engine & (PM_MAX_ENGINES - 1), self.probe, PM_LOST_NOT_CONFIGURED);
 		return 0;
 	}
-	if (!enter(e, s, &self, e->schedule_code, e->schedule_return, e->schedule_locals))
+	frame = enter(e, &self, e->schedule_code, e->schedule_return, e->schedule_locals);
+	if (!frame)
 		return 0;
-	output = local(e, s->locals, e->l_output);
+	s->frame = frame;
+	output = local(e, frame, e->l_output);
 	if (!output || read_ptr(output + OB_TYPE, &type) ||
 	    (e->output_type && type != e->output_type)) {
 		lose(self.engine, self.probe, PM_SEEN_FOREIGN);
 		return 0;
 	}
-	scheduler = local(e, s->locals, e->l_self);
+	scheduler = local(e, frame, e->l_self);
 	s->walk.step = e->step;
 	s->step.step = e->step;
 	s->step.output = output;
@@ -266,10 +268,10 @@ int update_entry(void *ctx)
 		lose(self.engine & (PM_MAX_ENGINES - 1), self.probe, PM_LOST_NOT_CONFIGURED);
 		return 0;
 	}
-	frame = enter(e, s, &self, e->update_code, e->update_resume, 4);
+	frame = enter(e, &self, e->update_code, e->update_resume, 4);
 	if (!frame)
 		return 0;
-	output = local(e, s->locals, e->l_update_output);
+	output = local(e, frame, e->l_update_output);
 	if (!output || output == e->begun) {
 		lose(self.engine, self.probe, PM_SEEN_REPEATED);
 		return 0;
@@ -296,7 +298,7 @@ int worker_output(void *ctx)
 	struct self self = { .probe = PM_PROBE_ROUTED };
 	struct scratch *s = scratch();
 	struct pm_engine *e;
-	__u64 pending, now = bpf_ktime_get_ns();
+	__u64 frame, pending, now = bpf_ktime_get_ns();
 
 	self.engine = (__u32)bpf_get_attach_cookie(ctx);
 	e = engine(self.engine);
@@ -304,9 +306,10 @@ int worker_output(void *ctx)
 		lose(self.engine & (PM_MAX_SLOTS - 1), self.probe, PM_LOST_NOT_CONFIGURED);
 		return 0;
 	}
-	if (!enter(e, s, &self, e->update_code, e->update_resume, 4))
+	frame = enter(e, &self, e->update_code, e->update_resume, 4);
+	if (!frame)
 		return 0;
-	pending = local(e, s->locals, e->l_result);
+	pending = local(e, frame, e->l_result);
 	if (!pending || (pending == e->begun && now - e->last < PM_SAME_CALL)) {
 		lose(self.engine, self.probe, PM_SEEN_REPEATED);
 		return 0;
@@ -324,7 +327,7 @@ int update_return(void *ctx)
 	struct scratch *s = scratch();
 	struct pm_engine *e;
 	struct keys k = {};
-	__u64 output, outputs, at, used;
+	__u64 frame, output, outputs, at, used;
 
 	self.engine = (__u32)bpf_get_attach_cookie(ctx);
 	e = engine(self.engine);
@@ -332,10 +335,11 @@ int update_return(void *ctx)
 		lose(self.engine & (PM_MAX_ENGINES - 1), self.probe, PM_LOST_NOT_CONFIGURED);
 		return 0;
 	}
-	if (!enter(e, s, &self, e->update_code, e->update_return, e->update_locals))
+	frame = enter(e, &self, e->update_code, e->update_return, e->update_locals);
+	if (!frame)
 		return 0;
-	output = local(e, s->locals, e->l_update_output);
-	outputs = local(e, s->locals, e->l_outputs);
+	output = local(e, frame, e->l_update_output);
+	outputs = local(e, frame, e->l_outputs);
 	if (!output || !outputs || read_ptr(outputs + DICT_USED, &used)) {
 		lose(self.engine, self.probe, PM_SEEN_FOREIGN);
 		return 0;
@@ -385,6 +389,8 @@ int free_blocks(void *ctx)
 		return 0;
 	kv = &s->kv.head;
 	frame = current_frame(e);
+	if (frame)
+		read_callers(&e->py, frame);
 	code = frame_code(e, frame);
 	for (int i = 0; i < PM_MAX_OPS; i++) {
 		if (code && e->ops[i].code == code) {
@@ -410,7 +416,7 @@ int free_blocks(void *ctx)
 	}
 	e->free_blocks = kv->free_after;
 	if (blocks != PM_OP_NONE) {
-		if (read_ptr(frame + e->py.frame_locals + 8, &argument)) {
+		if (frame_word(frame + e->py.frame_locals + 8, &argument)) {
 			note_bad(&self, &s->walk.bad, PM_BAD_BLOCKS);
 			argument = 0;
 		}

@@ -13,6 +13,13 @@ import (
 	"github.com/cilium/ebpf"
 )
 
+type SchedulerFrames struct {
+	_     structs.HostLayout
+	From  uint64
+	Bytes uint64
+	Byte  [1536]uint8
+}
+
 type SchedulerPmAttr struct {
 	_       structs.HostLayout
 	Key     uint64
@@ -261,7 +268,7 @@ type SchedulerRoutedRoom struct {
 
 type SchedulerScratch struct {
 	_        structs.HostLayout
-	Locals   [128]uint64
+	Frame    uint64
 	So       [40]uint64
 	Other    [40]uint64
 	Want     [16]uint64
@@ -457,6 +464,7 @@ const (
 	SchedulerMapLosses          = "losses"
 	SchedulerMapRoutedRooms     = "routed_rooms"
 	SchedulerMapScratches       = "scratches"
+	SchedulerMapStacks          = "stacks"
 	SchedulerMapTurns           = "turns"
 	SchedulerProgFreeBlocks     = "free_blocks"
 	SchedulerProgScheduleReturn = "schedule_return"
@@ -534,6 +542,7 @@ type SchedulerMapSpecs struct {
 	Losses      *ebpf.MapSpec `ebpf:"losses"`
 	RoutedRooms *ebpf.MapSpec `ebpf:"routed_rooms"`
 	Scratches   *ebpf.MapSpec `ebpf:"scratches"`
+	Stacks      *ebpf.MapSpec `ebpf:"stacks"`
 	Turns       *ebpf.MapSpec `ebpf:"turns"`
 }
 
@@ -579,6 +588,7 @@ type SchedulerMaps struct {
 	Losses      *ebpf.Map `ebpf:"losses"`
 	RoutedRooms *ebpf.Map `ebpf:"routed_rooms"`
 	Scratches   *ebpf.Map `ebpf:"scratches"`
+	Stacks      *ebpf.Map `ebpf:"stacks"`
 	Turns       *ebpf.Map `ebpf:"turns"`
 }
 
@@ -589,6 +599,7 @@ func (m *SchedulerMaps) Close() error {
 		m.Losses,
 		m.RoutedRooms,
 		m.Scratches,
+		m.Stacks,
 		m.Turns,
 	)
 }

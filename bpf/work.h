@@ -12,6 +12,7 @@
 #include "event.h"
 #include "config.h"
 #include "python.h"
+#include "frames.h"
 #include "ids.h"
 
 struct {
@@ -54,7 +55,7 @@ struct walk {
 
 /* Room to work in; too much for a stack of 512 bytes. */
 struct scratch {
-	__u64 locals[PM_MAX_LOCALS];
+	__u64 frame; /* of the watched function */
 	__u64 so[PM_MAX_VALUES];
 	__u64 other[PM_MAX_VALUES];
 	__u64 want[PM_MAX_KEYS];
@@ -207,12 +208,16 @@ static __always_inline void begin_rows(struct scratch *s, __u16 what)
  * could not be read. */
 static __always_inline __u32 list_items(struct pm_engine *e, __u64 list, __u64 *items)
 {
-	__u32 n = list && list != e->none ? read_len(list, OB_SIZE) : 0;
+	__u64 head[2]; /* ob_size, ob_item */
 
 	*items = 0;
-	if (n == 0 || n == PM_UNKNOWN)
-		return n;
-	return read_ptr(list + e->py.list_items, items) ? PM_UNKNOWN : n;
+	if (!list || list == e->none)
+		return 0;
+	if (read_mem(head, sizeof(head), list + OB_SIZE) || head[0] > 0x7fffffff)
+		return PM_UNKNOWN;
+	if (head[0])
+		*items = head[1];
+	return (__u32)head[0];
 }
 
 static __always_inline __u32 dict_len(__u64 dict)
@@ -249,15 +254,18 @@ static __always_inline int is_foreign(const struct pm_engine *e, const struct se
 	return 1;
 }
 
-/* The frame and locals of a watched function, or 0 for a foreign hit. */
-static __always_inline __u64 enter(struct pm_engine *e, struct scratch *s, struct self *self,
-				   __u64 code, __u64 instruction, __u32 locals)
+/* The frame of a watched function, read with its locals; 0 for a foreign hit. */
+static __always_inline __u64 enter(struct pm_engine *e, struct self *self, __u64 code,
+				   __u64 instruction, __u32 locals)
 {
+	struct frames *f = frames();
 	__u64 frame, at;
 
-	if (is_foreign(e, self))
+	if (!f || is_foreign(e, self))
 		return 0;
 	frame = current_frame(e);
+	if (frame)
+		read_frame(&e->py, frame, locals);
 	if (!frame || frame_code(e, frame) != code) {
 		lose(self->engine, self->probe, PM_SEEN_FOREIGN);
 		return 0;
@@ -265,13 +273,11 @@ static __always_inline __u64 enter(struct pm_engine *e, struct scratch *s, struc
 	/* The interpreter is at this instruction or has just left the one before
 	 * it; an instruction far off means that something else touched the code
 	 * (quickening, a copy of co_code). */
-	if (frame_at(&e->py, frame, code, &at) || at + 64 < instruction || at > instruction + 8) {
+	if (frame_instruction(e, frame, code, &at) || at + 64 < instruction || at > instruction + 8) {
 		lose(self->engine, self->probe, PM_SEEN_FOREIGN);
 		return 0;
 	}
-	if (locals > PM_MAX_LOCALS)
-		locals = PM_MAX_LOCALS;
-	if (read_mem(s->locals, locals * 8, frame + e->py.frame_locals)) {
+	if (!f->bytes) { /* of another function so many need not have been there */
 		lose(self->engine, self->probe, PM_LOST_FAULT);
 		return 0;
 	}
