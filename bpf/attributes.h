@@ -70,8 +70,7 @@ __noinline int find_values(struct self *self, __u64 object)
 	struct turns ctx = {};
 	__u64 values, dict, at;
 	struct pm_engine *e;
-	struct keys k = {};
-	__u32 most;
+	__u32 most, n;
 
 	if (!self)
 		return -1;
@@ -84,15 +83,13 @@ __noinline int find_values(struct self *self, __u64 object)
 	}
 	if (!object || instance(&e->py, object, &values, &dict))
 		return -1;
-	if (instance_keys(&e->py, object, values, dict, &at) || read_keys(&e->py, at, &k) ||
-	    k.count > PM_MAX_ENTRIES)
+	if (instance_keys(&e->py, object, values, dict, &at) || read_keys(&e->py, at, &s->find) ||
+	    s->find.count > PM_MAX_ENTRIES)
 		return -1;
+	n = s->find.count;
 	most = e->py.values == PM_VALUES_DICT ? PM_MAX_ENTRIES : PM_MAX_VALUES;
-	s->find.entries = k.entries;
-	s->find.count = k.count;
-	s->find.size = k.size;
 	repeat(PM_MAX_ENTRIES, find_one, &ctx);
-	if (k.count && !s->find.count)
+	if (n && !s->find.count)
 		return -1;
 	if (values) {
 		for (int j = 0; j < PM_MAX_KEYS; j++) {

@@ -13,14 +13,14 @@
 #define DICT_USED 16
 #define DICT_KEYS 32
 #define DICT_VALUES 40
-#define KEYS_LOG2_INDEX 9
-#define KEYS_KIND 10
-#define KEYS_ENTRIES 24
+#define KEYS_HEAD 8 /* byte 1: log 2 of the index's bytes; 2: kind; then usable; entries */
 #define KEYS_INDICES 32
 #define KEYS_GENERAL 0 /* DictKeysKind: entries of hash, key, value */
 #define BYTES_DATA 32
 
 /* struct _dictkeysobject of 3.10, whose entries are all of hash, key, value. */
+#define KEYS_310_SIZE 8
+#define KEYS_310_ENTRIES 32
 #define KEYS_310_INDICES 40
 
 #define PM_MAX_LOCALS 128
@@ -66,30 +66,23 @@ static __always_inline __u32 read_len(__u64 object, __u32 at)
  */
 __noinline __u32 long_value(__u64 object, __u32 tagged)
 {
-	struct {
-		__u64 tag;
-		__u32 digit;
-		__u32 spare;
-	} v = {};
-	__u64 digits;
-	__u32 high;
+	__u64 v[2], digits; /* there is room for two digits of 30 bits, whatever it has */
 
-	if (!object || read_mem(&v, 12, object + OB_SIZE))
+	if (!object || read_mem(v, sizeof(v), object + OB_SIZE))
 		return PM_UNKNOWN;
+	digits = v[0];
 	if (tagged) {
-		if ((v.tag & 3) == 2)
+		if ((digits & 3) == 2)
 			return PM_UNKNOWN;
-		digits = v.tag >> 3;
-	} else {
-		digits = v.tag;
+		digits >>= 3;
 	}
 	if (digits == 0)
 		return 0;
 	if (digits == 1)
-		return v.digit;
-	if (digits != 2 || read_mem(&high, 4, object + OB_SIZE + 12) || high > 3)
+		return (__u32)v[1];
+	if (digits != 2 || v[1] >> 32 > 3)
 		return PM_UNKNOWN;
-	return v.digit | high << 30;
+	return (__u32)v[1] | (__u32)(v[1] >> 32) << 30;
 }
 
 static __always_inline __u32 read_long(const struct pm_python *py, __u64 object)
@@ -140,11 +133,9 @@ static __always_inline __u64 current_frame(const struct pm_engine *e)
  * Where an instance keeps its attributes: *values is the first of its inline
  * values, or else *dict its own dict.
  */
-static __always_inline int instance(const struct pm_python *py, __u64 object, __u64 *values,
-				    __u64 *dict)
+static __noinline int instance(const struct pm_python *py, __u64 object, __u64 *values, __u64 *dict)
 {
 	__u64 type, size = 0, word[2];
-	__u8 state[4];
 
 	*values = 0;
 	*dict = 0;
@@ -171,9 +162,10 @@ static __always_inline int instance(const struct pm_python *py, __u64 object, __
 			return -1;
 		if (read_ptr(object + OB_TYPE, &type) || read_ptr(type + py->type_basicsize, &size))
 			return -1;
-		if (size > 4096 || read_mem(state, 4, object + size))
+		if (size > 4096 || read_ptr(object + size, &word[0]))
 			return -1;
-		if (state[3] == 1) /* values are valid, whether there is a dict or not */
+		/* Byte 3: the values are valid, whether there is a dict or not. */
+		if ((word[0] >> 24 & 0xff) == 1)
 			*values = object + size + py->values_first;
 	}
 	if (!*values && *dict && !read_ptr(*dict + DICT_VALUES, &word[0]) && word[0])
@@ -188,45 +180,32 @@ struct keys {
 	__u32 size; /* of an entry: 16, or 24 with the hash first */
 };
 
-/* A global function: the verifier looks at it once. */
-__noinline int read_keys_310(__u64 at, struct keys *k)
+static __noinline int read_keys(const struct pm_python *py, __u64 at, struct keys *k)
 {
-	struct {
-		__u64 refcount, size, lookup, usable, entries;
-	} head;
-	__u64 size, index = 1;
+	__u64 head[3], index = 0; /* bytes of the table before the entries, log 2 */
 
-	if (!k || !at || read_mem(&head, sizeof(head), at))
+	if (!at)
 		return -1;
-	size = head.size;
-	if (size > 1ull << 32 || head.entries > 0x7fffffff)
+	if (py->values == PM_VALUES_DICT) {
+		if (read_ptr(at + KEYS_310_SIZE, &head[0]) ||
+		    read_ptr(at + KEYS_310_ENTRIES, &head[2]) || head[0] > 1ull << 32)
+			return -1;
+		if (head[0] > 0xff)
+			index = head[0] > 0xffff ? head[0] > 0xffffffff ? 3 : 2 : 1;
+		k->size = 24;
+		k->entries = at + KEYS_310_INDICES + (head[0] << index);
+	} else {
+		if (read_mem(head, sizeof(head), at + KEYS_HEAD))
+			return -1;
+		index = head[0] >> 8 & 0xff;
+		if (index > 40)
+			return -1;
+		k->size = (head[0] >> 16 & 0xff) == KEYS_GENERAL ? 24 : 16;
+		k->entries = at + KEYS_INDICES + (1ull << index);
+	}
+	if (head[2] > 0x7fffffff)
 		return -1;
-	if (size > 0xff)
-		index = size > 0xffff ? size > 0xffffffff ? 8 : 4 : 2;
-	k->count = (__u32)head.entries;
-	k->size = 24;
-	k->entries = at + KEYS_310_INDICES + size * index;
-	return 0;
-}
-
-static __always_inline int read_keys(const struct pm_python *py, __u64 at, struct keys *k)
-{
-	struct { /* behind the reference count */
-		__u8 log2_size, log2_index, kind, pad;
-		__u32 version;
-		__u64 usable, entries;
-	} head;
-
-	if (py->values == PM_VALUES_DICT)
-		return read_keys_310(at, k);
-
-	if (!at || read_mem(&head, sizeof(head), at + 8) || head.log2_index > 40)
-		return -1;
-	if (head.entries > 0x7fffffff)
-		return -1;
-	k->count = (__u32)head.entries;
-	k->size = head.kind == KEYS_GENERAL ? 24 : 16;
-	k->entries = at + KEYS_INDICES + (1ull << head.log2_index);
+	k->count = (__u32)head[2];
 	return 0;
 }
 
@@ -243,30 +222,59 @@ static __always_inline int instance_keys(const struct pm_python *py, __u64 objec
 		       0;
 }
 
+/* Where an object keeps its attributes. */
+struct holder {
+	__u64 object;
+	__u64 values; /* 0: not apart from a dict */
+	__u64 entries; /* of its dict's keys; 0: none */
+	__u64 size; /* of an entry */
+};
+
+static __always_inline void open_holder(const struct pm_python *py, struct holder *h, __u64 object)
+{
+	struct keys k = {};
+	__u64 dict, at;
+
+	*h = (struct holder){ .object = object };
+	if (!object || instance(py, object, &h->values, &dict))
+		return;
+	if (dict && !read_ptr(dict + DICT_KEYS, &at) && !read_keys(py, at, &k)) {
+		h->entries = k.entries;
+		h->size = k.size;
+	}
+}
+
 /* One attribute of an object whose storage is known. */
-static __always_inline __u64 attr_value(const struct pm_python *py, __u64 object,
+static __always_inline __u64 held_value(const struct pm_python *py, const struct holder *h,
 					const struct pm_attr *a)
 {
-	__u64 values, dict, at, entry[2];
-	struct keys k = {};
+	__u64 at, entry[2];
 
-	if (!object || a->storage == PM_STORED_NOT)
+	if (!h->object || a->storage == PM_STORED_NOT)
 		return 0;
 	if (a->storage == PM_STORED_SLOT)
-		return read_ptr(object + a->at, &at) ? 0 : at;
-	if (instance(py, object, &values, &dict))
+		return read_ptr(h->object + a->at, &at) ? 0 : at;
+	if (a->storage == PM_STORED_INLINE && h->values && py->values != PM_VALUES_DICT)
+		return read_ptr(h->values + 8ull * a->at, &at) ? 0 : at;
+	if (!h->entries)
 		return 0;
-	if (a->storage == PM_STORED_INLINE && values && py->values != PM_VALUES_DICT)
-		return read_ptr(values + 8ull * a->at, &at) ? 0 : at;
-	if (!dict || read_ptr(dict + DICT_KEYS, &at) || read_keys(py, at, &k))
-		return 0;
-	at = k.entries + (__u64)k.size * a->at + (k.size == 24 ? 8 : 0);
+	at = h->entries + h->size * a->at + (h->size == 24 ? 8 : 0);
 	if (read_mem(entry, 16, at) || entry[0] != a->key)
 		return 0;
 	/* 3.10: not all instances need have their class's keys in the same order. */
-	if (values && py->values == PM_VALUES_DICT)
-		return read_ptr(values + 8ull * a->at, &at) ? 0 : at;
+	if (h->values && py->values == PM_VALUES_DICT)
+		return read_ptr(h->values + 8ull * a->at, &at) ? 0 : at;
 	return entry[1];
+}
+
+static __always_inline __u64 attr_value(const struct pm_python *py, __u64 object,
+					const struct pm_attr *a)
+{
+	struct holder h = { .object = object };
+
+	if (a->storage == PM_STORED_DICT || a->storage == PM_STORED_INLINE)
+		open_holder(py, &h, object);
+	return held_value(py, &h, a);
 }
 
 static __always_inline __u64 read_attr(const struct pm_engine *e, __u64 object,

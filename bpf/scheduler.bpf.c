@@ -29,7 +29,7 @@ const enum pm_routed_place *use_routed_place __attribute__((unused));
 
 /* ---- Scheduler.schedule returns ---- */
 
-static __always_inline __u32 queue_len(struct pm_engine *e, __u64 scheduler)
+static __always_inline __u32 queue_len(struct pm_engine *e, const struct holder *scheduler)
 {
 	__u32 sum = 0, n;
 	__u64 queue;
@@ -39,7 +39,7 @@ static __always_inline __u32 queue_len(struct pm_engine *e, __u64 scheduler)
 	for (int q = 0; q < PM_MAX_QUEUES; q++) {
 		if (e->queue_kind[q] == PM_QUEUE_NONE)
 			continue;
-		queue = read_attr(e, scheduler, &e->queues[q]);
+		queue = held_value(&e->py, scheduler, &e->queues[q]);
 		if (e->queue_kind[q] == PM_QUEUE_HEAP)
 			queue = read_attr(e, queue, &e->heap);
 		n = read_len(queue, OB_SIZE);
@@ -55,19 +55,21 @@ static __noinline void read_scheduler(struct pm_engine *e, struct scratch *s, st
 				      __u64 scheduler)
 {
 	struct pm_step *st = &s->step;
+	struct holder *h = &s->holder;
 	__u64 at;
 
+	open_holder(&e->py, h, scheduler);
 	st->began = 0;
 	at = local(e, s->frame, e->l_began);
 	if (e->l_began != PM_NO_LOCAL && (!at || read_ptr(at + e->py.float_value, &st->began)))
 		note_bad(self, &st->bad, PM_BAD_TIME);
-	st->running = read_len(read_attr(e, scheduler, &e->running), OB_SIZE);
-	st->waiting = queue_len(e, scheduler);
+	st->running = read_len(held_value(&e->py, h, &e->running), OB_SIZE);
+	st->waiting = queue_len(e, h);
 	/* What this vLLM does not have was said as it was attached to, and is no loss. */
 	if ((st->running == PM_UNKNOWN && e->running.storage != PM_STORED_NOT) ||
 	    (st->waiting == PM_UNKNOWN && e->queue_kind[0] != PM_QUEUE_NONE))
 		note_bad(self, &st->bad, PM_BAD_QUEUES);
-	st->requests = dict_len(read_attr(e, scheduler, &e->requests));
+	st->requests = dict_len(held_value(&e->py, h, &e->requests));
 	st->free_blocks = read_counter(e);
 	if (st->free_blocks == PM_UNKNOWN && e->counter)
 		note_bad(self, &st->bad, PM_BAD_FREE);

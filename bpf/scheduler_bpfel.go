@@ -267,8 +267,15 @@ type SchedulerRoutedRoom struct {
 }
 
 type SchedulerScratch struct {
-	_        structs.HostLayout
-	Frame    uint64
+	_      structs.HostLayout
+	Frame  uint64
+	Holder struct {
+		_       structs.HostLayout
+		Object  uint64
+		Values  uint64
+		Entries uint64
+		Size    uint64
+	}
 	So       [40]uint64
 	Other    [40]uint64
 	Want     [16]uint64

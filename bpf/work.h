@@ -35,11 +35,6 @@ struct {
 	__type(value, __u64);
 } losses SEC(".maps");
 
-struct find {
-	__u64 entries;
-	__u32 count, size;
-};
-
 struct walk {
 	__u64 entries; /* or items of a list, or table of a set */
 	__u64 ids, computed, blocks; /* items of the lists in CachedRequestData */
@@ -56,6 +51,7 @@ struct walk {
 /* Room to work in; too much for a stack of 512 bytes. */
 struct scratch {
 	__u64 frame; /* of the watched function */
+	struct holder holder;
 	__u64 so[PM_MAX_VALUES];
 	__u64 other[PM_MAX_VALUES];
 	__u64 want[PM_MAX_KEYS];
@@ -66,7 +62,7 @@ struct scratch {
 	__u64 computed[PM_BATCH];
 	__u64 blocks[PM_BATCH];
 	__u64 object[32];
-	struct find find;
+	struct keys find; /* count: 0 once it failed */
 	struct walk walk;
 	struct pm_step step;
 	struct {
@@ -228,15 +224,18 @@ static __always_inline __u32 dict_len(__u64 dict)
 /* Prepares to walk a dict; returns the number of its items. */
 static __always_inline __u32 open_dict(const struct pm_engine *e, struct scratch *s, __u64 dict)
 {
-	__u64 used, at;
+	__u64 head[(DICT_KEYS - DICT_USED) / 8 + 1], used;
 	struct keys k = {};
 
 	s->walk.count = 0;
-	if (!dict || read_ptr(dict + DICT_USED, &used) || used > 0x7fffffff)
+	if (!dict || read_mem(head, sizeof(head), dict + DICT_USED))
+		return PM_UNKNOWN;
+	used = head[0];
+	if (used > 0x7fffffff)
 		return PM_UNKNOWN;
 	if (used == 0)
 		return 0;
-	if (read_ptr(dict + DICT_KEYS, &at) || read_keys(&e->py, at, &k))
+	if (read_keys(&e->py, head[(DICT_KEYS - DICT_USED) / 8], &k))
 		return PM_UNKNOWN;
 	s->walk.entries = k.entries;
 	s->walk.count = k.count;
@@ -255,8 +254,8 @@ static __always_inline int is_foreign(const struct pm_engine *e, const struct se
 }
 
 /* The frame of a watched function, read with its locals; 0 for a foreign hit. */
-static __always_inline __u64 enter(struct pm_engine *e, struct self *self, __u64 code,
-				   __u64 instruction, __u32 locals)
+static __noinline __u64 enter(struct pm_engine *e, struct self *self, __u64 code, __u64 instruction,
+			      __u32 locals)
 {
 	struct frames *f = frames();
 	__u64 frame, at;
@@ -273,7 +272,8 @@ static __always_inline __u64 enter(struct pm_engine *e, struct self *self, __u64
 	/* The interpreter is at this instruction or has just left the one before
 	 * it; an instruction far off means that something else touched the code
 	 * (quickening, a copy of co_code). */
-	if (frame_instruction(e, frame, code, &at) || at + 64 < instruction || at > instruction + 8) {
+	if (frame_instruction(e, frame, code, &at) || at + 64 < instruction ||
+	    at > instruction + 8) {
 		lose(self->engine, self->probe, PM_SEEN_FOREIGN);
 		return 0;
 	}
