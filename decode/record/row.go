@@ -90,7 +90,7 @@ type StepRow struct {
 	// is not by the same rule as prefill and decode above: context is what was
 	// taken from waiting (V1 runner: for the first time) or has no output yet.
 	ContextRequests    *int32 `parquet:"ctx_requests,optional"`
-	ContextTokens      *int32 `parquet:"ctx_tokens,optional"`
+	ContextTokens      *int32 `parquet:"ctx_tokens,optional,plain"`
 	GenerationRequests *int32 `parquet:"gen_requests,optional"`
 	GenerationTokens   *int32 `parquet:"gen_tokens,optional"`
 
@@ -435,7 +435,7 @@ type StepRequestRow struct {
 	PromptTokens *int32 `parquet:"prompt_tokens,optional,plain"`
 	OutputTokens *int32 `parquet:"output_tokens,optional"` // null: no output read for this step
 	DraftTokens  int32  `parquet:"draft_tokens"`
-	NewBlocks    *int32 `parquet:"new_blocks,optional,plain"`
+	NewBlocks    *int32 `parquet:"new_blocks,optional,dict"`
 }
 
 // RequestRow is a row of the table requests: a request that was scheduled.
@@ -510,7 +510,7 @@ type KVBlockRow struct {
 	Engine     int32  `parquet:"engine"`
 	OpID       int64  `parquet:"op_id,delta"`
 	TimeNS     int64  `parquet:"time_ns,delta"`
-	BlockID    int32  `parquet:"block_id"`
+	BlockID    int32  `parquet:"block_id,plain"`
 	Op         string `parquet:"op,dict"`
 	HadHash    bool   `parquet:"had_hash"` // carried a prefix-cache hash
 	RequestUID *int64 `parquet:"request_uid,optional"`
@@ -525,11 +525,11 @@ type KVEvictionRow struct {
 	BlockID    int32  `parquet:"block_id"`
 	HadHash    bool   `parquet:"had_hash"`    // true: cached content was lost
 	BirthKnown bool   `parquet:"birth_known"` // false: allocated before tracing; the times are lower bounds
-	LifetimeNS int64  `parquet:"lifetime_ns"` // birth to this
-	IdleNS     int64  `parquet:"idle_ns"`     // last prefix hit (or birth) to this
-	BirthNS    *int64 `parquet:"birth_ns,optional"`
-	ReleasedNS *int64 `parquet:"released_ns,optional"` // last time its last user let go
-	UnusedNS   *int64 `parquet:"unused_ns,optional"`   // released to this
+	LifetimeNS int64  `parquet:"lifetime_ns,plain"` // birth to this
+	IdleNS     int64  `parquet:"idle_ns,plain"`     // last prefix hit (or birth) to this
+	BirthNS    *int64 `parquet:"birth_ns,optional,plain"`
+	ReleasedNS *int64 `parquet:"released_ns,optional,plain"` // last time its last user let go
+	UnusedNS   *int64 `parquet:"unused_ns,optional,plain"`   // released to this
 	Hits       int32  `parquet:"hits"`                 // prefix hits in its life
 	RequestUID *int64 `parquet:"request_uid,optional"` // who allocated it first
 	TakenByUID *int64 `parquet:"taken_by_uid,optional"`

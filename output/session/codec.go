@@ -21,7 +21,7 @@ func newCodec() (*zstdCodec, error) {
 		zstd.WithEncoderConcurrency(1),
 		zstd.WithLowerEncoderMem(true),
 		zstd.WithWindowSize(compressBytes),
-		zstd.WithEncoderLevel(zstd.SpeedFastest),
+		zstd.WithEncoderLevel(zstd.SpeedDefault),
 		zstd.WithZeroFrames(true),
 		zstd.WithEncoderCRC(false))
 	if err != nil {

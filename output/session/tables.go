@@ -49,9 +49,10 @@ const (
 	// multiples, except by Cut.
 	batchRows = 512
 	// A page of a column. Larger ones compress better, but every column of every
-	// table has one in memory; the largest table is worth more.
+	// table has one in memory: tables of many rows and few columns are worth more.
 	pageBytes     = 32 << 10
-	hotPageBytes  = 64 << 10
+	longPageBytes = 64 << 10
+	hotPageBytes  = 128 << 10
 	compressBytes = hotPageBytes // zstd's window
 
 	// A row group's pages wait in memory for its end.
@@ -148,13 +149,13 @@ func createTables(session *Dir, name string, about About) (*Tables, error) {
 	err = errors.Join(
 		begin(b, TableProcesses, &t.processes),
 		begin(b, TableSteps, &t.steps),
-		begin(b.hot(), TableStepRequests, &t.stepRequests),
+		begin(b.paged(hotPageBytes), TableStepRequests, &t.stepRequests),
 		begin(b, TableRequests, &t.requests),
 		begin(b, TablePreemptions, &t.preemptions),
-		begin(b, TableKVUsage, &t.kvUsage),
-		begin(b, TableKVBlocks, &t.kvBlocks),
-		begin(b, TableKVEvictions, &t.kvEvictions),
-		begin(b, TableCPUOperations, &t.cpuOperations),
+		begin(b.paged(longPageBytes), TableKVUsage, &t.kvUsage),
+		begin(b.paged(longPageBytes), TableKVBlocks, &t.kvBlocks),
+		begin(b.paged(longPageBytes), TableKVEvictions, &t.kvEvictions),
+		begin(b.paged(longPageBytes), TableCPUOperations, &t.cpuOperations),
 		begin(b, TableGraphs, &t.graphs),
 		begin(b, TableGraphLaunches, &t.graphLaunches),
 		begin(b, TableEncoderDecoder, &t.encoderDecoder),
@@ -162,8 +163,8 @@ func createTables(session *Dir, name string, about About) (*Tables, error) {
 		begin(b, TableCopies, &t.copies),
 		begin(b, TableCollectives, &t.collectives),
 		begin(b, TableGPUSamples, &t.gpuSamples),
-		begin(b.hot(), TableGPUCounters, &t.gpuCounters),
-		begin(b.hot(), TableKernels, &t.kernels),
+		begin(b.paged(longPageBytes), TableGPUCounters, &t.gpuCounters),
+		begin(b.paged(longPageBytes), TableKernels, &t.kernels),
 		begin(b, TableKernelWindows, &t.kernelWindows),
 		begin(b, TableKernelClasses, &t.kernelClasses),
 		begin(b, TableMoEActivations, &t.moeActivations),
@@ -261,8 +262,8 @@ type builder struct {
 	into  *Tables
 }
 
-func (b builder) hot() builder {
-	b.page = hotPageBytes
+func (b builder) paged(bytes int) builder {
+	b.page = bytes
 	return b
 }
 
