@@ -70,7 +70,7 @@ type result struct {
 // a moment of collection. The live heap is about 15 MB; to collect it often costs
 // too little to be measured.
 func frugal() {
-	debug.SetGCPercent(25)
+	debug.SetGCPercent(12)
 	runtime.GOMAXPROCS(min(2, runtime.GOMAXPROCS(0)))
 }
 

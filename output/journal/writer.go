@@ -17,7 +17,7 @@ type Creator interface {
 
 // Options of a Writer. The zero value is good.
 type Options struct {
-	FrameBytes int           // payload bytes at which a frame is written; 1 MiB
+	FrameBytes int           // payload bytes at which a frame is written; 512 KiB
 	FileBytes  int64         // size at which the next file is begun; 256 MiB
 	SyncEvery  time.Duration // how often written frames are forced to disk; 10 s, negative: at Close only
 	// Rotated is called in a new file, the first one excepted, before anything
@@ -27,7 +27,7 @@ type Options struct {
 
 func (o Options) withDefaults() Options {
 	if o.FrameBytes <= 0 {
-		o.FrameBytes = 1 << 20
+		o.FrameBytes = 512 << 10
 	}
 	o.FrameBytes = min(o.FrameBytes, MaxBlock/4)
 	if o.FileBytes <= 0 {
@@ -94,7 +94,7 @@ func create(newFile func(name string) (file, error), opts Options) (*Writer, err
 	encoder, err := zstd.NewWriter(nil,
 		zstd.WithEncoderConcurrency(1),
 		zstd.WithLowerEncoderMem(true),
-		zstd.WithWindowSize(1<<20),
+		zstd.WithWindowSize(512<<10),
 		zstd.WithEncoderLevel(zstd.SpeedDefault),
 		zstd.WithEncoderCRC(false))
 	if err != nil {
