@@ -4,12 +4,17 @@ import (
 	"crypto/sha256"
 	"embed"
 	"encoding/base64"
-	"html/template"
+	"encoding/json"
 	"io"
 	"strings"
 )
 
-//go:embed assets/page.html assets/page.css assets/dark.css assets/page.js assets/uplot/uPlot.iife.min.js assets/uplot/uPlot.min.css assets/uplot/LICENSE assets/uplot/SHA256SUMS
+// The layout is made Go at compile time: html/template calls methods by name, for which the
+// linker would keep every method of every type in the binary, a sixth of it.
+//
+//go:generate go tool qtc -file=layout.qtpl
+
+//go:embed assets/page.css assets/dark.css assets/page.js assets/uplot/uPlot.iife.min.js assets/uplot/uPlot.min.css assets/uplot/LICENSE assets/uplot/SHA256SUMS
 var assets embed.FS
 
 // Write writes the page: one file that asks for nothing.
@@ -35,26 +40,18 @@ func (p *Page) write(w io.Writer, connect string) error {
 		return err
 	}
 	styles += darkBySystem + dark + "}}\n" + darkByChoice + dark + "}\n"
-	layout, err := template.New("page.html").ParseFS(assets, "assets/page.html")
-	if err != nil {
-		return err
-	}
 	v, err := p.view()
 	if err != nil {
 		return err
 	}
-	return layout.Execute(w, struct {
-		View   *view
-		Data   *data
-		Policy string
-		Styles template.CSS
-		Script template.JS
-	}{
-		v, &p.data,
-		// Nothing but what is in the file runs, and what it shows cannot change that.
-		"default-src 'none'; script-src " + hash(script) + "; style-src " + hash(styles) + "; img-src data:; base-uri 'none'; form-action 'none'; connect-src " + connect,
-		template.CSS(styles), template.JS(script),
-	})
+	data, err := json.Marshal(&p.data)
+	if err != nil {
+		return err
+	}
+	// Nothing but what is in the file runs, and what it shows cannot change that.
+	policy := "default-src 'none'; script-src " + hash(script) + "; style-src " + hash(styles) + "; img-src data:; base-uri 'none'; form-action 'none'; connect-src " + connect
+	_, err = io.WriteString(w, layout(v, policy, styles, script, data))
+	return err
 }
 
 // Where the colours of dark.css hold.
