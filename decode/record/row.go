@@ -523,15 +523,15 @@ type KVEvictionRow struct {
 	TimeNS     int64  `parquet:"time_ns,delta"`
 	OpID       int64  `parquet:"op_id"`
 	BlockID    int32  `parquet:"block_id"`
-	HadHash    bool   `parquet:"had_hash"`    // true: cached content was lost
-	BirthKnown bool   `parquet:"birth_known"` // false: allocated before tracing; the times are lower bounds
+	HadHash    bool   `parquet:"had_hash"`          // true: cached content was lost
+	BirthKnown bool   `parquet:"birth_known"`       // false: allocated before tracing; the times are lower bounds
 	LifetimeNS int64  `parquet:"lifetime_ns,plain"` // birth to this
 	IdleNS     int64  `parquet:"idle_ns,plain"`     // last prefix hit (or birth) to this
 	BirthNS    *int64 `parquet:"birth_ns,optional,plain"`
 	ReleasedNS *int64 `parquet:"released_ns,optional,plain"` // last time its last user let go
 	UnusedNS   *int64 `parquet:"unused_ns,optional,plain"`   // released to this
-	Hits       int32  `parquet:"hits"`                 // prefix hits in its life
-	RequestUID *int64 `parquet:"request_uid,optional"` // who allocated it first
+	Hits       int32  `parquet:"hits"`                       // prefix hits in its life
+	RequestUID *int64 `parquet:"request_uid,optional"`       // who allocated it first
 	TakenByUID *int64 `parquet:"taken_by_uid,optional"`
 }
 
