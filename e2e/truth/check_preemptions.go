@@ -46,7 +46,7 @@ func preemptionFits(p *record.PreemptionRow, ix *index) bool {
 		if row.StepID >= p.StepID {
 			break
 		}
-		computed = num(row.Computed) + int64(row.Scheduled)
+		computed = num(row.Computed) + int64(row.Scheduled) - rejected(row)
 	}
 	return p.Computed == nil || computed < 0 || int64(*p.Computed) == computed
 }

@@ -355,6 +355,27 @@ func TestStopsLate(t *testing.T) {
 	qt.Check(t, qt.Not(qt.Equals(late(false, "abort", 2), 0)))
 }
 
+// TestDrafts: of 3 drafts one is right, so that the next step begins 2 tokens before the end of the last.
+func TestDrafts(t *testing.T) {
+	account := func(next int32) (string, string) {
+		r := record.RequestRow{
+			PromptTokens: p(int32(10)), CachedTokens: p(int32(0)), OutputTokens: p(int32(4)), Reason: p("length"),
+			Scheduled: 15, FromStart: true,
+		}
+		h := historyOf(&r, []*record.StepRequestRow{
+			{Kind: record.KindPrefill, Computed: p(int32(0)), Scheduled: 10, OutputTokens: p(int32(1)), PromptTokens: p(int32(10))},
+			{StepID: 1, Kind: record.KindDecode, Computed: p(int32(10)), Scheduled: 4, DraftTokens: 3, OutputTokens: p(int32(2)), PromptTokens: p(int32(10))},
+			{StepID: 2, Kind: record.KindDecode, Computed: p(next), Scheduled: 1, OutputTokens: p(int32(1)), PromptTokens: p(int32(10))},
+		})
+		return h.account(&r, false), h.broken
+	}
+	work, chain := account(12)
+	qt.Check(t, qt.Equals(work, ""))
+	qt.Check(t, qt.Equals(chain, ""))
+	_, chain = account(14)
+	qt.Check(t, qt.Equals(chain, "step 2 begins at 14, the one before ended at 12"))
+}
+
 // TestOldVersion: before 0.25 the sum has cached prompt tokens, before 0.28
 // look-ups are counted again and again.
 func TestOldVersion(t *testing.T) {

@@ -11,6 +11,7 @@ type history struct {
 	rows      []*record.StepRequestRow
 	end       int // the row that handed out its last token; -1: none did
 	outputs   int64
+	rejected  int64  // drafts that were computed for nothing
 	broken    string // where a step did not go on where the one before ended
 	wrongKind string
 }
@@ -29,7 +30,8 @@ func historyOf(r *record.RequestRow, rows []*record.StepRequestRow) history {
 			// After a preemption it begins anew, with what is cached.
 			h.breaks("step %d begins at %d, the one before ended at %d", row.StepID, at, next)
 		}
-		next = at + int64(row.Scheduled)
+		next = at + int64(row.Scheduled) - rejected(row)
+		h.rejected += rejected(row)
 		h.kind(r, row)
 		if out := num(row.OutputTokens); out > 0 {
 			h.outputs += out
@@ -37,6 +39,14 @@ func historyOf(r *record.RequestRow, rows []*record.StepRequestRow) history {
 		}
 	}
 	return h
+}
+
+// rejected are the drafts of a row that gave no token: the next step computes from before them.
+func rejected(row *record.StepRequestRow) int64 {
+	if out := num(row.OutputTokens); out > 0 {
+		return max(int64(row.DraftTokens)-(out-1), 0)
+	}
+	return 0
 }
 
 func (h *history) breaks(format string, args ...any) {
@@ -92,7 +102,7 @@ func (h *history) account(r *record.RequestRow, async bool) string {
 		return fmt.Sprintf("%d tokens scheduled after its end", extra)
 	}
 	if r.Preemptions == 0 {
-		if got := r.Scheduled - extra; got != needed {
+		if got := r.Scheduled - extra - h.rejected; got != needed {
 			return fmt.Sprintf("want %d - %d + %d - 1 = %d, got %d", *r.PromptTokens, *r.CachedTokens, *r.OutputTokens, needed, got)
 		}
 		return ""
@@ -102,7 +112,7 @@ func (h *history) account(r *record.RequestRow, async bool) string {
 	// preemption.
 	last := h.rows[h.end]
 	want := int64(*r.PromptTokens) + int64(*r.OutputTokens) - 1
-	if got := num(last.Computed) + int64(last.Scheduled); !async && got != want {
+	if got := num(last.Computed) + int64(last.Scheduled) - rejected(last); !async && got != want {
 		return fmt.Sprintf("preempted %d times: the last step ends at %d tokens, not %d", r.Preemptions, got, want)
 	}
 	return ""
