@@ -75,7 +75,7 @@ type soak struct {
 }
 
 func newSoak(t *testing.T) *soak {
-	k := &soak{hours: 1.0 / 3, brief: true, fileBytes: 512 << 10, began: time.Now()}
+	k := &soak{hours: 1.0 / 3, began: time.Now()}
 	step := 100 * time.Millisecond
 	place := t.TempDir()
 	if text := os.Getenv("PMTRACE_SOAK_HOURS"); text != "" {
@@ -84,9 +84,11 @@ func newSoak(t *testing.T) *soak {
 		qt.Assert(t, qt.IsNil(err))
 		step, err = time.ParseDuration(os.Getenv("PMTRACE_SOAK_STEP"))
 		qt.Assert(t, qt.IsNil(err))
-		k.brief, k.fileBytes = false, 0
 		place = filepath.Join(os.Getenv("PMTRACE_SOAK_DIR"), "simulated")
 		qt.Assert(t, qt.IsNil(os.RemoveAll(place)))
+	}
+	if k.brief = k.hours < 24; k.brief { // files are smaller, so that there are several
+		k.fileBytes = 512 << 10
 	}
 	k.clock = soakClock{ppm: soakPPM, at: simStart + uint64(k.hours/2*3600e9), step: soakStep}
 	k.whole, k.lossy = soakServers(soakWorld{uint64(step), min(24, k.hours) * 3600e9, k.clock.wall, k.record})

@@ -13,8 +13,8 @@ func (r *results) page() string {
 	b.WriteString("# Endurance\n\nWritten by `make soak`; the figures are results.json's.\n\n")
 	fmt.Fprintf(&b, "%s. Other work ran on the machine meanwhile.\n\n", r.Machine)
 	b.WriteString("Flat means: at last there is no more than at first, and the bound. At first and at last are medians: of the\n" +
-		"second and the third simulated day, and of a fifth of the real time behind ten minutes of warm-up. The slope is that of the line\n" +
-		"through all values. What is not flat, lost, or counted otherwise fails the run.\n")
+		"second and the last third of the simulated time (a day each), and of a fifth of the real time behind ten minutes\n" +
+		"of warm-up. The slope is that of the line through all values. What is not flat, lost, or counted otherwise fails the run.\n")
 	if r.Simulated != nil {
 		simulated(&b, r.Simulated)
 	}
@@ -54,7 +54,7 @@ tables, as in a trace, in %.0f minutes.
 	trends(b, [][2]any{{"anonymous memory, MiB (the simulation's as well)", s.Anon}, {"heap in use, MiB", s.Heap}, {"objects in use", s.Objects}})
 	b.WriteString("\n| simulated hour | anonymous memory, MiB | heap in use, MiB | objects in use |\n|---|---|---|---|\n")
 	for _, l := range s.Looks {
-		fmt.Fprintf(b, "| %.0f | %.1f | %.1f | %.0f |\n", l.Hours, l.Anon, l.Heap, l.Objects)
+		fmt.Fprintf(b, "| %.1f | %.1f | %.1f | %.0f |\n", l.Hours, l.Anon, l.Heap, l.Objects)
 	}
 	fmt.Fprintf(b, "\nBehind the end, with the summary made: %.1f MiB.\n", s.AtEndMiB)
 }
@@ -109,8 +109,16 @@ func trends(b *strings.Builder, rows [][2]any) {
 		if t.Bound == 0 {
 			bound = "shown alone"
 		}
-		fmt.Fprintf(b, "| %s | %.1f | %.1f | %.1f | %+.2f | %s | %d |\n", r[0], t.Early, t.Late, t.Most, t.PerHour, bound, t.Values)
+		fmt.Fprintf(b, "| %s | %s | %s | %s | %+.2f | %s | %d |\n", r[0], figure(t.Early), figure(t.Late), figure(t.Most), t.PerHour, bound, t.Values)
 	}
+}
+
+// figure is whole where it is large.
+func figure(v float64) string {
+	if v < 10_000 {
+		return fmt.Sprintf("%.1f", v)
+	}
+	return number(int64(v))
 }
 
 // number has its thousands apart.
