@@ -47,7 +47,7 @@ tables, as in a trace, in %.0f minutes.
 		{"events lost by the ring, in `losses`", fmt.Sprintf("%s of %s", number(s.Lost), number(s.Dropped))},
 		{"records of the journal, read back", fmt.Sprintf("%s in %d files, %.0f MiB", number(s.Records), s.JournalFiles, s.JournalMiB)},
 		{"rows of all tables", fmt.Sprintf("%s in %d parts, %.0f MiB", number(s.Rows), s.Parts, s.ParquetMiB)},
-		{"arrivals, told by the wall clock, off by at most", fmt.Sprintf("%.1f ms: the drift since the clock was read", s.ArrivalOffMS)},
+		{"arrivals, told by the wall clock, off by at most", fmt.Sprintf("%.1f ms; 12 are the drift between two readings of the clock", s.ArrivalOffMS)},
 		{"arrivals off by the clock's step", fmt.Sprintf("%d, of the moment that it showed twice", s.AroundStep)},
 		{"the journal's last file cut short", "one damage, all before it read"},
 	})
@@ -57,6 +57,9 @@ tables, as in a trace, in %.0f minutes.
 		fmt.Fprintf(b, "| %.1f | %.1f | %.1f | %.0f |\n", l.Hours, l.Anon, l.Heap, l.Objects)
 	}
 	fmt.Fprintf(b, "\nBehind the end, with the summary made: %.1f MiB.\n", s.AtEndMiB)
+	if s.Note != "" {
+		fmt.Fprintf(b, "\n%s\n", s.Note)
+	}
 }
 
 func realServer(b *strings.Builder, r *steady.Real) {
