@@ -3,7 +3,6 @@ package decode_test
 import (
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -456,7 +455,7 @@ func (k *soak) checkSteady(t *testing.T) {
 func (k *soak) keep(t *testing.T) {
 	data, err := json.MarshalIndent(k.results, "", " ")
 	qt.Assert(t, qt.IsNil(err))
-	t.Log(fmt.Sprintf("%s", data))
+	t.Log(string(data))
 	if file := os.Getenv("PMTRACE_SOAK_RESULTS"); file != "" {
 		qt.Assert(t, qt.IsNil(os.WriteFile(file, data, 0o644)))
 		qt.Assert(t, qt.IsNil(os.RemoveAll(filepath.Dir(k.session.Path()))))
