@@ -3,7 +3,6 @@ package decode_test
 import (
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -75,7 +74,7 @@ type soak struct {
 }
 
 func newSoak(t *testing.T) *soak {
-	k := &soak{hours: 1.0 / 3, brief: true, fileBytes: 512 << 10, began: time.Now()}
+	k := &soak{hours: 1.0 / 3, began: time.Now()}
 	step := 100 * time.Millisecond
 	place := t.TempDir()
 	if text := os.Getenv("PMTRACE_SOAK_HOURS"); text != "" {
@@ -84,9 +83,11 @@ func newSoak(t *testing.T) *soak {
 		qt.Assert(t, qt.IsNil(err))
 		step, err = time.ParseDuration(os.Getenv("PMTRACE_SOAK_STEP"))
 		qt.Assert(t, qt.IsNil(err))
-		k.brief, k.fileBytes = false, 0
 		place = filepath.Join(os.Getenv("PMTRACE_SOAK_DIR"), "simulated")
 		qt.Assert(t, qt.IsNil(os.RemoveAll(place)))
+	}
+	if k.brief = k.hours < 24; k.brief { // files are smaller, so that there are several
+		k.fileBytes = 512 << 10
 	}
 	k.clock = soakClock{ppm: soakPPM, at: simStart + uint64(k.hours/2*3600e9), step: soakStep}
 	k.whole, k.lossy = soakServers(soakWorld{uint64(step), min(24, k.hours) * 3600e9, k.clock.wall, k.record})
@@ -454,7 +455,7 @@ func (k *soak) checkSteady(t *testing.T) {
 func (k *soak) keep(t *testing.T) {
 	data, err := json.MarshalIndent(k.results, "", " ")
 	qt.Assert(t, qt.IsNil(err))
-	t.Log(fmt.Sprintf("%s", data))
+	t.Log(string(data))
 	if file := os.Getenv("PMTRACE_SOAK_RESULTS"); file != "" {
 		qt.Assert(t, qt.IsNil(os.WriteFile(file, data, 0o644)))
 		qt.Assert(t, qt.IsNil(os.RemoveAll(filepath.Dir(k.session.Path()))))

@@ -1,5 +1,7 @@
 package join
 
+import "math"
+
 // wallClock tells when moments of the wall clock were on CLOCK_MONOTONIC. The wall clock
 // may drift, and may be set: what was told before that, and has its row after it, must not
 // move by the step.
@@ -25,25 +27,26 @@ func (w *wallClock) read(mono, wall int64) {
 // known reports whether there is a reading.
 func (w *wallClock) known() bool { return len(w.readings) > 0 }
 
-// mono is the moment at which the wall clock showed wall, which was before latest. Where it was
+// mono is the moment at which the wall clock showed wall, which was before latest: by the
+// reading that held then, or nearly, for the clock drifts from one to the next. Where it was
 // set back it showed the same twice: then the later one. Within the second until a step was
 // noticed it may be off by it.
-func (w *wallClock) mono(wall, latest int64) int64 {
-	const unsure, unknown = 1, 2
-	best, found := int64(0), unknown+1
-	next := int64(1<<63 - 1)
-	for i := len(w.readings) - 1; i >= 0 && found > 0; i-- {
+func (w *wallClock) mono(wall, latest int64) (best int64) {
+	const never = math.MaxInt64
+	least, next := int64(never), int64(never)
+	for i := len(w.readings) - 1; i >= 0 && least > 0; i-- {
 		r := w.readings[i]
-		at, fits := wall-r.ahead, unknown
+		at, missed := wall-r.ahead, int64(0) // by how much it is out of the reading's time
 		switch {
 		case at-wallSlack > latest:
-		case at >= next || i > 0 && at < r.at:
-			fits = unsure // the clock was ahead by something else then
-		default:
-			fits = 0
+			missed = never
+		case i > 0 && at < r.at:
+			missed = r.at - at
+		case at >= next:
+			missed = at - next + 1
 		}
-		if fits < found {
-			best, found = at, fits
+		if missed < least || i == len(w.readings)-1 {
+			best, least = at, missed
 		}
 		next = r.at
 	}

@@ -50,3 +50,23 @@ func TestWallClockForgets(t *testing.T) {
 	qt.Assert(t, qt.Equals(w.mono(last*1001, math.MaxInt64), last*1000))
 	qt.Assert(t, qt.Equals(w.mono((last-100)*1001, math.MaxInt64), (last-100)*1000))
 }
+
+// Between two readings the clock runs away; by the next one it would have come before that,
+// by the last one after.
+func TestWallClockDrifts(t *testing.T) {
+	const minute = 60_000_000_000
+	wall := func(mono int64) int64 { return 5*mono/4 + 1000*minute } // gains much
+	var w wallClock
+	for i := range int64(30) {
+		at := 10 * i * minute
+		if i == 20 {
+			w.read(at, wall(at)-500*minute) // set
+			continue
+		}
+		w.read(at, wall(at))
+	}
+	for at := int64(0); at < 180*minute; at += minute / 7 {
+		off := w.mono(wall(at), math.MaxInt64) - at
+		qt.Assert(t, qt.IsTrue(max(off, -off) <= 5*minute/2), qt.Commentf("at %d: off by %d", at, off))
+	}
+}

@@ -13,8 +13,8 @@ func (r *results) page() string {
 	b.WriteString("# Endurance\n\nWritten by `make soak`; the figures are results.json's.\n\n")
 	fmt.Fprintf(&b, "%s. Other work ran on the machine meanwhile.\n\n", r.Machine)
 	b.WriteString("Flat means: at last there is no more than at first, and the bound. At first and at last are medians: of the\n" +
-		"second and the third simulated day, and of a fifth of the real time behind ten minutes of warm-up. The slope is that of the line\n" +
-		"through all values. What is not flat, lost, or counted otherwise fails the run.\n")
+		"second and the last third of the simulated time (a day each), and of a fifth of the real time behind ten minutes\n" +
+		"of warm-up. The slope is that of the line through all values. What is not flat, lost, or counted otherwise fails the run.\n")
 	if r.Simulated != nil {
 		simulated(&b, r.Simulated)
 	}
@@ -47,16 +47,19 @@ tables, as in a trace, in %.0f minutes.
 		{"events lost by the ring, in `losses`", fmt.Sprintf("%s of %s", number(s.Lost), number(s.Dropped))},
 		{"records of the journal, read back", fmt.Sprintf("%s in %d files, %.0f MiB", number(s.Records), s.JournalFiles, s.JournalMiB)},
 		{"rows of all tables", fmt.Sprintf("%s in %d parts, %.0f MiB", number(s.Rows), s.Parts, s.ParquetMiB)},
-		{"arrivals, told by the wall clock, off by at most", fmt.Sprintf("%.1f ms: the drift since the clock was read", s.ArrivalOffMS)},
+		{"arrivals, told by the wall clock, off by at most", fmt.Sprintf("%.1f ms; 12 are the drift between two readings of the clock", s.ArrivalOffMS)},
 		{"arrivals off by the clock's step", fmt.Sprintf("%d, of the moment that it showed twice", s.AroundStep)},
 		{"the journal's last file cut short", "one damage, all before it read"},
 	})
 	trends(b, [][2]any{{"anonymous memory, MiB (the simulation's as well)", s.Anon}, {"heap in use, MiB", s.Heap}, {"objects in use", s.Objects}})
 	b.WriteString("\n| simulated hour | anonymous memory, MiB | heap in use, MiB | objects in use |\n|---|---|---|---|\n")
 	for _, l := range s.Looks {
-		fmt.Fprintf(b, "| %.0f | %.1f | %.1f | %.0f |\n", l.Hours, l.Anon, l.Heap, l.Objects)
+		fmt.Fprintf(b, "| %.1f | %.1f | %.1f | %.0f |\n", l.Hours, l.Anon, l.Heap, l.Objects)
 	}
 	fmt.Fprintf(b, "\nBehind the end, with the summary made: %.1f MiB.\n", s.AtEndMiB)
+	if s.Note != "" {
+		fmt.Fprintf(b, "\n%s\n", s.Note)
+	}
 }
 
 func realServer(b *strings.Builder, r *steady.Real) {
@@ -109,8 +112,16 @@ func trends(b *strings.Builder, rows [][2]any) {
 		if t.Bound == 0 {
 			bound = "shown alone"
 		}
-		fmt.Fprintf(b, "| %s | %.1f | %.1f | %.1f | %+.2f | %s | %d |\n", r[0], t.Early, t.Late, t.Most, t.PerHour, bound, t.Values)
+		fmt.Fprintf(b, "| %s | %s | %s | %s | %+.2f | %s | %d |\n", r[0], figure(t.Early), figure(t.Late), figure(t.Most), t.PerHour, bound, t.Values)
 	}
+}
+
+// figure is whole where it is large.
+func figure(v float64) string {
+	if v < 10_000 {
+		return fmt.Sprintf("%.1f", v)
+	}
+	return number(int64(v))
 }
 
 // number has its thousands apart.

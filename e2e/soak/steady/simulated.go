@@ -27,6 +27,7 @@ type Simulated struct {
 	Objects  Trend   `json:"objects_in_use"`
 	Looks    []Usage `json:"looks"` // a dozen
 	AtEndMiB float64 `json:"rss_anon_after_end_mib"`
+	Note     string  `json:"note,omitempty"` // put there by hand
 }
 
 // Totals are sums over all that an engine did.
