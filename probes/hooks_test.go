@@ -263,7 +263,8 @@ func TestHotHook(t *testing.T) {
 			rows := uint64(len(r.rows["Worker.hot"]))
 			qt.Check(t, qt.Equals(c.Calls, r.truth.Calls["hot"]))
 			qt.Check(t, qt.Equals(c.NotTold, c.Calls-rows))
-			qt.Check(t, qt.IsTrue(rows >= 1000 && rows <= 1500), qt.Commentf("%d rows", rows))
+			// A tenth of the second's rows comes in each tenth in which it runs: not all, on a busy machine.
+			qt.Check(t, qt.IsTrue(rows >= 500 && rows <= 1500), qt.Commentf("%d rows", rows))
 			qt.Check(t, qt.HasLen(r.changed, 0))
 			t.Logf("%.0f calls/s, %d told of", float64(c.Calls)/r.truth.Seconds, rows)
 		})

@@ -33,7 +33,7 @@ func TestEscaped(t *testing.T) {
 	data, _, _ := strings.Cut(rest, "</script>")
 	qt.Check(t, qt.IsTrue(strings.Contains(data, `\u003c/script\u003e\u003cscript\u003edocument.title`)))
 	qt.Check(t, qt.IsFalse(strings.ContainsAny(data, "<>&\u2028")))
-	qt.Check(t, qt.IsTrue(strings.Contains(page, "&lt;/script&gt;&lt;script&gt;document.title=&#34;owned&#34;")))
+	qt.Check(t, qt.IsTrue(strings.Contains(page, "&lt;/script&gt;&lt;script&gt;document.title=&quot;owned&quot;")))
 }
 
 // TestSelfContained: the page loads nothing, its policy lets nothing but its own script
