@@ -145,7 +145,7 @@ func TestRecordMoE(t *testing.T) {
 			if c.name != "v2 async" {
 				full(t)
 			}
-			s, tr, tables := b.recorded(t, nil, []string{"--moe", "on", "--moe-sample", "8", "--kernels", c.kernels}, moeLoad(c.args...)...)
+			s, tr, tables := b.recorded(t, nil, []string{"--moe", "on", "--moe-sample", "8", "--kernels", c.kernels, "--cpu-windows", "always"}, moeLoad(c.args...)...)
 			truth := readTruth(t, s.file, 0)
 			ranAll(t, truth)
 			want, got := chosenOf(truth), readChoices(t, tr.session(t))
@@ -215,7 +215,7 @@ func TestRecordMoEWithout(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			full(t)
-			s, tr, tables := b.recorded(t, nil, []string{"--kernels", "off", "--moe", c.moe}, c.args...)
+			s, tr, tables := b.recorded(t, nil, []string{"--kernels", "off", "--moe", c.moe, "--cpu-windows", "always"}, c.args...)
 			tables.replaysMatch(t, s, never)
 			got := readChoices(t, tr.session(t))
 			if len(got.chosen) > 0 || len(got.pairs) > 0 {
