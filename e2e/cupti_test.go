@@ -253,7 +253,7 @@ func TestRecordWithout(t *testing.T) {
 			if c.cudart != "" {
 				args = append(args, "--cudart", c.cudart)
 			}
-			s, tr, tables := b.recorded(t, c.env, c.flags, args...)
+			s, tr, tables := b.recorded(t, c.env, append([]string{"--cpu-windows", "always"}, c.flags...), args...)
 			if c.says != "" && strings.Count(tr.stderr.String(), "pmtrace: "+c.says) != 1 {
 				t.Errorf("not said once: %s", c.says)
 			}

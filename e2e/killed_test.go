@@ -34,7 +34,7 @@ func kills(t *testing.T) int {
 const (
 	killRate = 100 // steps a second
 	// keptWithin is how old the newest step of a session may be when the tracer dies: the
-	// journal is written once a second, and the machine has other work.
+	// journal is written twice a second, and the machine has other work.
 	keptWithin = 2 * time.Second
 )
 

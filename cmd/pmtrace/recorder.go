@@ -116,11 +116,11 @@ func (r *recorder) kept(look func() error) error {
 }
 
 // flushEvery is how much time's events may be lost with us, on a machine with a
-// core to spare: a little less than four polls of the ring take, since idle comes
-// after each. Frames of half the time would take a sixth more of the disk.
-const flushEvery = 950 * time.Millisecond
+// core to spare: a little less than two polls of the ring take, since idle comes
+// after each.
+const flushEvery = 450 * time.Millisecond
 
-// idle is called when all events there are have been taken. Once a second it
+// idle is called when all events there are have been taken. Twice a second it
 // makes what was recorded survive our death: just then nothing newer waits.
 func (r *recorder) idle() error {
 	r.mu.Lock()

@@ -115,7 +115,7 @@ func (a *app) topSession(ctx context.Context, o *topOptions, w *watch, path stri
 	return errors.Join(err, <-followed, r.Close())
 }
 
-// followEvery is how often a journal is looked at: it grows once a second.
+// followEvery is how often a journal is looked at: it grows twice a second.
 const followEvery = 200 * time.Millisecond
 
 // follow hands a growing journal's records on until its end or ctx's.
