@@ -58,6 +58,7 @@ func metrics(t *testing.T, url string) exposition {
 // server itself counts meanwhile.
 func watchedLive(t *testing.T, s *server) {
 	s = s.in(t)
+	s.load(t, "first", "-c", "1", "-n", "1", "--seed", "20") // so that what is left to tell is of a small step
 	before := metrics(t, s.url+"/metrics")
 	tr := s.attach(t, "--prometheus", "127.0.0.1:0")
 	url := regexp.MustCompile(`metrics at (http://\S+)`).FindStringSubmatch(tr.stderr.String())
