@@ -95,7 +95,7 @@ func newSoak(t *testing.T) *soak {
 	k.results = steady.Simulated{Hours: k.hours, StepMS: float64(step) / 1e6, DriftPPM: soakPPM, StepS: soakStep / 1e9}
 	k.create(t, place)
 	// As trace does: frugal.
-	debug.SetGCPercent(25)
+	debug.SetGCPercent(12)
 	t.Cleanup(func() { debug.SetGCPercent(100) })
 	return k
 }
@@ -223,7 +223,7 @@ func (k *soak) losses() {
 // look notes the memory: all of it, and what of it is in use.
 func (k *soak) look(t *testing.T) {
 	hours := float64(k.now-simStart) / 3600e9
-	p, err := steady.Look("self")
+	p, err := steady.Look(os.Getpid())
 	qt.Assert(t, qt.IsNil(err))
 	k.anon.Add(hours, float64(p.Anon)/(1<<20))
 	runtime.GC()
@@ -252,7 +252,7 @@ func (k *soak) finish(t *testing.T) {
 	k.results.TookS = time.Since(k.began).Seconds()
 	_, err = session.WriteFiles(k.session, &k.facts, k.brief)
 	qt.Assert(t, qt.IsNil(err))
-	p, err := steady.Look("self")
+	p, err := steady.Look(os.Getpid())
 	qt.Assert(t, qt.IsNil(err))
 	k.results.AtEndMiB = float64(p.Anon) / (1 << 20)
 }

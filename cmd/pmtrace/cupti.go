@@ -21,7 +21,6 @@ import (
 type cuptiOptions struct {
 	cupti     string // on, replays, off
 	kernels   windows
-	cpu       windows
 	moeSample int
 }
 
@@ -35,10 +34,8 @@ const (
 
 func (o *cuptiOptions) flags(f *pflag.FlagSet) {
 	o.kernels = windows{time.Second, time.Minute}
-	o.cpu = windows{time.Second, 10 * time.Second}
 	f.StringVar(&o.cupti, "cupti", cuptiOn, "have CUDA load pmtrace's library into the server, for exact GPU times: on; replays: of graphs alone, and of copies in windows (--kernels); off")
 	f.Var(&o.kernels, "kernels", "tell GPU kernels one by one, for a time of each period: 1s/60s, off, always; slows the server meanwhile")
-	f.Var(&o.cpu, "cpu-windows", "with CUPTI: watch kernel launches and copies, which the CPU's phases and counts are told by, for a time of each period: 1s/10s, off, always; with --cupti off, and where the library cannot be put into the server, always")
 	f.IntVar(&o.moeSample, "moe-sample", 64, "with --moe on: of one routing in so many tell the weights as well; 0: of none")
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -59,6 +60,8 @@ VLLM_ENABLE_PROFILING=0 in the environment runs the command untraced.`,
 func (o *recordOptions) flags(f *pflag.FlagSet) {
 	o.traceOptions.flags(f)
 	o.cuptiOptions.flags(f)
+	o.cpuWindows = windows{time.Second, 10 * time.Second}
+	f.Var(&o.cpuWindows, "cpu-windows", "with CUPTI: watch kernel launches and copies, which the CPU's phases and counts are told by, for a time of each period: 1s/10s, off, always; with --cupti off, and where the library cannot be put into the server, always")
 	f.BoolVar(&o.asRoot, "as-root", false, "under sudo: run the command as root")
 	f.SetInterspersed(false)
 }
@@ -67,8 +70,8 @@ func (o *recordOptions) resolve(env environment) error {
 	if err := o.traceOptions.resolve(env); err != nil {
 		return err
 	}
-	if o.cuptiOptions.cupti != cuptiOff {
-		o.cpuWindows = o.cpu
+	if o.cuptiOptions.cupti == cuptiOff {
+		o.cpuWindows = always()
 	}
 	return o.cuptiOptions.resolve(o.moe)
 }

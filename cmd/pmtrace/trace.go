@@ -147,8 +147,8 @@ func (t *trace) loop(ctx context.Context) error {
 	over := t.over()
 	var last due
 	last.losses, last.clock = t.app.world.monotonic(), t.app.world.monotonic()
-	windows := newCallWindows(t)
-	defer windows.close()
+	watched := newCallWindows(t)
+	defer watched.close()
 	cuts, stop := t.cuts()
 	defer stop()
 	for {
@@ -175,8 +175,8 @@ func (t *trace) loop(ctx context.Context) error {
 			}
 			t.gpu.look()
 			calls.Reset(t.workers.pause())
-		case <-windows.due():
-			if err := windows.turn(); err != nil {
+		case <-watched.due():
+			if err := watched.turn(); err != nil {
 				return err
 			}
 		case <-cuts:

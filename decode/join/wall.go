@@ -1,6 +1,9 @@
 package join
 
-import "math"
+import (
+	"math"
+	"slices"
+)
 
 // wallClock tells when moments of the wall clock were on CLOCK_MONOTONIC. The wall clock
 // may drift, and may be set: what was told before that, and has its row after it, must not
@@ -19,7 +22,7 @@ const wallSlack = 500_000_000
 
 func (w *wallClock) read(mono, wall int64) {
 	if len(w.readings) == maxWallReadings {
-		w.readings = append(w.readings[:0], w.readings[1:]...)
+		w.readings = slices.Delete(w.readings, 0, 1)
 	}
 	w.readings = append(w.readings, wallReading{mono, wall - mono})
 }

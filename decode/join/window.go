@@ -20,7 +20,7 @@ func (w *worker) window(c *record.CallWindow) {
 		return
 	}
 	if len(w.windows) == maxCallWindows {
-		w.windows = append(w.windows[:0], w.windows[1:]...)
+		w.windows = slices.Delete(w.windows, 0, 1)
 	}
 	w.windows = append(w.windows, callWindow{from, to})
 }

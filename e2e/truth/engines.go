@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"slices"
 
 	"github.com/pmtrace/pmtrace/decode/record"
 )
@@ -11,7 +10,7 @@ import (
 func (in *input) of(e *record.Engine) *input {
 	n := int32(e.Engine)
 	part, all := *in, &in.session
-	part.log = slices.DeleteFunc(slices.Clone(in.log), func(it iteration) bool { return it.engine != n })
+	part.log = only(in.log, func(it *iteration) bool { return it.engine == n })
 	part.session = session{
 		facts:       all.facts,
 		steps:       only(all.steps, func(r *record.StepRow) bool { return r.Engine == n }),
