@@ -84,7 +84,7 @@ func TestSoak(t *testing.T) {
 // watch looks at the tracer and the server until it is time.
 func (s *server) watch(t *testing.T, tr *tracer, long time.Duration) (samples []steady.Sample) {
 	t.Helper()
-	pid, began := strconv.Itoa(tr.cmd.Process.Pid), time.Now()
+	pid, began := tr.cmd.Process.Pid, time.Now()
 	ticks := time.NewTicker(soakEvery)
 	defer ticks.Stop()
 	for {

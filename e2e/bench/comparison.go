@@ -2,13 +2,10 @@ package main
 
 import (
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
-	"io/fs"
-	"os"
 	"os/exec"
-	"path/filepath"
+
+	"github.com/pmtrace/pmtrace/e2e/kept"
 )
 
 // Comparison is pmtrace beside other ways to look into a server: comparison.json.
@@ -153,28 +150,11 @@ func nsys(ctx context.Context) string {
 	return "not on the PATH, no package nsight-systems in apt's sources; PyPI has none either (asked on 2026-11-27 for nsight-systems, nsight-systems-cli and nvidia-nsight-systems)"
 }
 
+const comparisonName = "comparison" // .json, and .md in capitals
+
 func readComparison(dir string) (*Comparison, error) {
 	c := &Comparison{}
-	b, err := os.ReadFile(filepath.Join(dir, "comparison.json"))
-	if errors.Is(err, fs.ErrNotExist) {
-		return c, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	if err := json.Unmarshal(b, c); err != nil {
-		return nil, fmt.Errorf("comparison.json: %w", err)
-	}
-	return c, nil
+	return c, kept.Read(dir, comparisonName, c)
 }
 
-func (c *Comparison) write(dir string) error {
-	b, err := json.MarshalIndent(c, "", " ")
-	if err != nil {
-		return err
-	}
-	if err := os.WriteFile(filepath.Join(dir, "comparison.json"), append(b, '\n'), 0o644); err != nil {
-		return err
-	}
-	return os.WriteFile(filepath.Join(dir, "COMPARISON.md"), []byte(c.markdown()), 0o644)
-}
+func (c *Comparison) write(dir string) error { return kept.Write(dir, comparisonName, c, c.markdown()) }

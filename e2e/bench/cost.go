@@ -8,6 +8,9 @@ import (
 	"time"
 
 	"github.com/parquet-go/parquet-go"
+
+	"github.com/pmtrace/pmtrace/e2e/process"
+	"github.com/pmtrace/pmtrace/e2e/soak/steady"
 )
 
 // TracerCost is what pmtrace attach takes at a fixed pace.
@@ -77,14 +80,14 @@ func measureTracer(ctx context.Context, b *bench, _ *server) error {
 	if err := sleep(ctx, time.Second); err != nil {
 		return err
 	}
-	before, err := cpuTime(t.pid())
+	before, err := process.CPU(t.pid())
 	if err != nil {
 		return err
 	}
 	if err := sleep(ctx, idle); err != nil {
 		return err
 	}
-	after, err := cpuTime(t.pid())
+	after, err := process.CPU(t.pid())
 	if err != nil {
 		return err
 	}
@@ -134,7 +137,7 @@ func measureLong(ctx context.Context, b *bench, _ *server) error {
 			x, y = append(x, p.Steps/100e3), append(y, p.MiB)
 		}
 	}
-	r.SlopeMiB = slope(x, y)
+	r.SlopeMiB = steady.Slope(x, y)
 	if r.MiB, r.Size, err = w.end(s, t); err != nil {
 		return err
 	}
@@ -158,7 +161,7 @@ type watched struct {
 // watchTracer looks at a tracer each half second until enough.
 func watchTracer(ctx context.Context, s *shape, t *tracer, enough func(*watched) bool) (*watched, error) {
 	began, steps := time.Now(), s.steps()
-	cpu, err := cpuTime(t.pid())
+	cpu, err := process.CPU(t.pid())
 	if err != nil {
 		return nil, err
 	}
@@ -178,7 +181,7 @@ func watchTracer(ctx context.Context, s *shape, t *tracer, enough func(*watched)
 		if w.rss, err = peakRSS(t.pid()); err != nil {
 			return nil, err
 		}
-		now, err := cpuTime(t.pid())
+		now, err := process.CPU(t.pid())
 		if err != nil {
 			return nil, err
 		}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"math/rand/v2"
 	"time"
+
+	"github.com/pmtrace/pmtrace/e2e/process"
 )
 
 // Paired compares what a program does with and without pmtrace: each pair is
@@ -140,13 +142,13 @@ func measureWorst(ctx context.Context, b *bench, _ *server) error {
 
 // cpuOver is what a process takes of the processors in a time, in µs.
 func cpuOver(ctx context.Context, pid int, d time.Duration) (float64, error) {
-	before, err := cpuTime(pid)
+	before, err := process.CPU(pid)
 	if err != nil {
 		return 0, err
 	}
 	if err := sleep(ctx, d); err != nil {
 		return 0, err
 	}
-	after, err := cpuTime(pid)
+	after, err := process.CPU(pid)
 	return float64((after - before).Nanoseconds()) / 1e3, err
 }

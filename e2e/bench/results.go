@@ -1,14 +1,10 @@
 package main
 
 import (
-	"encoding/json"
-	"errors"
 	"fmt"
-	"io/fs"
-	"os"
-	"path/filepath"
 	"strings"
 
+	"github.com/pmtrace/pmtrace/e2e/kept"
 	"github.com/pmtrace/pmtrace/e2e/machine"
 )
 
@@ -37,28 +33,17 @@ func thisMachine(vllm string, quick bool) (Machine, error) {
 	return Machine{m, quick, vllm, shapePython}, err
 }
 
+const resultsName = "results" // .json, and .md in capitals
+
 func readResults(dir string, keep bool) (*Results, error) {
 	r := &Results{}
-	b, err := os.ReadFile(filepath.Join(dir, "results.json"))
-	if !keep || errors.Is(err, fs.ErrNotExist) {
+	if !keep {
 		return r, nil
 	}
-	if err != nil {
-		return nil, err
-	}
-	return r, json.Unmarshal(b, r)
+	return r, kept.Read(dir, resultsName, r)
 }
 
-func (r *Results) write(dir string) error {
-	b, err := json.MarshalIndent(r, "", " ")
-	if err != nil {
-		return err
-	}
-	if err := os.WriteFile(filepath.Join(dir, "results.json"), append(b, '\n'), 0o644); err != nil {
-		return err
-	}
-	return os.WriteFile(filepath.Join(dir, "RESULTS.md"), []byte(r.markdown()), 0o644)
-}
+func (r *Results) write(dir string) error { return kept.Write(dir, resultsName, r, r.markdown()) }
 
 // markdown is RESULTS.md.
 func (r *Results) markdown() string {

@@ -12,6 +12,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/pmtrace/pmtrace/e2e/process"
 )
 
 // Arm is what a server does with a tool at work, against the stretches without
@@ -166,7 +168,7 @@ func (t *subject) watched(ctx context.Context, l *looking) (r round, err error) 
 		r.with, err = t.look(ctx)
 		return r, err
 	}
-	before, err := cpuTime(l.pid)
+	before, err := process.CPU(l.pid)
 	if err != nil {
 		return r, err
 	}
@@ -174,7 +176,7 @@ func (t *subject) watched(ctx context.Context, l *looking) (r round, err error) 
 	if r.with, err = t.look(ctx); err != nil {
 		return r, err
 	}
-	after, err := cpuTime(l.pid)
+	after, err := process.CPU(l.pid)
 	r.own = 100 * (after - before).Seconds() / time.Since(began).Seconds()
 	return r, err
 }

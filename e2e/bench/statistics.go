@@ -62,17 +62,3 @@ func median(values []float64) float64 {
 	}
 	return (s[(len(s)-1)/2] + s[len(s)/2]) / 2
 }
-
-// slope of the straight line through points, by least squares.
-func slope(x, y []float64) float64 {
-	mx, my := estimate(x).Mean, estimate(y).Mean
-	var xy, xx float64
-	for i := range x {
-		xy += (x[i] - mx) * (y[i] - my)
-		xx += (x[i] - mx) * (x[i] - mx)
-	}
-	if xx == 0 {
-		return 0
-	}
-	return xy / xx
-}

@@ -21,10 +21,8 @@ func TestStudent95(t *testing.T) {
 	}
 }
 
-func TestMedianAndSlope(t *testing.T) {
+func TestMedian(t *testing.T) {
 	qt.Check(t, qt.Equals(median([]float64{3, 1, 2, 10}), 2.5))
-	qt.Check(t, qt.Equals(slope([]float64{0, 1, 2}, []float64{5, 7, 9}), 2))
-	qt.Check(t, qt.Equals(slope([]float64{1, 1}, []float64{5, 7}), 0))
 }
 
 func TestGeometric(t *testing.T) {

@@ -2,16 +2,14 @@ package main
 
 import (
 	"cmp"
-	"encoding/json"
-	"errors"
-	"io/fs"
 	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/pmtrace/pmtrace/e2e/kept"
 )
 
 // results is what is kept.
@@ -19,16 +17,11 @@ type results struct {
 	Cells []cell `json:"cells"`
 }
 
+const resultsName = "results" // .json, and .md in capitals
+
 func readResults(dir string) (*results, error) {
 	r := &results{}
-	data, err := os.ReadFile(filepath.Join(dir, "results.json"))
-	if errors.Is(err, fs.ErrNotExist) {
-		return r, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	return r, json.Unmarshal(data, r)
+	return r, kept.Read(dir, resultsName, r)
 }
 
 func (r *results) find(vllm, python string) *cell {
@@ -89,13 +82,4 @@ func keep(dir string, c cell) (*results, error) {
 	return r, r.write(dir)
 }
 
-func (r *results) write(dir string) error {
-	data, err := json.MarshalIndent(r, "", " ")
-	if err != nil {
-		return err
-	}
-	if err := os.WriteFile(filepath.Join(dir, "results.json"), append(data, '\n'), 0o644); err != nil {
-		return err
-	}
-	return os.WriteFile(filepath.Join(dir, "RESULTS.md"), []byte(r.page()), 0o644)
-}
+func (r *results) write(dir string) error { return kept.Write(dir, resultsName, r, r.page()) }

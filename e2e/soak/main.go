@@ -16,7 +16,6 @@ import (
 	"time"
 
 	"github.com/pmtrace/pmtrace/e2e/machine"
-	"github.com/pmtrace/pmtrace/e2e/soak/steady"
 )
 
 func main() {
@@ -74,9 +73,6 @@ func run(ctx context.Context, stdout io.Writer, args []string) error {
 			return err
 		}
 		failed = errors.Join(failed, part(ctx, "real", &r.Real, test))
-		if r.Real != nil {
-			r.Real.Samples = steady.Thin(r.Real.Samples, 12)
-		}
 	}
 	if ctx.Err() != nil {
 		return ctx.Err()

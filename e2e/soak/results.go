@@ -1,12 +1,7 @@
 package main
 
 import (
-	"encoding/json"
-	"errors"
-	"io/fs"
-	"os"
-	"path/filepath"
-
+	"github.com/pmtrace/pmtrace/e2e/kept"
 	"github.com/pmtrace/pmtrace/e2e/machine"
 	"github.com/pmtrace/pmtrace/e2e/soak/steady"
 )
@@ -18,25 +13,11 @@ type results struct {
 	Real      *steady.Real      `json:"real,omitempty"`
 }
 
+const name = "results" // .json, and .md in capitals
+
 func readResults(dir string) (*results, error) {
 	r := &results{}
-	data, err := os.ReadFile(filepath.Join(dir, "results.json"))
-	if errors.Is(err, fs.ErrNotExist) {
-		return r, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	return r, json.Unmarshal(data, r)
+	return r, kept.Read(dir, name, r)
 }
 
-func (r *results) write(dir string) error {
-	data, err := json.MarshalIndent(r, "", " ")
-	if err != nil {
-		return err
-	}
-	if err := os.WriteFile(filepath.Join(dir, "results.json"), append(data, '\n'), 0o644); err != nil {
-		return err
-	}
-	return os.WriteFile(filepath.Join(dir, "RESULTS.md"), []byte(r.page()), 0o644)
-}
+func (r *results) write(dir string) error { return kept.Write(dir, name, r, r.page()) }

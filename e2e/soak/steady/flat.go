@@ -39,7 +39,7 @@ func Of(s Series, warmUp, share, bound float64) Trend {
 	n := max(int(share*float64(len(values))), 1)
 	return Trend{
 		Early: Median(values[:n]), Late: Median(values[len(values)-n:]), Most: slices.Max(values),
-		PerHour: slope(hours, values), Bound: bound, Values: len(values),
+		PerHour: Slope(hours, values), Bound: bound, Values: len(values),
 	}
 }
 
@@ -63,7 +63,8 @@ func Quantile(values []float64, q float64) float64 {
 	return sorted[int(q*float64(len(sorted)-1))]
 }
 
-func slope(x, y []float64) float64 {
+// Slope of the straight line through points, by least squares.
+func Slope(x, y []float64) float64 {
 	var mx, my float64
 	for i := range x {
 		mx, my = mx+x[i]/float64(len(x)), my+y[i]/float64(len(y))

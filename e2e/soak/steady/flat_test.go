@@ -3,6 +3,7 @@ package steady_test
 import (
 	"math"
 	"math/rand/v2"
+	"os"
 	"testing"
 
 	"github.com/go-quicktest/qt"
@@ -35,8 +36,13 @@ func TestFlat(t *testing.T) {
 	qt.Check(t, qt.ErrorMatches(few.Check("memory"), "memory: .* values after the warm-up say nothing"))
 }
 
+func TestSlope(t *testing.T) {
+	qt.Check(t, qt.Equals(steady.Slope([]float64{0, 1, 2}, []float64{5, 7, 9}), 2))
+	qt.Check(t, qt.Equals(steady.Slope([]float64{1, 1}, []float64{5, 7}), 0))
+}
+
 func TestLook(t *testing.T) {
-	p, err := steady.Look("self")
+	p, err := steady.Look(os.Getpid())
 	qt.Assert(t, qt.IsNil(err))
 	qt.Check(t, qt.IsTrue(p.Anon > 1<<20 && p.File > 1<<20 && p.Files >= 3 && p.Threads > 1 && p.CPU > 0), qt.Commentf("%+v", p))
 }

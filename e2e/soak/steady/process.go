@@ -1,16 +1,16 @@
 package steady
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
-	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/pmtrace/pmtrace/e2e/process"
 )
 
 // Memory is a process's resident memory in bytes.
@@ -27,44 +27,21 @@ type Process struct {
 	Threads int     `json:"threads"`
 }
 
-// Look reads /proc/PID; "self" is the caller's own.
-func Look(pid string) (Process, error) {
-	dir := "/proc/" + pid
-	status, err := os.ReadFile(dir + "/status")
+// Look is at a process.
+func Look(pid int) (Process, error) {
+	status, err := process.ReadStatus(pid)
 	if err != nil {
 		return Process{}, err
 	}
-	fds, err := os.ReadDir(dir + "/fd")
+	fds, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", pid))
 	if err != nil {
 		return Process{}, err
 	}
-	cpu, err := cpuOf(pid)
-	p := Process{CPU: cpu.Seconds(), Files: len(fds), Threads: int(field(status, "Threads:"))}
-	p.Anon, p.File = field(status, "RssAnon:")<<10, field(status, "RssFile:")<<10
-	return p, err
-}
-
-func field(status []byte, name string) int64 {
-	for line := range bytes.Lines(status) {
-		if rest, ok := bytes.CutPrefix(line, []byte(name)); ok {
-			n, _ := strconv.ParseInt(string(bytes.Fields(rest)[0]), 10, 64)
-			return n
-		}
-	}
-	return 0
-}
-
-// cpuOf is what a process has had of the processors, exact to the nanosecond.
-func cpuOf(pid string) (time.Duration, error) {
-	clock := int32(unix.CLOCK_PROCESS_CPUTIME_ID)
-	if n, err := strconv.Atoi(pid); err == nil {
-		clock = int32(^n<<3 | 2) // clock_getcpuclockid
-	}
-	var t unix.Timespec
-	if err := unix.ClockGettime(clock, &t); err != nil {
-		return 0, fmt.Errorf("processor time of process %s: %w", pid, err)
-	}
-	return time.Duration(t.Nano()), nil
+	cpu, err := process.CPU(pid)
+	anon, _ := status.Number("RssAnon")
+	file, _ := status.Number("RssFile")
+	threads, _ := status.Number("Threads")
+	return Process{Memory: Memory{Anon: anon << 10, File: file << 10}, CPU: cpu.Seconds(), Files: len(fds), Threads: int(threads)}, err
 }
 
 // Group is the memory and processor time of all processes of a group.
@@ -82,7 +59,7 @@ func Group(leader int) (Process, error) {
 		if group, err := unix.Getpgid(pid); err != nil || group != leader {
 			continue
 		}
-		p, err := Look(filepath.Base(dir))
+		p, err := Look(pid)
 		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ESRCH) {
 			continue // it has ended
 		}
