@@ -203,6 +203,24 @@ func (t *fakeTracer) Losses() ([]record.Loss, error) {
 
 func (t *fakeTracer) Close() error { t.closed = true; return nil }
 
+// once does a thing as soon as another is so, however slow the machine is: a test that gives
+// tracing a time to get there fails on a busy one.
+func once(is func() bool, do func()) {
+	go func() {
+		for began := time.Now(); !is() && time.Since(began) < time.Minute; {
+			time.Sleep(10 * time.Millisecond)
+		}
+		do()
+	}()
+}
+
+// traced says whether events are coming in.
+func (s *fakeSession) traced() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return bytes.Count(s.kinds, []byte{journal.KindEvent}) > 20
+}
+
 // fakeSession keeps what it is given.
 type fakeSession struct {
 	mu         sync.Mutex

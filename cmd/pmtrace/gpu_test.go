@@ -250,7 +250,7 @@ func TestGPUColumns(t *testing.T) {
 
 // A machine that keeps the counters closed is traced all the same.
 func TestSamplingRefused(t *testing.T) {
-	pid, _ := startServer(t)
+	pid, end := startServer(t)
 	b := newBench(t)
 	gpus := &fakeGPUs{on: map[int]int{}}
 	b.world.gpus = func() (gpuMonitor, error) { return gpus, nil }
@@ -260,7 +260,10 @@ func TestSamplingRefused(t *testing.T) {
 		gpus.put(pid, 0)
 		return "worker", nil
 	}
-	qt.Assert(t, qt.Equals(b.attachTo(t, pid, "--duration", "1.5", "--gpu-sampling", "20us", "--gpu-interval", "0.125"), 0), qt.Commentf("%s", b.err))
+	once(func() bool {
+		return b.session.told(func(f record.Fact) bool { return f.GPUSample != nil }) > 1
+	}, end)
+	qt.Assert(t, qt.Equals(b.attachTo(t, pid, "--gpu-sampling", "20us", "--gpu-interval", "0.125"), 0), qt.Commentf("%s", b.err))
 	qt.Check(t, qt.Equals(b.session.told(func(f record.Fact) bool {
 		return f.Unavailable != nil && f.Unavailable.Profiler == session.GPUSampling && f.Unavailable.Remedy != ""
 	}), 1))

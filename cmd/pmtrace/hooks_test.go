@@ -18,14 +18,17 @@ import (
 // Hooks are told of before their calls can come, their counters from time to time and at
 // the end, and what becomes of them on stderr.
 func TestHookFacts(t *testing.T) {
-	pid, _ := startServer(t)
+	pid, end := startServer(t)
 	b := newBench(t)
 	b.tracer.hooks = []record.Hook{
 		{Hook: 0, Name: "f", Spec: "py:m:f", PID: 7, NoDuration: "the function returns in 5 places"}, {Hook: 1, Name: "g", Spec: "c:libfoo.so:g", PID: 7, Duration: true},
 	}
 	file := filepath.Join(t.TempDir(), "hooks.yaml")
 	qt.Assert(t, qt.IsNil(os.WriteFile(file, []byte("hooks: [{py: 'm:served', process: api_server}]"), 0o600)))
-	qt.Assert(t, qt.Equals(b.attachTo(t, pid, "--duration", "1.5", "--force-hooks", "--hook", "py:m:f", "--hook", "c:libfoo.so:g", "--hooks", file), 0), qt.Commentf("%s", b.err))
+	once(func() bool {
+		return b.session.told(func(f record.Fact) bool { return f.HookCounts != nil }) > 0 && b.session.told(func(f record.Fact) bool { return f.Hook != nil }) > 3
+	}, end)
+	qt.Assert(t, qt.Equals(b.attachTo(t, pid, "--force-hooks", "--hook", "py:m:f", "--hook", "c:libfoo.so:g", "--hooks", file), 0), qt.Commentf("%s", b.err))
 
 	at := func(want func(record.Fact) bool) (out []int) {
 		for i, f := range b.session.facts {

@@ -281,7 +281,7 @@ func TestTopProcess(t *testing.T) {
 	b := newBench(t)
 	place := t.TempDir()
 	b.env["PMTRACE_OUTPUT_DIR"] = place
-	time.AfterFunc(2*time.Second, end)
+	once(func() bool { return strings.Count(b.out.String(), "\n") > 3 }, end)
 	qt.Assert(t, qt.Equals(b.run(t.Context(), []string{"top", "--json", "--interval", "200ms", "--pid", strconv.Itoa(pid)}), 0), qt.Commentf("%s", b.err))
 	lines := strings.Split(strings.TrimSpace(b.out.String()), "\n")
 	var last top.Frame

@@ -33,7 +33,7 @@ func TestAttach(t *testing.T) {
 	pid, _ := startServer(t)
 	b := newBench(t)
 	b.tracer.missing = []record.Unavailable{{Profiler: "kv_cache", Reason: "slots are taken", Remedy: "end gdb"}, {Profiler: "cpu", Reason: "x"}}
-	qt.Assert(t, qt.Equals(b.attachTo(t, pid, "--duration", "1.5", "--no-profilers", "cpu", "--no-csv"), 0), qt.Commentf("%s", b.err))
+	qt.Assert(t, qt.Equals(b.attachTo(t, pid, "--duration", "3", "--no-profilers", "cpu", "--no-csv"), 0), qt.Commentf("%s", b.err))
 
 	f := b.session.facts
 	qt.Assert(t, qt.IsNotNil(f[0].Start))
@@ -69,7 +69,7 @@ func TestAttach(t *testing.T) {
 func TestServerExit(t *testing.T) {
 	pid, end := startServer(t)
 	b := newBench(t)
-	time.AfterFunc(300*time.Millisecond, end)
+	once(b.session.traced, end)
 	qt.Assert(t, qt.Equals(b.attachTo(t, pid), 0), qt.Commentf("%s", b.err))
 	qt.Check(t, qt.Equals(b.end(t).Reason, "server_exited"))
 	qt.Check(t, qt.Not(qt.Equals(b.end(t).Events, 0)))
@@ -79,7 +79,7 @@ func TestInterrupt(t *testing.T) {
 	for _, sig := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM} {
 		pid, _ := startServer(t)
 		b := newBench(t)
-		time.AfterFunc(300*time.Millisecond, func() { syscall.Kill(os.Getpid(), sig) })
+		once(b.session.traced, func() { syscall.Kill(os.Getpid(), sig) })
 		qt.Assert(t, qt.Equals(b.attachTo(t, pid), 0), qt.Commentf("%s", b.err))
 		qt.Check(t, qt.Equals(b.end(t).Reason, "interrupted"))
 		qt.Check(t, qt.HasLen(b.exits, 0))
@@ -97,11 +97,12 @@ func TestSecondInterrupt(t *testing.T) {
 }
 
 func TestLoading(t *testing.T) {
-	pid, _ := startServer(t)
 	for _, s := range []huntState{stateLoading, stateNoEngine, stateNotPython} {
+		pid, end := startServer(t)
 		b := newBench(t)
 		b.loading, b.state = 3, s
-		qt.Assert(t, qt.Equals(b.attachTo(t, pid, "--duration", "2s"), 0), qt.Commentf("%s", b.err))
+		once(b.session.traced, end)
+		qt.Assert(t, qt.Equals(b.attachTo(t, pid), 0), qt.Commentf("%s", b.err))
 		qt.Check(t, qt.StringContains(b.err.String(), "waiting for the server's engine"))
 		qt.Check(t, qt.IsTrue(b.session.finished))
 	}
@@ -140,12 +141,13 @@ func TestDiskFull(t *testing.T) {
 
 // Tables that cannot be written do not end the journal.
 func TestTablesFail(t *testing.T) {
-	pid, _ := startServer(t)
+	pid, end := startServer(t)
 	b := newBench(t)
 	b.session.pipeErr = errors.New("disk quota exceeded")
-	qt.Check(t, qt.Equals(b.attachTo(t, pid, "--duration", "0.3"), exitFailed))
+	once(b.session.traced, end)
+	qt.Check(t, qt.Equals(b.attachTo(t, pid), exitFailed))
 	qt.Check(t, qt.StringContains(b.err.String(), "the tables could not be written: disk quota exceeded; the journal is complete: pmtrace decode"))
-	qt.Check(t, qt.Equals(b.end(t).Reason, "duration"))
+	qt.Check(t, qt.Equals(b.end(t).Reason, "server_exited"))
 }
 
 func TestTracerFails(t *testing.T) {
@@ -158,22 +160,25 @@ func TestTracerFails(t *testing.T) {
 }
 
 func TestStrict(t *testing.T) {
-	pid, _ := startServer(t)
 	for flag, want := range map[string]int{"--strict": exitLost, "--strict=false": 0} {
+		pid, end := startServer(t)
 		b := newBench(t)
 		b.tracer.lost = 3
-		qt.Check(t, qt.Equals(b.attachTo(t, pid, "--duration", "0.2", flag), want))
+		once(b.session.traced, end)
+		qt.Check(t, qt.Equals(b.attachTo(t, pid, flag), want))
 		qt.Check(t, qt.Equals(strings.Contains(b.err.String(), "3 events were lost; try a larger --ring-size"), want != 0))
 	}
 }
 
 func TestSeveralServers(t *testing.T) {
-	one, _ := startServer(t)
-	two, _ := startServer(t)
+	one, endOne := startServer(t)
+	two, endTwo := startServer(t)
 	b := newBench(t)
 	var mu sync.Mutex
 	var tracers []*fakeTracer
 	var sessions []*fakeSession
+	var begun sync.WaitGroup
+	begun.Add(2)
 	b.world.tracer = func(tracerOptions) (tracer, error) {
 		mu.Lock()
 		defer mu.Unlock()
@@ -183,10 +188,17 @@ func TestSeveralServers(t *testing.T) {
 	b.world.create = func(string, time.Time, environment) (sessionDir, error) {
 		mu.Lock()
 		defer mu.Unlock()
-		sessions = append(sessions, &fakeSession{})
-		return sessions[len(sessions)-1], nil
+		s := &fakeSession{}
+		once(s.traced, begun.Done)
+		sessions = append(sessions, s)
+		return s, nil
 	}
-	code := b.attachTo(t, one, "--pid", fmt.Sprint(two), "--pid", fmt.Sprint(one), "--duration", "0.3")
+	go func() {
+		begun.Wait()
+		endOne()
+		endTwo()
+	}()
+	code := b.attachTo(t, one, "--pid", fmt.Sprint(two), "--pid", fmt.Sprint(one))
 	qt.Check(t, qt.Equals(code, 0), qt.Commentf("%s", b.err))
 	qt.Assert(t, qt.HasLen(sessions, 2))
 	for i := range sessions {
@@ -216,7 +228,7 @@ func TestFollow(t *testing.T) {
 	defer say.Close()
 	b.stdin = in
 	go fmt.Fprintf(say, "{\"pid\":%d}\n", pid)
-	time.AfterFunc(500*time.Millisecond, end)
+	once(b.session.traced, end)
 	b.tracer.lost = 2
 	qt.Assert(t, qt.Equals(b.run(t.Context(), []string{"follow", "--no-csv"}), 0), qt.Commentf("%s", b.err))
 	qt.Check(t, qt.Equals(b.out.String(), "{\"ready\":true}\n{\"begun\":true,\"session\":\"/sessions/session_x\"}\n{\"session\":\"/sessions/session_x\",\"lost\":2}\n"))
