@@ -241,7 +241,7 @@ func (s *fakeSession) Path() string                 { return "/sessions/session_
 func (s *fakeSession) Log() (io.WriteCloser, error) { return nopCloser{&s.log}, nil }
 func (s *fakeSession) Close() error                 { s.closeCount++; return nil }
 func (s *fakeSession) Kept() error                  { return nil }
-func (s *fakeSession) Flush() error                 { return nil }
+func (s *fakeSession) Save() error                  { return nil }
 func (s *fakeSession) Journal(func()) (journalWriter, error) {
 	return fakeJournal{s}, nil
 }

@@ -133,7 +133,7 @@ func (r *recorder) idle() error {
 		return nil
 	}
 	r.flushed = now
-	if r.journalErr = r.journal.Flush(); r.journalErr != nil {
+	if r.journalErr = r.journal.Save(); r.journalErr != nil {
 		return r.journalErr
 	}
 	return r.newFile()

@@ -215,7 +215,7 @@ func (u *unwritten) Tables(record.Start, bool, []listener, *slog.Logger) (pipeli
 type nowhere struct{ io.Writer }
 
 func (nowhere) Append(byte, []byte) error { return nil }
-func (nowhere) Flush() error              { return nil }
+func (nowhere) Save() error               { return nil }
 func (nowhere) Close() error              { return nil }
 
 // lastLine keeps what tracing said last.

@@ -178,7 +178,7 @@ type sessionDir interface {
 
 type journalWriter interface {
 	Append(kind byte, payload []byte) error
-	Flush() error
+	Save() error
 	Close() error
 }
 

@@ -131,3 +131,5 @@ func dirOf(t testing.TB, dir string) tempDir {
 func (d tempDir) Create(name string) (*os.File, error) {
 	return d.root.OpenFile(name, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 }
+
+func (d tempDir) Remove(name string) error { return d.root.Remove(name) }

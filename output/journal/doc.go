@@ -8,6 +8,9 @@
 // over what is damaged, finds the next frame by its magic, and says what it
 // could not read.
 //
+// What is to survive the tracer's death before there is enough for a frame is
+// kept beside them until then (see tail.go).
+//
 // Before compression the records of a frame are taken apart by class (see
 // block.go), because consecutive steps of a server differ in little more than
 // counters.

@@ -289,7 +289,7 @@ func TestDiskFull(t *testing.T) {
 		w, err := create(func(name string) (file, error) {
 			f, err := os.Create(filepath.Join(dir, name))
 			return &fullDisk{f, room}, err
-		}, Options{})
+		}, nil, Options{})
 		if room < fileHeaderSize {
 			qt.Assert(t, qt.ErrorIs(err, error(syscall.ENOSPC)))
 			continue

@@ -72,6 +72,11 @@ type Reader struct {
 	decoder *zstd.Decoder
 	at      int // next record of the block
 
+	parts    []part // of the tail, still to be read
+	tailRead bool
+	part     uint64 // of the tail, the next of frame seq
+	had      int    // records that the parts before it had
+
 	follow bool   // the journal may grow
 	last   string // file that was begun last
 
@@ -162,7 +167,7 @@ func (r *Reader) nextFrame() bool {
 	for {
 		if !r.in.isOpen() {
 			if len(r.names) == 0 && !r.newer() {
-				return false
+				return r.nextPart()
 			}
 			name := r.names[0]
 			r.names = r.names[1:]
@@ -176,7 +181,7 @@ func (r *Reader) nextFrame() bool {
 			if r.newer() {
 				continue
 			}
-			return false
+			return r.nextPart()
 		}
 		if err != nil {
 			if len(head) > 0 || !errors.Is(err, io.EOF) {
@@ -195,7 +200,7 @@ func (r *Reader) nextFrame() bool {
 			if r.newer() {
 				continue
 			}
-			return false
+			return r.nextPart()
 		}
 		if err != nil {
 			// The header is intact, so the file was cut here, unless what
@@ -215,6 +220,9 @@ func (r *Reader) nextFrame() bool {
 		}
 		r.inOrder(h.seq)
 		r.in.skip(len(whole))
+		if r.at == len(r.block.spans) {
+			continue // all of it was in the tail
+		}
 		return true
 	}
 }
@@ -237,23 +245,23 @@ func (r *Reader) load(h frameHeader, stored []byte) Reason {
 
 // inOrder notes which frames are missing before the one that was just read.
 func (r *Reader) inOrder(seq uint64) {
-	gap := uint64(0)
-	if seq > r.seq {
-		gap = seq - r.seq
+	if seq == r.seq { // what the tail had of it is read
+		r.at = min(r.had, len(r.block.spans))
 	}
-	switch {
-	case r.open:
+	r.skipped(r.in.name, r.in.offset, seq-r.seq)
+	r.seq, r.part, r.had = seq+1, 0, 0
+	r.frames++
+}
+
+// skipped notes how many frames are missing before one that is at a place.
+func (r *Reader) skipped(name string, offset int64, gap uint64) {
+	if !r.open && gap > 0 {
+		r.damageOf(name, offset, 0, Missing, nil)
+	}
+	if r.open {
 		r.damages[len(r.damages)-1].FramesSkipped = gap
 		r.open = false
-	case gap > 0:
-		r.damage(Missing, 0, nil)
-		if r.open {
-			r.damages[len(r.damages)-1].FramesSkipped = gap
-			r.open = false
-		}
 	}
-	r.seq = seq + 1
-	r.frames++
 }
 
 // resync passes over bytes up to the next thing that looks like a frame.
@@ -269,13 +277,17 @@ func (r *Reader) resync(reason Reason) {
 // damage notes that n bytes from here on cannot be read. Damages that follow
 // one another without a good frame between them are one.
 func (r *Reader) damage(reason Reason, n int64, err error) {
+	r.damageOf(r.in.name, r.in.offset, n, reason, err)
+}
+
+func (r *Reader) damageOf(name string, offset, n int64, reason Reason, err error) {
 	if reason != Unreadable {
 		err = nil
 	}
 	if r.open {
 		last := &r.damages[len(r.damages)-1]
-		if last.File == r.in.name {
-			last.Bytes = r.in.offset + n - last.Offset
+		if last.File == name {
+			last.Bytes = offset + n - last.Offset
 			return
 		}
 	}
@@ -284,7 +296,7 @@ func (r *Reader) damage(reason Reason, n int64, err error) {
 		r.open = false
 		return
 	}
-	r.damages = append(r.damages, Damage{File: r.in.name, Offset: r.in.offset, Bytes: n, Reason: reason, Err: err})
+	r.damages = append(r.damages, Damage{File: name, Offset: offset, Bytes: n, Reason: reason, Err: err})
 	r.open = true
 }
 

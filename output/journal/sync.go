@@ -1,6 +1,8 @@
 package journal
 
 import (
+	"errors"
+	"math"
 	"sync"
 	"time"
 )
@@ -14,13 +16,15 @@ type syncer struct {
 	jobs  chan syncJob
 	done  sync.WaitGroup
 
-	mu  sync.Mutex
-	err error
+	mu     sync.Mutex
+	err    error
+	synced uint64 // frames before this one are on the disk
 }
 
 type syncJob struct {
-	file  file
+	files []file
 	close bool
+	upTo  uint64 // frames before this one are in these files, or in ones of before
 }
 
 func startSyncer(every time.Duration) *syncer {
@@ -31,26 +35,33 @@ func startSyncer(every time.Duration) *syncer {
 
 func (s *syncer) run() {
 	for job := range s.jobs {
-		err := job.file.Sync()
-		if job.close {
-			if cerr := job.file.Close(); err == nil {
-				err = cerr
-			}
-		}
+		err := job.do()
+		s.mu.Lock()
 		if err != nil {
-			s.mu.Lock()
 			s.err = err
-			s.mu.Unlock()
+		} else {
+			s.synced = job.upTo
 		}
+		s.mu.Unlock()
 	}
 }
 
-// wrote says that a frame was written to f, and returns the error of an earlier
-// sync.
-func (s *syncer) wrote(f file) error {
+func (j syncJob) do() (err error) {
+	for _, f := range j.files {
+		err = errors.Join(err, f.Sync())
+		if j.close {
+			err = errors.Join(err, f.Close())
+		}
+	}
+	return err
+}
+
+// wrote says that a frame was written to one of the files, and which frame comes next, and
+// returns the error of an earlier sync.
+func (s *syncer) wrote(next uint64, files ...file) error {
 	if s.every > 0 && time.Since(s.last) >= s.every {
 		select {
-		case s.jobs <- syncJob{file: f}:
+		case s.jobs <- syncJob{files: files, upTo: next}:
 			s.last = time.Now()
 		default: // the last one is still under way
 		}
@@ -61,7 +72,19 @@ func (s *syncer) wrote(f file) error {
 }
 
 // retire syncs and closes a file that is written no more.
-func (s *syncer) retire(f file) { s.jobs <- syncJob{file: f, close: true} }
+func (s *syncer) retire(next uint64, f file) {
+	s.jobs <- syncJob{files: []file{f}, close: true, upTo: next}
+}
+
+// onDisk says before which frame all are on the disk, or need not be.
+func (s *syncer) onDisk() uint64 {
+	if s.every < 0 {
+		return math.MaxUint64
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.synced
+}
 
 // stop waits for all that is under way.
 func (s *syncer) stop() error {

@@ -10,9 +10,10 @@ import (
 	"github.com/klauspost/compress/zstd"
 )
 
-// A Creator makes new files: it fails where the name exists already.
-type Creator interface {
+// A Directory is where a journal is. Create fails where the name exists already.
+type Directory interface {
 	Create(name string) (*os.File, error)
+	Remove(name string) error
 }
 
 // Options of a Writer. The zero value is good.
@@ -40,7 +41,8 @@ func (o Options) withDefaults() Options {
 }
 
 // WriteError says that the journal could not be written on. Everything up to
-// Offset in File is complete and readable; Lost records are gone.
+// Offset in File is complete and readable, and so is what was saved since; Lost
+// records are gone.
 type WriteError struct {
 	File   string
 	Offset int64
@@ -69,6 +71,7 @@ type file interface {
 // A Writer appends records to a journal. It is not safe for concurrent use.
 type Writer struct {
 	create func(name string) (file, error)
+	remove func(name string) error
 	opts   Options
 
 	file  file
@@ -78,6 +81,9 @@ type Writer struct {
 	seq   uint64
 
 	block   blockWriter
+	recent  blockWriter // what of block is not in the tail
+	part    uint64      // frames of the tail that hold the others
+	tails   [2]tail
 	plain   []byte
 	out     []byte
 	encoder *zstd.Encoder
@@ -85,12 +91,12 @@ type Writer struct {
 	failed  error
 }
 
-// Create begins a journal whose files dir makes.
-func Create(dir Creator, opts Options) (*Writer, error) {
-	return create(func(name string) (file, error) { return dir.Create(name) }, opts)
+// Create begins a journal in dir.
+func Create(dir Directory, opts Options) (*Writer, error) {
+	return create(func(name string) (file, error) { return dir.Create(name) }, dir.Remove, opts)
 }
 
-func create(newFile func(name string) (file, error), opts Options) (*Writer, error) {
+func create(newFile func(name string) (file, error), remove func(name string) error, opts Options) (*Writer, error) {
 	encoder, err := zstd.NewWriter(nil,
 		zstd.WithEncoderConcurrency(1),
 		zstd.WithLowerEncoderMem(true),
@@ -100,7 +106,7 @@ func create(newFile func(name string) (file, error), opts Options) (*Writer, err
 	if err != nil {
 		return nil, fmt.Errorf("journal: %w", err)
 	}
-	w := &Writer{create: newFile, opts: opts.withDefaults(), encoder: encoder, index: -1}
+	w := &Writer{create: newFile, remove: remove, opts: opts.withDefaults(), encoder: encoder, index: -1}
 	if err := w.next(); err != nil {
 		if w.file != nil {
 			w.file.Close()
@@ -111,8 +117,8 @@ func create(newFile func(name string) (file, error), opts Options) (*Writer, err
 	return w, nil
 }
 
-// Append adds a record. It is on its way to the disk after Flush, or when the
-// frame is full. payload is copied.
+// Append adds a record. It is on its way to the disk after Save or Flush, or when
+// the frame is full. payload is copied.
 func (w *Writer) Append(kind byte, payload []byte) error {
 	if w.failed != nil {
 		return w.failed
@@ -126,6 +132,7 @@ func (w *Writer) Append(kind byte, payload []byte) error {
 		}
 		w.block.add(kind, payload)
 	}
+	w.recent.add(kind, payload) // has room: it holds no more than block
 	// Records of no bytes take room in the block as well.
 	if len(w.block.data)+4*len(w.block.spans) >= w.opts.FrameBytes {
 		return w.Flush()
@@ -136,6 +143,9 @@ func (w *Writer) Append(kind byte, payload []byte) error {
 // Flush writes what was appended as a frame: from then on it survives the
 // tracer's death. After a failure the file ends with its last complete frame,
 // and the same *WriteError comes back from every call.
+//
+// The larger a frame, the less a record takes; Save is for what is to survive
+// before there is enough for one.
 func (w *Writer) Flush() error {
 	if w.failed != nil {
 		return w.failed
@@ -143,30 +153,33 @@ func (w *Writer) Flush() error {
 	if len(w.block.spans) == 0 {
 		return nil
 	}
-	w.plain = w.block.encode(w.plain[:0])
-	w.out = append(w.out[:0], make([]byte, frameHeaderSize)...)
-	w.out = w.encoder.EncodeAll(w.plain, w.out)
-	stored := w.out[frameHeaderSize:]
-	frameHeader{
-		stored:  uint32(len(stored)),
-		block:   uint32(len(w.plain)),
-		bytes:   uint32(len(w.block.data)),
-		records: uint32(len(w.block.spans)),
-		seq:     w.seq,
-		sum:     sumOf(stored),
-	}.append(w.out[:0])
-	if err := w.write(w.out); err != nil {
+	if err := w.write(w.frame(&w.block, w.seq)); err != nil {
 		return err
 	}
 	w.seq++
 	w.block.reset()
-	if err := w.syncer.wrote(w.file); err != nil {
+	w.recent.reset()
+	w.part = 0
+	w.empty()
+	if err := w.syncer.wrote(w.seq, w.file); err != nil {
 		return w.fail(err)
 	}
 	if w.size >= w.opts.FileBytes {
 		return w.rotate()
 	}
 	return nil
+}
+
+// frame makes a frame of what was collected. It is good until the next one is made.
+func (w *Writer) frame(b *blockWriter, seq uint64) []byte {
+	h := frameHeader{bytes: uint32(len(b.data)), records: uint32(len(b.spans)), seq: seq}
+	w.plain = b.encode(w.plain[:0])
+	w.out = append(w.out[:0], make([]byte, frameHeaderSize)...)
+	w.out = w.encoder.EncodeAll(w.plain, w.out)
+	stored := w.out[frameHeaderSize:]
+	h.stored, h.block, h.sum = uint32(len(stored)), uint32(len(w.plain)), sumOf(stored)
+	h.append(w.out[:0])
+	return w.out
 }
 
 func (w *Writer) write(b []byte) error {
@@ -185,7 +198,7 @@ func (w *Writer) write(b []byte) error {
 }
 
 func (w *Writer) fail(err error) error {
-	w.failed = &WriteError{File: fileName(w.index), Offset: w.size, Lost: len(w.block.spans), Err: err}
+	w.failed = &WriteError{File: fileName(w.index), Offset: w.size, Lost: len(w.recent.spans), Err: err}
 	return w.failed
 }
 
@@ -194,7 +207,7 @@ func (w *Writer) rotate() error {
 	if err := w.next(); err != nil {
 		return err
 	}
-	w.syncer.retire(old)
+	w.syncer.retire(w.seq, old)
 	if w.opts.Rotated != nil {
 		return w.opts.Rotated(w)
 	}
@@ -222,11 +235,9 @@ func (w *Writer) Name() string { return fileName(w.index) }
 // Size returns the bytes written to all files.
 func (w *Writer) Size() int64 { return w.total }
 
-// Pending returns how many appended records no frame holds yet.
-func (w *Writer) Pending() int { return len(w.block.spans) }
-
 // Close writes what is left, forces it to disk and closes the file, also after
-// a failure, which it returns again.
+// a failure, which it returns again. Then the tail stays: it may hold what nothing
+// else does.
 func (w *Writer) Close() error {
 	if w.file == nil {
 		return os.ErrClosed
@@ -242,6 +253,7 @@ func (w *Writer) Close() error {
 	if err == nil && serr != nil {
 		err = w.fail(serr)
 	}
+	w.closeTails(err == nil)
 	w.file = nil
 	w.failed = os.ErrClosed
 	w.encoder.Close()
