@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"cmp"
 	"fmt"
 	"os"
 	"os/exec"
@@ -238,12 +239,13 @@ func TestRecordWithout(t *testing.T) {
 		name, says  string
 		env, flags  []string
 		cudart      string
+		windows     string // of launches and copies: with the library's failure the first one stays open
 		exact, full bool
 	}{
 		{name: "another injection", env: []string{"CUDA_INJECTION64_PATH=/nonexistent"}, says: "not available: cupti: CUDA_INJECTION64_PATH is set to /nonexistent by another tool"},
 		{name: "off", flags: []string{"--cupti", "off"}},
 		{name: "another subscriber", env: []string{"STUB_CUPTI_SUBSCRIBED=1"}, says: "not available: kernels: graph launches are told by order", exact: true},
-		{name: "no libcupti", cudart: "static", says: "not available: cupti: no libcupti.so.13 or libcupti.so.12", full: true},
+		{name: "no libcupti", windows: "300ms/1s", cudart: "static", says: "not available: cupti: no libcupti.so.13 or libcupti.so.12", full: true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			if c.full {
@@ -253,7 +255,8 @@ func TestRecordWithout(t *testing.T) {
 			if c.cudart != "" {
 				args = append(args, "--cudart", c.cudart)
 			}
-			s, tr, tables := b.recorded(t, c.env, append([]string{"--cpu-windows", "always"}, c.flags...), args...)
+			s, tr, tables := b.recorded(t, c.env, append([]string{"--cpu-windows", cmp.Or(c.windows, "always")}, c.flags...), args...)
+			tables.inWindows = c.windows != ""
 			if c.says != "" && strings.Count(tr.stderr.String(), "pmtrace: "+c.says) != 1 {
 				t.Errorf("not said once: %s", c.says)
 			}
@@ -267,6 +270,19 @@ func TestRecordWithout(t *testing.T) {
 				}
 			}
 			tables.matches(t, s)
+			if c.windows == "" {
+				return
+			}
+			steps := tables.steps[:len(tables.steps)-1] // what the thread did last is told with its next call
+			first := slices.IndexFunc(steps, func(s record.StepRow) bool { return s.KernelLaunches != nil })
+			if first < 0 || first > len(steps)/2 {
+				t.Fatalf("of %d steps, %d is the first in a window", len(steps), first)
+			}
+			for i := range steps[first:] {
+				if !tables.counted(first + i) {
+					t.Fatalf("step %d is in no window, %d was", first+i, first)
+				}
+			}
 		})
 	}
 }

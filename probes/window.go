@@ -6,13 +6,13 @@ import (
 
 // OpenWindow sets the probes of Calls.Windowed on the workers that there are, and tells of
 // which all calls are seen from then on. It takes some milliseconds, and of the server as
-// many microseconds as places are probed.
+// many microseconds as places are probed. A worker whose window is open keeps it.
 func (t *Tracer) OpenWindow() []record.Fact {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	var facts []record.Fact
 	for _, w := range t.workers {
-		if w.pidfd < 0 || !w.fact.CallsInWindows {
+		if w.pidfd < 0 || !w.fact.CallsInWindows || w.window.BeginNS != 0 {
 			continue
 		}
 		if err := t.openWindow(w); err != nil {

@@ -7,6 +7,8 @@ import (
 )
 
 // callWindows probes kernel launches and copies for a time of each period (--cpu-windows).
+// Where the server's CUPTI fails, the window stays open: the times of steps are then bound by
+// these calls.
 type callWindows struct {
 	t     *trace
 	every windows
@@ -32,7 +34,7 @@ func (c *callWindows) due() <-chan time.Time {
 
 // turn opens the window, or closes it.
 func (c *callWindows) turn() error {
-	if c.open {
+	if c.open && !c.t.cupti.failed.Load() {
 		c.t.rec.attach(func() ([]record.Fact, error) { return c.t.tracer.EndWindow(), nil })
 		c.t.tracer.CloseWindow()
 		c.open = false

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/spf13/pflag"
@@ -157,6 +158,8 @@ type cuptiWatch struct {
 	running sync.WaitGroup
 	end     chan struct{} // closed to end it
 
+	failed atomic.Bool // in a process
+
 	mu    sync.Mutex
 	rings rings // nil: none
 	seen  bool  // a process
@@ -241,6 +244,7 @@ func (c *cuptiWatch) look() {
 func (c *cuptiWatch) judge(i *record.Injected) {
 	c.t.log.Info("CUPTI", "pid", i.PID, "state", i.State, "version", i.CUPTI, "library", i.Library, "why", i.Why, "note", i.Note, "error", i.Error)
 	if i.State == record.InjectedFailed {
+		c.failed.Store(true)
 		why := i.Why
 		if i.Error != 0 {
 			why += ": CUPTI's error " + strconv.Itoa(i.Error)

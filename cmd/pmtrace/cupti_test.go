@@ -101,6 +101,26 @@ func recordOf(t *testing.T, b *testBench, r rings, i injected) result {
 	return b.traceTree(context.Background(), o, pid)
 }
 
+// Launches and copies are watched in windows, and all the time where the library finds no CUPTI.
+func TestWindowStaysOpen(t *testing.T) {
+	for state, closed := range map[string]bool{record.InjectedRunning: true, record.InjectedFailed: false} {
+		b := newBench(t)
+		b.world.rings = func(string, uint64) (rings, error) {
+			return &fakeRings{facts: []record.Fact{injectedFact(record.Injected{PID: 1, State: state, Why: "no libcupti.so.13 or libcupti.so.12 anywhere"})}}, nil
+		}
+		pid, end := startServer(t)
+		began := time.Now()
+		once(func() bool { return b.session.traced() && time.Since(began) > 3*time.Second }, end)
+		o := &traceOptions{
+			on: profilersHere(), place: t.TempDir(), injected: injected{dir: "/rings"}, ringSize: 1 << 20, gpuInterval: seconds(time.Second),
+			cpuWindows: windows{100 * time.Millisecond, 300 * time.Millisecond},
+		}
+		qt.Assert(t, qt.IsNil(b.traceTree(t.Context(), o, pid).err), qt.Commentf("%s", b.err))
+		qt.Check(t, qt.IsTrue(b.tracer.windowsOpened > 0), qt.Commentf("%s", state))
+		qt.Check(t, qt.Equals(b.tracer.windowsClosed > 0, closed), qt.Commentf("%s: closed %d times", state, b.tracer.windowsClosed))
+	}
+}
+
 func injectedFact(f record.Injected) record.Fact { return record.Fact{Injected: &f} }
 
 func TestRings(t *testing.T) {

@@ -107,6 +107,8 @@ type fakeTracer struct {
 	hooks    []record.Hook        // of the engine
 	hooked   map[hook.Process]int // calls of AttachHooks
 	ended    bool                 // the first hook was taken off
+
+	windowsOpened, windowsClosed int
 }
 
 func (t *fakeTracer) Attach(engine) (record.Engine, []record.Unavailable, error) {
@@ -191,11 +193,11 @@ func (t *fakeTracer) Cost() ([]programCost, error) { return nil, nil }
 
 func (t *fakeTracer) Look() []record.Fact { return nil }
 
-func (t *fakeTracer) OpenWindow() []record.Fact { return nil }
+func (t *fakeTracer) OpenWindow() []record.Fact { t.windowsOpened++; return nil }
 
 func (t *fakeTracer) EndWindow() []record.Fact { return nil }
 
-func (t *fakeTracer) CloseWindow() {}
+func (t *fakeTracer) CloseWindow() { t.windowsClosed++ }
 
 func (t *fakeTracer) Losses() ([]record.Loss, error) {
 	return []record.Loss{{Probe: "p", Reason: "ring_full", Count: t.lost, Lost: true}}, nil
