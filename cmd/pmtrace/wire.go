@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"runtime"
 	"strings"
 	"time"
 
@@ -328,6 +329,11 @@ func (s *realSession) Tables(start record.Start, replace bool, also []listener, 
 	tables, err := session.CreateTables(into, s.facts.About())
 	if err != nil {
 		return nil, err
+	}
+	if replace { // nobody's server waits for a core
+		if err := tables.Concurrently(runtime.GOMAXPROCS(0)); err != nil {
+			return nil, err
+		}
 	}
 	return newPipeline(tables, &s.facts, also, log), nil
 }

@@ -20,7 +20,7 @@ var (
 )
 
 // The journal's files are made by the session's directory.
-var _ journal.Creator = (*Dir)(nil)
+var _ journal.Directory = (*Dir)(nil)
 
 func TestPlace(t *testing.T) {
 	env := map[string]string{}

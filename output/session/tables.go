@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"os"
 	"strconv"
+	"sync"
+	"sync/atomic"
 
 	"github.com/parquet-go/parquet-go"
 
@@ -106,6 +108,7 @@ type Tables struct {
 	losses         *table[record.LossRow]
 
 	every  []anyTable
+	codec  *zstdCodec
 	remade *Dir // where the tables take the place of others
 }
 
@@ -140,11 +143,11 @@ func createTables(session *Dir, name string, about About) (*Tables, error) {
 		return nil, err
 	}
 	defer dir.Close()
-	codec, err := newCodec()
+	codec, err := newCodec(1)
 	if err != nil {
 		return nil, err
 	}
-	t := &Tables{}
+	t := &Tables{codec: codec}
 	b := builder{dir, about, codec, pageBytes, t}
 	err = errors.Join(
 		begin(b, TableProcesses, &t.processes),
@@ -178,6 +181,21 @@ func createTables(session *Dir, name string, about About) (*Tables, error) {
 		return nil, err
 	}
 	return t, nil
+}
+
+// Concurrently has each table written beside the caller, n pages compressed at once: faster
+// where there are cores for it, for more memory. It is called before the first row. Where a
+// table cannot be written on, one of its later rows tells, or the end.
+func (t *Tables) Concurrently(n int) error {
+	codec, err := newCodec(n)
+	if err != nil {
+		return err
+	}
+	*t.codec = *codec
+	for _, table := range t.every {
+		table.concurrently()
+	}
+	return nil
 }
 
 func (t *Tables) Process(r *record.ProcessRow) error           { return t.processes.add(r) }
@@ -221,6 +239,7 @@ func (t *Tables) Loss(r *record.LossRow) error { return t.losses.add(r) }
 
 // anyTable is a table of whatever rows.
 type anyTable interface {
+	concurrently()
 	cut() error
 	close() error
 }
@@ -293,13 +312,24 @@ type table[T any] struct {
 	writer *parquet.GenericWriter[T] // nil before the first row
 	file   *os.File
 	part   int
-	rows   int64 // of the part
-	failed error
+	rows   int64                 // of the part
+	failed atomic.Pointer[error] // nothing is written any more
+
+	// Written beside the caller: batches to write, and written ones to fill. While there is
+	// one on its way, what is written with is not the caller's.
+	beside     bool
+	full, free chan []T
+	written    sync.WaitGroup
 }
 
+// batchesQueued wait for a table that is written beside the caller.
+const batchesQueued = 4
+
+func (t *table[T]) concurrently() { t.beside = true }
+
 func (t *table[T]) add(row *T) error {
-	if t.failed != nil {
-		return t.failed
+	if failed := t.failed.Load(); failed != nil {
+		return *failed
 	}
 	t.batch = append(t.batch, *row)
 	if len(t.batch) < batchRows {
@@ -308,18 +338,48 @@ func (t *table[T]) add(row *T) error {
 	return t.flush()
 }
 
+// flush writes the batch, or has it written.
 func (t *table[T]) flush() error {
+	if !t.beside {
+		err := t.write(t.batch)
+		t.batch = t.batch[:0]
+		return err
+	}
+	if t.full == nil {
+		t.full, t.free = make(chan []T, batchesQueued), make(chan []T, batchesQueued+1)
+		go t.run()
+	}
+	t.written.Add(1)
+	t.full <- t.batch
+	select {
+	case t.batch = <-t.free:
+	default:
+		t.batch = make([]T, 0, batchRows)
+	}
+	return nil
+}
+
+func (t *table[T]) run() {
+	for batch := range t.full {
+		if t.failed.Load() == nil {
+			_ = t.write(batch) // failed has it
+		}
+		t.free <- batch[:0]
+		t.written.Done()
+	}
+}
+
+func (t *table[T]) write(batch []T) error {
 	if t.file == nil {
 		if err := t.open(); err != nil {
 			return t.fail(err)
 		}
 	}
-	if _, err := t.writer.Write(t.batch); err != nil {
+	if _, err := t.writer.Write(batch); err != nil {
 		return t.fail(err)
 	}
-	t.rows += int64(len(t.batch))
-	clear(t.batch) // lets go of what the rows point to
-	t.batch = t.batch[:0]
+	t.rows += int64(len(batch))
+	clear(batch) // lets go of what the rows point to
 	if t.rows >= t.partRows {
 		return t.finish()
 	}
@@ -327,8 +387,22 @@ func (t *table[T]) flush() error {
 }
 
 func (t *table[T]) fail(err error) error {
-	t.failed = fmt.Errorf("table %s: %w", t.name, err)
-	return t.failed
+	err = fmt.Errorf("table %s: %w", t.name, err)
+	t.failed.Store(&err)
+	return err
+}
+
+// rest writes what waits, and returns why nothing is written any more. From then on the table
+// is the caller's.
+func (t *table[T]) rest(all bool) error {
+	if t.failed.Load() == nil && all {
+		_ = t.flush() // failed has it
+	}
+	t.written.Wait()
+	if failed := t.failed.Load(); failed != nil {
+		return *failed
+	}
+	return nil
 }
 
 func partName(part int) string { return fmt.Sprintf("part-%05d.parquet", part) }
@@ -379,11 +453,8 @@ func (t *table[T]) finish() error {
 }
 
 func (t *table[T]) cut() error {
-	if t.failed == nil && len(t.batch) > 0 {
-		t.flush()
-	}
-	if t.failed != nil || t.file == nil {
-		return t.failed
+	if err := t.rest(len(t.batch) > 0); err != nil || t.file == nil {
+		return err
 	}
 	return t.finish()
 }
@@ -391,12 +462,18 @@ func (t *table[T]) cut() error {
 func (t *table[T]) close() error {
 	defer t.dir.Close()
 	defer func() { t.batch, t.writer = nil, nil }() // the next table's end needs memory, too
-	if t.failed == nil && (len(t.batch) > 0 || t.part == 0 && t.file == nil) {
-		t.flush()
+	defer func() {
+		if t.full != nil {
+			close(t.full)
+		}
+	}()
+	err := t.rest(len(t.batch) > 0)
+	if err == nil && t.part == 0 && t.file == nil {
+		err = t.rest(true) // one part with the schema alone
 	}
-	if t.failed != nil {
+	if err != nil {
 		t.abandon()
-		return t.failed
+		return err
 	}
 	if t.file == nil {
 		return nil

@@ -288,7 +288,8 @@ func TestTablesMadeAgain(t *testing.T) {
 	}
 	tables, err := RemakeTables(d, facts.About())
 	qt.Assert(t, qt.IsNil(err))
-	tables.losses.failed = errors.New("disk full")
+	full := errors.New("disk full")
+	tables.losses.failed.Store(&full)
 	qt.Check(t, qt.ErrorMatches(tables.Close(), "disk full"))
 	qt.Check(t, qt.Equals(count(), 30))
 	entries, err := fs.ReadDir(d.FS(), ".")
@@ -437,4 +438,69 @@ func TestOtherReaders(t *testing.T) {
 			t.Logf("%s", out)
 		})
 	}
+}
+
+// Tables that are written beside the caller have the same bytes.
+func TestConcurrently(t *testing.T) {
+	made := func(concurrently bool) map[string][32]byte {
+		d := newSession(t)
+		tables, err := CreateTables(d, About{SessionID: "s"})
+		qt.Assert(t, qt.IsNil(err))
+		if concurrently {
+			qt.Assert(t, qt.IsNil(tables.Concurrently(3)))
+		}
+		fillAll(t, tables)
+		s := traffic.New(traffic.Chat32)
+		s.Rows = tables
+		for n := range 2000 {
+			_, err := s.Step()
+			qt.Assert(t, qt.IsNil(err))
+			if n%700 == 699 {
+				qt.Assert(t, qt.IsNil(tables.Cut()))
+			}
+		}
+		qt.Assert(t, qt.IsNil(tables.Close()))
+		sums := map[string][32]byte{}
+		qt.Assert(t, qt.IsNil(fs.WalkDir(d.FS(), "parquet", func(path string, e fs.DirEntry, err error) error {
+			if err != nil || e.IsDir() {
+				return err
+			}
+			b, err := fs.ReadFile(d.FS(), path)
+			sums[path] = sha256.Sum256(b)
+			return err
+		})))
+		return sums
+	}
+	want := made(false)
+	qt.Check(t, qt.IsTrue(len(want) > 30))
+	qt.Check(t, qt.DeepEquals(made(true), want))
+}
+
+// One that fails tells later, and holds up no other.
+func TestConcurrentlyFailed(t *testing.T) {
+	d := newSession(t)
+	tables, err := CreateTables(d, About{})
+	qt.Assert(t, qt.IsNil(err))
+	qt.Assert(t, qt.IsNil(tables.Concurrently(2)))
+	for range batchRows {
+		qt.Assert(t, qt.IsNil(tables.Loss(fill[record.LossRow](1))))
+	}
+	tables.losses.written.Wait()
+	qt.Assert(t, qt.IsNil(tables.losses.file.Close())) // as good as a full disk
+	tables.losses.partRows = 2 * batchRows
+	for err == nil {
+		err = tables.Loss(fill[record.LossRow](1))
+	}
+	qt.Check(t, qt.ErrorMatches(err, "table losses: .*"))
+	for range 20 * batchRows {
+		qt.Assert(t, qt.IsNil(tables.Step(fill[record.StepRow](1))))
+	}
+	qt.Check(t, qt.ErrorMatches(tables.Cut(), "table losses: .*"))
+	qt.Check(t, qt.ErrorMatches(tables.Close(), "table losses: .*"))
+	n := 0
+	for _, err := range Rows[record.StepRow](d) {
+		qt.Assert(t, qt.IsNil(err))
+		n++
+	}
+	qt.Check(t, qt.Equals(n, 20*batchRows))
 }
