@@ -95,18 +95,17 @@ func (r *Reader) partsOf(name string) (list []part) {
 		note(0, 0, Unreadable, err)
 		return nil
 	}
-	at := min(fileHeaderSize, len(b))
-	if at < fileHeaderSize {
-		note(0, at, Truncated, nil)
+	if len(b) < fileHeaderSize {
+		note(0, len(b), Truncated, nil)
 		return nil
 	}
-	if _, reason := checkFileHeader(b[:at]); reason == UnknownVersion {
+	if _, reason := checkFileHeader(b[:fileHeaderSize]); reason == UnknownVersion {
 		note(0, 0, reason, nil)
 		return nil
 	} else if reason != "" {
-		note(0, at, reason, nil)
+		note(0, fileHeaderSize, reason, nil)
 	}
-	for at < len(b) {
+	for at := fileHeaderSize; at < len(b); {
 		h, n, reason := frameAt(b[at:])
 		if reason != "" {
 			// On at what looks like a frame.

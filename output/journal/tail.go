@@ -35,11 +35,15 @@ func (w *Writer) Save() error {
 	if w.failed != nil {
 		return w.failed
 	}
-	if len(w.recent.spans) == 0 {
+	if w.saved == len(w.block.spans) {
 		return nil
 	}
 	if w.part == maxParts {
 		return w.Flush()
+	}
+	w.recent.reset()
+	for i, s := range w.block.spans[w.saved:] {
+		w.recent.add(w.block.kinds[w.block.classOf[w.saved+i]], s.of(w.block.data)) // has room: it holds no more than block
 	}
 	t, err := w.tail()
 	if err == nil {
@@ -50,7 +54,7 @@ func (w *Writer) Save() error {
 	}
 	t.last = w.seq
 	w.part++
-	w.recent.reset()
+	w.saved = len(w.block.spans)
 	if err := w.syncer.wrote(w.seq, w.file, t.file); err != nil {
 		return w.fail(err)
 	}

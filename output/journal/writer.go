@@ -81,8 +81,9 @@ type Writer struct {
 	seq   uint64
 
 	block   blockWriter
-	recent  blockWriter // what of block is not in the tail
-	part    uint64      // frames of the tail that hold the others
+	saved   int         // records of block that the tail has
+	part    uint64      // in so many frames
+	recent  blockWriter // the next one of them
 	tails   [2]tail
 	plain   []byte
 	out     []byte
@@ -132,7 +133,6 @@ func (w *Writer) Append(kind byte, payload []byte) error {
 		}
 		w.block.add(kind, payload)
 	}
-	w.recent.add(kind, payload) // has room: it holds no more than block
 	// Records of no bytes take room in the block as well.
 	if len(w.block.data)+4*len(w.block.spans) >= w.opts.FrameBytes {
 		return w.Flush()
@@ -158,8 +158,7 @@ func (w *Writer) Flush() error {
 	}
 	w.seq++
 	w.block.reset()
-	w.recent.reset()
-	w.part = 0
+	w.saved, w.part = 0, 0
 	w.empty()
 	if err := w.syncer.wrote(w.seq, w.file); err != nil {
 		return w.fail(err)
@@ -198,7 +197,7 @@ func (w *Writer) write(b []byte) error {
 }
 
 func (w *Writer) fail(err error) error {
-	w.failed = &WriteError{File: fileName(w.index), Offset: w.size, Lost: len(w.recent.spans), Err: err}
+	w.failed = &WriteError{File: fileName(w.index), Offset: w.size, Lost: len(w.block.spans) - w.saved, Err: err}
 	return w.failed
 }
 
