@@ -394,8 +394,8 @@ func (t *table[T]) fail(err error) error {
 
 // rest writes what waits, and returns why nothing is written any more. From then on the table
 // is the caller's.
-func (t *table[T]) rest(all bool) error {
-	if t.failed.Load() == nil && all {
+func (t *table[T]) rest() error {
+	if t.failed.Load() == nil && len(t.batch) > 0 {
 		_ = t.flush() // failed has it
 	}
 	t.written.Wait()
@@ -453,7 +453,7 @@ func (t *table[T]) finish() error {
 }
 
 func (t *table[T]) cut() error {
-	if err := t.rest(len(t.batch) > 0); err != nil || t.file == nil {
+	if err := t.rest(); err != nil || t.file == nil {
 		return err
 	}
 	return t.finish()
@@ -467,9 +467,9 @@ func (t *table[T]) close() error {
 			close(t.full)
 		}
 	}()
-	err := t.rest(len(t.batch) > 0)
+	err := t.rest()
 	if err == nil && t.part == 0 && t.file == nil {
-		err = t.rest(true) // one part with the schema alone
+		err = t.write(nil) // one part with the schema alone
 	}
 	if err != nil {
 		t.abandon()
