@@ -84,8 +84,8 @@ func (s *fakeSession) unavailable(profiler string) (out []string) {
 	return out
 }
 
-// recordOf records a fake server for a moment.
-func recordOf(t *testing.T, b *testBench, r rings, i injected) result {
+// recordOf records a fake server for a moment, launches and copies watched in windows.
+func recordOf(t *testing.T, b *testBench, r rings, i injected, calls windows) result {
 	t.Helper()
 	pid, end := startServer(t)
 	b.world.rings = func(dir string, number uint64) (rings, error) {
@@ -97,7 +97,7 @@ func recordOf(t *testing.T, b *testBench, r rings, i injected) result {
 		return r, nil
 	}
 	time.AfterFunc(3*time.Second, end)
-	o := &traceOptions{on: profilersHere(), place: t.TempDir(), injected: i, ringSize: 1 << 20, gpuInterval: seconds(time.Second)}
+	o := &traceOptions{on: profilersHere(), place: t.TempDir(), injected: i, ringSize: 1 << 20, gpuInterval: seconds(time.Second), cpuWindows: calls}
 	return b.traceTree(context.Background(), o, pid)
 }
 
@@ -105,17 +105,9 @@ func recordOf(t *testing.T, b *testBench, r rings, i injected) result {
 func TestWindowStaysOpen(t *testing.T) {
 	for state, closed := range map[string]bool{record.InjectedRunning: true, record.InjectedFailed: false} {
 		b := newBench(t)
-		b.world.rings = func(string, uint64) (rings, error) {
-			return &fakeRings{facts: []record.Fact{injectedFact(record.Injected{PID: 1, State: state, Why: "no libcupti.so.13 or libcupti.so.12 anywhere"})}}, nil
-		}
-		pid, end := startServer(t)
-		began := time.Now()
-		once(func() bool { return b.session.traced() && time.Since(began) > 3*time.Second }, end)
-		o := &traceOptions{
-			on: profilersHere(), place: t.TempDir(), injected: injected{dir: "/rings"}, ringSize: 1 << 20, gpuInterval: seconds(time.Second),
-			cpuWindows: windows{100 * time.Millisecond, 300 * time.Millisecond},
-		}
-		qt.Assert(t, qt.IsNil(b.traceTree(t.Context(), o, pid).err), qt.Commentf("%s", b.err))
+		r := &fakeRings{facts: []record.Fact{injectedFact(record.Injected{PID: 1, State: state, Why: "no libcupti.so.13 or libcupti.so.12 anywhere"})}}
+		got := recordOf(t, b, r, injected{dir: "/rings", session: 5}, windows{100 * time.Millisecond, 300 * time.Millisecond})
+		qt.Assert(t, qt.IsNil(got.err), qt.Commentf("%s", b.err))
 		qt.Check(t, qt.IsTrue(b.tracer.windowsOpened > 0), qt.Commentf("%s", state))
 		qt.Check(t, qt.Equals(b.tracer.windowsClosed > 0, closed), qt.Commentf("%s: closed %d times", state, b.tracer.windowsClosed))
 	}
@@ -141,7 +133,7 @@ func TestRings(t *testing.T) {
 		}
 		return "engine", nil
 	}
-	got := recordOf(t, b, r, injected{dir: "/rings", session: 5})
+	got := recordOf(t, b, r, injected{dir: "/rings", session: 5}, windows{})
 	qt.Assert(t, qt.IsNil(got.err))
 	qt.Check(t, qt.IsTrue(r.stop && r.closed && r.busy <= 0 && r.events == 0))
 	said := b.err.String()
@@ -183,16 +175,16 @@ func TestRings(t *testing.T) {
 // TestNoRings: what keeps the library out of the server stands in the journal.
 func TestNoRings(t *testing.T) {
 	b := newBench(t)
-	qt.Assert(t, qt.IsNil(recordOf(t, b, nil, injected{missing: "of another tool"}).err))
+	qt.Assert(t, qt.IsNil(recordOf(t, b, nil, injected{missing: "of another tool"}, windows{}).err))
 	qt.Check(t, qt.DeepEquals(b.session.unavailable(session.CUPTI), []string{"of another tool"}))
 
 	b = newBench(t)
-	qt.Assert(t, qt.IsNil(recordOf(t, b, nil, injected{dir: "/rings", session: 5}).err))
+	qt.Assert(t, qt.IsNil(recordOf(t, b, nil, injected{dir: "/rings", session: 5}, windows{}).err))
 	qt.Check(t, qt.DeepEquals(b.session.unavailable(session.CUPTI), []string{"no such directory"}))
 
 	b = newBench(t)
 	r := &fakeRings{}
-	qt.Assert(t, qt.IsNil(recordOf(t, b, r, injected{dir: "/rings", session: 5}).err))
+	qt.Assert(t, qt.IsNil(recordOf(t, b, r, injected{dir: "/rings", session: 5}, windows{}).err))
 	qt.Check(t, qt.DeepEquals(b.session.unavailable(session.CUPTI), []string{"CUDA has loaded pmtrace's library into no process of the server"}))
 	qt.Check(t, qt.IsTrue(r.closed))
 }

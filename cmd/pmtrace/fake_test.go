@@ -209,11 +209,19 @@ func (t *fakeTracer) Close() error { t.closed = true; return nil }
 // tracing a time to get there fails on a busy one.
 func once(is func() bool, do func()) {
 	go func() {
-		for began := time.Now(); !is() && time.Since(began) < time.Minute; {
-			time.Sleep(10 * time.Millisecond)
-		}
+		within(time.Minute, is)
 		do()
 	}()
+}
+
+// within waits until something is so, and reports whether it was in time.
+func within(limit time.Duration, is func() bool) bool {
+	for began := time.Now(); !is(); time.Sleep(5 * time.Millisecond) {
+		if time.Since(began) > limit {
+			return false
+		}
+	}
+	return true
 }
 
 // traced says whether events are coming in.

@@ -142,13 +142,9 @@ func (s *fakeSession) told(of func(record.Fact) bool) int {
 
 func soon(t *testing.T, what string, is func() bool) {
 	t.Helper()
-	for range 1000 {
-		if is() {
-			return
-		}
-		time.Sleep(5 * time.Millisecond)
+	if !within(5*time.Second, is) {
+		t.Fatalf("not within five seconds: %s", what)
 	}
-	t.Fatalf("not within five seconds: %s", what)
 }
 
 // The ranks of a server come one after the other, each on its own device.

@@ -136,19 +136,24 @@ func TestFollowDamaged(t *testing.T) {
 
 // Reader and writer side by side, over many files.
 func TestFollowConcurrently(t *testing.T) {
+	followed(t, Options{FileBytes: 2000, SyncEvery: time.Millisecond}, 3000, (*Writer).Flush)
+}
+
+// followed follows a journal while records are written, each of them kept at once.
+func followed(t *testing.T, opts Options, records int, keep func(*Writer) error) {
+	t.Helper()
 	root, err := os.OpenRoot(t.TempDir())
 	qt.Assert(t, qt.IsNil(err))
 	defer root.Close()
-	w, err := Create(rootCreator{root}, Options{FileBytes: 2000, SyncEvery: time.Millisecond})
+	w, err := Create(rootCreator{root}, opts)
 	qt.Assert(t, qt.IsNil(err))
 	r, err := Follow(root.FS())
 	qt.Assert(t, qt.IsNil(err))
 	defer r.Close()
-	const records = 3000
 	written := make(chan error, 1)
 	go func() {
 		for i := range records {
-			if err := errors.Join(w.Append('X', fmt.Appendf(nil, "record %d", i)), w.Flush()); err != nil {
+			if err := errors.Join(w.Append('X', numbered(i)), keep(w)); err != nil {
 				written <- err
 				return
 			}
@@ -157,7 +162,7 @@ func TestFollowConcurrently(t *testing.T) {
 	}()
 	for n := 0; n < records; {
 		for _, s := range drained(t, r) {
-			qt.Assert(t, qt.Equals(s, fmt.Sprintf("record %d", n)))
+			qt.Assert(t, qt.Equals(s, string(numbered(n))))
 			n++
 		}
 	}

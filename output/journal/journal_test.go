@@ -264,20 +264,20 @@ func TestHostileLengths(t *testing.T) {
 	}
 }
 
-// fullDisk is a disk with room for so many bytes.
+// fullDisk is a file on a disk with room for so many bytes, of all files.
 type fullDisk struct {
 	*os.File
-	room int
+	room *int
 }
 
 func (d *fullDisk) Write(b []byte) (int, error) {
-	if len(b) <= d.room {
-		d.room -= len(b)
-		return d.File.Write(b)
+	n := min(len(b), *d.room)
+	*d.room -= n
+	if n < len(b) {
+		n, _ = d.File.Write(b[:n])
+		return n, syscall.ENOSPC
 	}
-	n, _ := d.File.Write(b[:d.room])
-	d.room = 0
-	return n, syscall.ENOSPC
+	return d.File.Write(b)
 }
 
 func TestDiskFull(t *testing.T) {
@@ -285,10 +285,10 @@ func TestDiskFull(t *testing.T) {
 	whole, err := os.Stat(filepath.Join(write(t, Options{}, frames...), "00000.pmj"))
 	qt.Assert(t, qt.IsNil(err))
 	for room := 0; room < int(whole.Size()); room += 3 {
-		dir := t.TempDir()
+		dir, left := t.TempDir(), room
 		w, err := create(func(name string) (file, error) {
 			f, err := os.Create(filepath.Join(dir, name))
-			return &fullDisk{f, room}, err
+			return &fullDisk{f, &left}, err
 		}, nil, Options{})
 		if room < fileHeaderSize {
 			qt.Assert(t, qt.ErrorIs(err, error(syscall.ENOSPC)))

@@ -3,7 +3,6 @@ package journal
 import (
 	"bytes"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"io/fs"
 	"maps"
@@ -249,10 +248,10 @@ func TestDamagedTail(t *testing.T) {
 func TestDiskFullAtTail(t *testing.T) {
 	for room := fileHeaderSize; room < 3000; room += 5 {
 		dir := t.TempDir()
-		disk := &sharedRoom{room: room}
+		left := room
 		w, err := create(func(name string) (file, error) {
 			f, err := os.Create(filepath.Join(dir, name))
-			return &roomFile{f, disk}, err
+			return &fullDisk{f, &left}, err
 		}, dirOf(t, dir).Remove, Options{FrameBytes: 400})
 		qt.Assert(t, qt.IsNil(err))
 		written := 0
@@ -274,23 +273,6 @@ func TestDiskFullAtTail(t *testing.T) {
 		qt.Assert(t, qt.HasLen(damage, 0))
 		qt.Assert(t, qt.Equals(inOrder(t, records)+failed.Lost, written), qt.Commentf("room for %d bytes", room))
 	}
-}
-
-type sharedRoom struct{ room int }
-
-type roomFile struct {
-	*os.File
-	disk *sharedRoom
-}
-
-func (f *roomFile) Write(b []byte) (int, error) {
-	n := min(len(b), f.disk.room)
-	f.disk.room -= n
-	if n < len(b) {
-		n, _ = f.File.Write(b[:n])
-		return n, syscall.ENOSPC
-	}
-	return f.File.Write(b)
 }
 
 // crashFile has on the disk what its last sync left; a file is cut there at once.
@@ -374,32 +356,7 @@ func withFile(image fstest.MapFS) fs.FS {
 
 // Reader and writer side by side, over many files and tails.
 func TestFollowSaves(t *testing.T) {
-	dir := t.TempDir()
-	w, err := Create(dirOf(t, dir), Options{FrameBytes: 1000, FileBytes: 9000, SyncEvery: time.Millisecond})
-	qt.Assert(t, qt.IsNil(err))
-	r, err := Follow(os.DirFS(dir))
-	qt.Assert(t, qt.IsNil(err))
-	defer r.Close()
-	const records = 20000
-	written := make(chan error, 1)
-	go func() {
-		for i := range records {
-			if err := errors.Join(w.Append('X', numbered(i)), w.Save()); err != nil {
-				written <- err
-				return
-			}
-		}
-		written <- w.Close()
-	}()
-	for n := 0; n < records; {
-		for _, s := range drained(t, r) {
-			qt.Assert(t, qt.Equals(s, string(numbered(n))))
-			n++
-		}
-	}
-	qt.Assert(t, qt.IsNil(<-written))
-	list, _ := r.Damage()
-	qt.Check(t, qt.HasLen(list, 0))
+	followed(t, Options{FrameBytes: 1000, FileBytes: 9000, SyncEvery: time.Millisecond}, 20000, (*Writer).Save)
 }
 
 func FuzzTail(f *testing.F) {

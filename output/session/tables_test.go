@@ -316,19 +316,27 @@ func TestDamagedPart(t *testing.T) {
 	qt.Check(t, qt.Equals(n, 1))
 }
 
-func TestFailedTableStaysFailedAndTheOthersGoOn(t *testing.T) {
-	d := newSession(t)
-	tables, err := CreateTables(d, About{})
-	qt.Assert(t, qt.IsNil(err))
+// failLosses has the table of losses fail, and gives the error that one of its rows tells.
+func failLosses(t *testing.T, tables *Tables) (err error) {
+	t.Helper()
 	for range batchRows {
 		qt.Assert(t, qt.IsNil(tables.Loss(fill[record.LossRow](1))))
 	}
+	tables.losses.written.Wait()
 	qt.Assert(t, qt.IsNil(tables.losses.file.Close())) // as good as a full disk
 	tables.losses.partRows = 2 * batchRows
 	for err == nil {
 		err = tables.Loss(fill[record.LossRow](1))
 	}
 	qt.Check(t, qt.ErrorMatches(err, "table losses: .*"))
+	return err
+}
+
+func TestFailedTableStaysFailedAndTheOthersGoOn(t *testing.T) {
+	d := newSession(t)
+	tables, err := CreateTables(d, About{})
+	qt.Assert(t, qt.IsNil(err))
+	err = failLosses(t, tables)
 	for range 10 * batchRows {
 		qt.Assert(t, qt.Equals(tables.Loss(fill[record.LossRow](1)), err))
 		qt.Assert(t, qt.IsNil(tables.Step(fill[record.StepRow](1))))
@@ -482,16 +490,7 @@ func TestConcurrentlyFailed(t *testing.T) {
 	tables, err := CreateTables(d, About{})
 	qt.Assert(t, qt.IsNil(err))
 	qt.Assert(t, qt.IsNil(tables.Concurrently(2)))
-	for range batchRows {
-		qt.Assert(t, qt.IsNil(tables.Loss(fill[record.LossRow](1))))
-	}
-	tables.losses.written.Wait()
-	qt.Assert(t, qt.IsNil(tables.losses.file.Close())) // as good as a full disk
-	tables.losses.partRows = 2 * batchRows
-	for err == nil {
-		err = tables.Loss(fill[record.LossRow](1))
-	}
-	qt.Check(t, qt.ErrorMatches(err, "table losses: .*"))
+	failLosses(t, tables)
 	for range 20 * batchRows {
 		qt.Assert(t, qt.IsNil(tables.Step(fill[record.StepRow](1))))
 	}
