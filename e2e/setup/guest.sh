@@ -24,7 +24,7 @@ if ! stamped guest "$key" || [ ! -s "$disk" ]; then
 	for v in $PYTHONS; do as_root cp -r "$PMTRACE_CACHE/cpython/$v" "$work/cache/cpython/$v"; done
 	as_root install -m 755 "$SETUP/../kernels/guest/init.sh" "$work/init"
 	rm -f "$disk"
-	as_root mke2fs -q -t ext4 -O ^metadata_csum_seed,^orphan_file -d "$work" "$disk" 3G
+	as_root mke2fs -q -t ext4 -O ^metadata_csum_seed,^orphan_file -d "$work" "$disk" 3G >&2 # it names the file on stdout
 	as_root rm -rf "$work"
 	stamp guest "$key"
 fi
