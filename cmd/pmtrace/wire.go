@@ -277,23 +277,12 @@ func (s *realSession) Replay(sink func(kind byte, payload []byte) error) (damage
 		return nil, err
 	}
 	defer r.Close()
-	for {
-		rec, err := r.Next()
-		if err != nil {
-			s.facts.Damage = damages(r)
-			return s.facts.Damage, notEOF(err)
-		}
-		if err := sink(rec.Kind, rec.Payload); err != nil {
-			return damages(r), err
-		}
+	err = r.Each(func(rec journal.Record) error { return sink(rec.Kind, rec.Payload) })
+	damage = damages(r)
+	if err == nil {
+		s.facts.Damage = damage
 	}
-}
-
-func notEOF(err error) error {
-	if errors.Is(err, io.EOF) {
-		return nil
-	}
-	return err
+	return damage, err
 }
 
 func damages(r *journal.Reader) []string {

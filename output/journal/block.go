@@ -155,6 +155,7 @@ func (b *blockWriter) subtract(dst []byte, spans []span) []byte {
 
 // blockReader is the other way round.
 type blockReader struct {
+	plain   []byte // room for blocks
 	data    []byte
 	spans   []span
 	kinds   []byte
@@ -199,7 +200,7 @@ func (b *blockReader) decode(block []byte, h frameHeader) bool {
 		if byColumns(kind) {
 			rest, ok = b.columns(rest, spans)
 		} else {
-			rest, ok = b.plain(rest, spans)
+			rest, ok = b.asTheyAre(rest, spans)
 		}
 		if !ok {
 			return false
@@ -208,7 +209,12 @@ func (b *blockReader) decode(block []byte, h frameHeader) bool {
 	return len(rest) == 0
 }
 
-func (b *blockReader) plain(rest []byte, spans []span) ([]byte, bool) {
+// record is one of the block that was decoded.
+func (b *blockReader) record(i int) Record {
+	return Record{b.kinds[b.classOf[i]], b.spans[i].of(b.data)}
+}
+
+func (b *blockReader) asTheyAre(rest []byte, spans []span) ([]byte, bool) {
 	for _, s := range spans {
 		if len(rest) < int(s.size) {
 			return nil, false

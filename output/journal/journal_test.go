@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"syscall"
 	"testing"
 	"testing/fstest"
@@ -54,7 +55,39 @@ func readAll(t testing.TB, dir fs.FS) ([]rec, []Damage) {
 		records = append(records, rec{record.Kind, string(record.Payload)})
 	}
 	damages, _ := r.Damage()
+
+	again, err := Open(dir)
+	qt.Assert(t, qt.IsNil(err))
+	defer again.Close()
+	var ahead []rec
+	qt.Assert(t, qt.IsNil(again.Each(func(record Record) error {
+		ahead = append(ahead, rec{record.Kind, string(record.Payload)})
+		return nil
+	})))
+	qt.Assert(t, qt.IsTrue(slices.Equal(ahead, records)))
+	same, _ := again.Damage()
+	qt.Assert(t, qt.Equals(fmt.Sprint(same), fmt.Sprint(damages)))
 	return records, damages
+}
+
+func TestEachEndsWithItsFunction(t *testing.T) {
+	frames := small()
+	dir := write(t, Options{}, frames...)
+	for n := range len(flat(frames)) {
+		r, err := Open(os.DirFS(dir))
+		qt.Assert(t, qt.IsNil(err))
+		enough, seen := errors.New("enough"), 0
+		err = r.Each(func(Record) error {
+			if seen == n {
+				return enough
+			}
+			seen++
+			return nil
+		})
+		qt.Assert(t, qt.Equals(err, enough))
+		qt.Assert(t, qt.Equals(seen, n))
+		qt.Assert(t, qt.IsNil(r.Close()))
+	}
 }
 
 func flat(frames [][]rec) (all []rec) {

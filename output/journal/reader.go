@@ -54,7 +54,7 @@ func (d Damage) Error() string {
 // Record is a record of a journal.
 type Record struct {
 	Kind    byte
-	Payload []byte // valid until the next call of Next
+	Payload []byte // valid until the next call of Next, or until f of Each returns
 }
 
 // maxDamage bounds the list of damages of a hostile journal; further ones are
@@ -68,7 +68,6 @@ type Reader struct {
 	names   []string
 	in      input
 	block   blockReader
-	plain   []byte
 	decoder *zstd.Decoder
 	at      int // next record of the block
 
@@ -139,8 +138,7 @@ func (r *Reader) Next() (Record, error) {
 			return Record{}, io.EOF
 		}
 	}
-	s := r.block.spans[r.at]
-	record := Record{r.block.kinds[r.block.classOf[r.at]], r.block.data[s.at : s.at+s.size : s.at+s.size]}
+	record := r.block.record(r.at)
 	r.at++
 	return record, nil
 }
@@ -232,10 +230,10 @@ func (r *Reader) load(h frameHeader, stored []byte) Reason {
 	if sumOf(stored) != h.sum {
 		return BadChecksum
 	}
-	if cap(r.plain) < int(h.block) {
-		r.plain = make([]byte, h.block)
+	if cap(r.block.plain) < int(h.block) {
+		r.block.plain = make([]byte, h.block)
 	}
-	plain, err := r.decoder.DecodeAll(stored, r.plain[:0:h.block])
+	plain, err := r.decoder.DecodeAll(stored, r.block.plain[:0:h.block])
 	if err != nil || len(plain) != int(h.block) || !r.block.decode(plain, h) {
 		r.block.spans = r.block.spans[:0]
 		return BadBlock
