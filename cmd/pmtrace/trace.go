@@ -8,8 +8,6 @@ import (
 	"log/slog"
 	"math"
 	"os"
-	"runtime"
-	"runtime/debug"
 	"slices"
 	"syscall"
 	"time"
@@ -63,15 +61,6 @@ type result struct {
 	// endedNS is when the server did, or the trace: CLOCK_MONOTONIC.
 	endedNS int64
 	err     error // a *failure
-}
-
-// frugal keeps the runtime from taking of the server's machine what it would
-// take of its own: memory for twice the live heap, and a quarter of all cores for
-// a moment of collection. The live heap is about 15 MB; to collect it often costs
-// too little to be measured.
-func frugal() {
-	debug.SetGCPercent(12)
-	runtime.GOMAXPROCS(min(2, runtime.GOMAXPROCS(0)))
 }
 
 // trace follows a server from now to its end, or until ctx ends.
