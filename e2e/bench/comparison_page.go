@@ -49,7 +49,7 @@ func (w *report) tools(c *Tools) {
 	w.line("## Cost in the server")
 	w.line("")
 	w.where(c.Where)
-	w.line("A real vLLM %s on the CPU with a tiny random model, so its steps are short and mostly Python: the worst case for all of these. %d requests decode, %.0f tokens/s without any tool. Stretches of %.1f s: each with a tool lies between two without one, on the same running server, in random order; ratios are taken within such a triple, so a neighbour's load that lasts counts on both sides.",
+	w.line("A real vLLM %s on the CPU with a tiny random model, run in the engine's own process as with one GPU, so its steps are short and mostly Python: the worst case for all of these. %d requests decode, %.0f tokens/s without any tool. Stretches of %.1f s: each with a tool lies between two without one, on the same running server, in random order; ratios are taken within such a triple, so a neighbour's load that lasts counts on both sides.",
 		c.Machine.VLLM, c.Requests, c.Rate, c.Seconds)
 	w.line("")
 	w.line("With / without, geometric mean (95 %% interval); the least time per output token first. 1 is no cost; an interval with 1 in it has shown none. CPU is that of the engine's process; its own, that of the tool's.")

@@ -41,6 +41,9 @@ type Size struct {
 	Both         float64 `json:"bytes_per_step_request"`
 	JournalStep  float64 `json:"journal_bytes_per_step"`
 	ParquetStep  float64 `json:"parquet_bytes_per_step"`
+	// What a session without a step takes.
+	EmptyJournal float64 `json:"empty_journal_bytes,omitempty"`
+	EmptyParquet float64 `json:"empty_parquet_bytes,omitempty"`
 }
 
 // Long is memory over an hour's worth of steps, as fast as they go.
@@ -71,6 +74,10 @@ func measureTracer(ctx context.Context, b *bench, _ *server) error {
 		return err
 	}
 	defer s.stop()
+	emptyJournal, emptyParquet, err := emptySession(ctx, b, s.pid)
+	if err != nil {
+		return err
+	}
 	t, err := attach(ctx, b, s.pid)
 	if err != nil {
 		return err
@@ -106,8 +113,25 @@ func measureTracer(ctx context.Context, b *bench, _ *server) error {
 	r.CPU, r.SystemShare = 100*w.cpu.Seconds()/w.seconds, w.system
 	r.RSS = w.rss / (1 << 20)
 	r.MiB, r.Size, err = w.end(s, t)
+	r.Size.EmptyJournal, r.Size.EmptyParquet = emptyJournal, emptyParquet
 	b.results.Tracer = r
 	return err
+}
+
+// emptySession attaches to a program that makes no step, and says what that session takes of the disk.
+func emptySession(ctx context.Context, b *bench, pid int) (journal, tables float64, err error) {
+	t, err := attach(ctx, b, pid)
+	if err != nil {
+		return 0, 0, err
+	}
+	if err := t.stop(); err != nil {
+		return 0, 0, err
+	}
+	session, err := t.session()
+	if err != nil {
+		return 0, 0, err
+	}
+	return sessionBytes(session)
 }
 
 func measureLong(ctx context.Context, b *bench, _ *server) error {
@@ -216,12 +240,16 @@ func (w *watched) end(s *shape, t *tracer) (m Memory, size Size, err error) {
 	return m, size, err
 }
 
-func sizeOf(session string) (Size, error) {
-	journal, err := bytesIn(filepath.Join(session, "journal"))
-	if err != nil {
-		return Size{}, err
+func sessionBytes(session string) (journal, tables float64, err error) {
+	if journal, err = bytesIn(filepath.Join(session, "journal")); err != nil {
+		return 0, 0, err
 	}
-	tables, err := bytesIn(filepath.Join(session, "parquet"))
+	tables, err = bytesIn(filepath.Join(session, "parquet"))
+	return journal, tables, err
+}
+
+func sizeOf(session string) (Size, error) {
+	journal, tables, err := sessionBytes(session)
 	if err != nil {
 		return Size{}, err
 	}

@@ -46,10 +46,14 @@ func (w *report) own(r *Own) {
 	}
 }
 
-// day says what a day's steps take of the disk, from the bytes of a step.
+// day says what a day's steps take of the disk: a session without steps, and for each step what
+// the measured session has more than that.
 func (w *report) day(t *TracerCost) {
-	gb := func(bytesPerStep float64) float64 { return bytesPerStep * stepsPerDay / 1e9 }
-	j, p := gb(t.Size.JournalStep), gb(t.Size.ParquetStep)
-	w.row(fmt.Sprintf("disk a day, at %d steps/s × %d requests: bytes a step × %.2f M steps", stepsPerSecond, t.Requests, stepsPerDay/1e6),
+	gb := func(perStep, empty float64) float64 {
+		steps := float64(t.Size.Steps)
+		return (empty + (perStep*steps-empty)/steps*stepsPerDay) / 1e9
+	}
+	j, p := gb(t.Size.JournalStep, t.Size.EmptyJournal), gb(t.Size.ParquetStep, t.Size.EmptyParquet)
+	w.row(fmt.Sprintf("disk a day, at %d steps/s × %d requests: a session without steps, and %.2f M times what a step adds", stepsPerSecond, t.Requests, stepsPerDay/1e6),
 		fmt.Sprintf("%.2f GB of journal + %.2f GB of Parquet = %.2f GB", j, p, j+p), "≤ 2 GB", j+p <= 2)
 }

@@ -91,13 +91,10 @@ func run(ctx context.Context, log io.Writer, args []string) error {
 	if b.results, err = readResults(*out, *only != ""); err != nil {
 		return err
 	}
-	if err := b.measure(ctx, chosen); err != nil {
-		return err
-	}
 	if b.results.Machine, err = thisMachine(b.vllm, b.quick); err != nil {
 		return err
 	}
-	return b.results.write(*out)
+	return b.measure(ctx, chosen, *out)
 }
 
 func choose(only string) ([]section, error) {
@@ -118,12 +115,13 @@ func choose(only string) ([]section, error) {
 	return chosen, nil
 }
 
-func (b *bench) measure(ctx context.Context, chosen []section) error {
+// measure writes what is known after each section: a run that is ended has the figures of those before.
+func (b *bench) measure(ctx context.Context, chosen []section, out string) error {
 	var s *server
 	if slices.ContainsFunc(chosen, func(c section) bool { return c.server }) {
 		b.say("starting vLLM %s", b.vllm)
 		var err error
-		if s, err = startServer(ctx, b); err != nil {
+		if s, err = startServer(ctx, b, nil); err != nil {
 			return err
 		}
 		defer s.stop()
@@ -132,6 +130,9 @@ func (b *bench) measure(ctx context.Context, chosen []section) error {
 		b.say("%s", c.name)
 		if err := c.run(ctx, b, s); err != nil {
 			return fmt.Errorf("%s: %w", c.name, err)
+		}
+		if err := b.results.write(out); err != nil {
+			return err
 		}
 	}
 	return nil

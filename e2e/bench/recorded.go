@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -57,8 +58,8 @@ func (t *subject) loaded(ctx context.Context) (stretch, error) {
 
 // startRecorded starts a server by pmtrace record, and returns when it answers.
 func startRecorded(ctx context.Context, b *bench) (*subject, func(), error) {
-	out, err := exec.CommandContext(ctx, "bash", "-c",
-		`. e2e/environment.sh; port=$(free_port); echo "$port"; e2e/serve.sh command "$1" "$port"`, "bash", b.vllm).Output()
+	const script = `. e2e/environment.sh; port=$(free_port); echo "$port"; e2e/serve.sh command "$1" "$port" "${@:2}"`
+	out, err := exec.CommandContext(ctx, "bash", slices.Concat([]string{"-c", script, "bash", b.vllm}, serverArgs)...).Output()
 	if err != nil {
 		return nil, nil, fmt.Errorf("e2e/serve.sh command: %w", err)
 	}
@@ -66,6 +67,7 @@ func startRecorded(ctx context.Context, b *bench) (*subject, func(), error) {
 	args := append([]string{"-c", `. e2e/environment.sh; exec "$@"`, "bash", "./pmtrace", "record", "--output-dir", filepath.Join(b.work, "record"),
 		"--log-interval", "0", "--"}, strings.Fields(command)...)
 	cmd := exec.Command("bash", args...)
+	cmd.Env = append(os.Environ(), serverEnv...)
 	var said bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &said, &said
 	if err := cmd.Start(); err != nil {

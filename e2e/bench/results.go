@@ -57,7 +57,7 @@ func (r *Results) markdown() string {
 	if m.Hypervisor {
 		where = "a virtual machine, which makes each breakpoint's trap and each context switch of a watched thread dearer"
 	}
-	w.line("%s: %s, %d cores, %.0f GiB, %s; Linux %s; vLLM %s on the CPU with a tiny model; the program of vLLM's shape on CPython %s; %s.",
+	w.line("%s: %s, %d cores, %.0f GiB, %s; Linux %s; vLLM %s on the CPU with a tiny model, run in the engine's own process; the program of vLLM's shape on CPython %s; %s.",
 		m.Date, m.CPU, m.Cores, m.MemoryGiB, where, m.Kernel, m.VLLM, m.Python, m.Go)
 	if m.Quick {
 		w.line("")

@@ -9,7 +9,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -115,32 +114,17 @@ func startSubject(ctx context.Context, b *bench) (*subject, error) {
 	if err := os.MkdirAll(inside, 0o755); err != nil {
 		return nil, err
 	}
-	s, err := startServerWith(ctx, b, []string{"PYTHONPATH=" + code, "BENCH_INSIDE_DIR=" + inside},
+	s, err := startServer(ctx, b, []string{"PYTHONPATH=" + code, "BENCH_INSIDE_DIR=" + inside},
 		"--profiler-config", fmt.Sprintf(`{"profiler":"torch","torch_profiler_dir":%q}`, inside))
 	if err != nil {
 		return nil, err
 	}
 	t := &subject{server: s, inside: inside}
-	if err := t.processes(); err != nil {
+	if t.enginePID, err = t.engine(); err != nil {
 		s.stop()
 		return nil, err
 	}
 	return t, nil
-}
-
-// processes finds the engine and its children that are workers.
-func (t *subject) processes() (err error) {
-	if t.enginePID, err = t.engine(); err != nil {
-		return err
-	}
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", t.enginePID, t.enginePID))
-	for child := range strings.FieldsSeq(string(b)) {
-		pid, _ := strconv.Atoi(child)
-		if title, _ := os.ReadFile("/proc/" + child + "/cmdline"); strings.Contains(string(title), "Worker") {
-			t.workerPIDs = append(t.workerPIDs, pid)
-		}
-	}
-	return err
 }
 
 // with is one stretch with a tool at work.

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -23,12 +24,19 @@ type server struct {
 	bench *bench
 }
 
-func startServer(ctx context.Context, b *bench) (*server, error) { return startServerWith(ctx, b, nil) }
+// The engine runs the model itself, as that of a server with one GPU does. Left to itself vLLM puts a worker
+// beside it on a CPU, and the two wait for each other by sched_yield: on two cores whatever runs beside them,
+// be it the load or a process that only sleeps, then waits for seconds now and again, with a tool or without.
+var (
+	serverArgs = []string{"--distributed-executor-backend", "uni"}
+	serverEnv  = []string{"VLLM_ENABLE_V1_MULTIPROCESSING=0", "OMP_NUM_THREADS=1"}
+)
 
-// startServerWith starts it with more in its environment and arguments.
-func startServerWith(ctx context.Context, b *bench, env []string, args ...string) (*server, error) {
-	cmd := exec.CommandContext(ctx, "e2e/serve.sh", append([]string{"start", b.vllm, filepath.Join("build", "bench-server.log")}, args...)...)
-	cmd.Stderr, cmd.Env = os.Stderr, append(os.Environ(), env...)
+// startServer starts it with more in its environment and arguments.
+func startServer(ctx context.Context, b *bench, env []string, args ...string) (*server, error) {
+	cmd := exec.CommandContext(ctx, "e2e/serve.sh",
+		slices.Concat([]string{"start", b.vllm, filepath.Join("build", "bench-server.log")}, serverArgs, args)...)
+	cmd.Stderr, cmd.Env = os.Stderr, slices.Concat(os.Environ(), serverEnv, env)
 	out, err := cmd.Output()
 	if err != nil {
 		return nil, fmt.Errorf("e2e/serve.sh: %w", err)

@@ -25,9 +25,8 @@ type tool struct {
 // subject is the server that tools look at.
 type subject struct {
 	*server
-	enginePID  int
-	workerPIDs []int
-	inside     string // where what runs in the engine writes
+	enginePID int
+	inside    string // where what runs in the engine writes
 }
 
 // looking is a tool at work.
@@ -44,7 +43,7 @@ var tools = []tool{
 	{"polling, 100 ms", "GET /metrics ten times a second", polling(100 * time.Millisecond)},
 	{"py-spy, 100 Hz", "`py-spy record -r 100` of the engine's process", startPySpy},
 	{"wrappers in Python", "vLLM's methods patched from inside, a CSV row a call: profilemate's technique ([written anew](inside/sitecustomize.py), without its GPU synchronisations)", bySignal(syscall.SIGUSR1, "batch_utilization.*.csv")},
-	{"cProfile", "in the main threads of the engine and its worker; a running server has no way to it: the same file on PYTHONPATH lets it in", bySignal(syscall.SIGUSR2, "cprofile.*.pstats")},
+	{"cProfile", "in the engine's main thread; a running server has no way to it: the same file on PYTHONPATH lets it in", bySignal(syscall.SIGUSR2, "cprofile.*.pstats")},
 }
 
 // torchProfiler ends so slowly that it is measured only when asked for.
@@ -115,26 +114,17 @@ func startPySpy(_ context.Context, t *subject) (*looking, error) {
 // bySignal has inside/sitecustomize.py begin, and end; files are what it then has written.
 func bySignal(sig syscall.Signal, files string) func(context.Context, *subject) (*looking, error) {
 	return func(_ context.Context, t *subject) (*looking, error) {
-		if err := t.signal(sig); err != nil {
+		if err := syscall.Kill(t.enginePID, sig); err != nil {
 			return nil, err
 		}
 		return &looking{stop: func() error {
-			if err := t.signal(sig); err != nil {
+			if err := syscall.Kill(t.enginePID, sig); err != nil {
 				return err
 			}
 			time.Sleep(500 * time.Millisecond)
 			return t.wrote(files)
 		}}, nil
 	}
-}
-
-// signal sends one to the engine and its workers.
-func (t *subject) signal(sig syscall.Signal) error {
-	err := syscall.Kill(t.enginePID, sig)
-	for _, pid := range t.workerPIDs {
-		err = errors.Join(err, syscall.Kill(pid, sig))
-	}
-	return err
 }
 
 // wrote fails unless there are such files with something in them; removes what is there.
