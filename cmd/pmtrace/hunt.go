@@ -328,9 +328,6 @@ func (h *hunt) attach(e engine) ([]record.Fact, error) {
 	facts = append(facts, hookFacts(hooks)...)
 	defer h.t.hooks.say(hooks)
 	h.say(fact, missing, time.Since(began))
-	if err := letGo(); err != nil {
-		h.t.log.Debug("memory of pmtrace's own file is kept", "error", err)
-	}
 	return facts, nil
 }
 

@@ -25,6 +25,7 @@ const (
 	tick        = time.Second      // status line
 	lossesEvery = 5 * time.Second  // loss counters into the journal
 	clockEvery  = 10 * time.Minute // wall time into the journal
+	letGoEvery  = 10 * time.Second // what is mapped of pmtrace's own file
 	clockStep   = time.Second      // also when it was set by more
 )
 
@@ -207,7 +208,7 @@ func (t *trace) cut() error {
 }
 
 // due is when things were done that are not done each second: CLOCK_MONOTONIC, ns.
-type due struct{ losses, clock int64 }
+type due struct{ losses, clock, letGo int64 }
 
 // isDue says whether a time has passed, and begins another one.
 func isDue(last *int64, at int64, every time.Duration) bool {
@@ -247,6 +248,11 @@ func (t *trace) second(last *due) error {
 			return err
 		}
 		t.ahead = time.Duration(c.WallNS - c.MonoNS)
+	}
+	if isDue(&last.letGo, c.MonoNS, letGoEvery) {
+		if err := letGo(); err != nil {
+			t.log.Debug("memory of pmtrace's own file is kept", "error", err)
+		}
 	}
 	l, _ := t.rec.live()
 	t.monitor.second(l)
